@@ -1,0 +1,48 @@
+//! What is to be done: everything the engine can ask for. Every effect carries its reason.
+
+use jiff::Timestamp;
+
+use crate::conditions::Conditions;
+use crate::object::{ObjectKey, PollId};
+
+/// One thing to do. The shell carries effects out in order per object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Resolve target and authentication, build the scalers, apply the HPA; answer with `Event::Prepared`.
+    Prepare { key: ObjectKey, generation: i64 },
+    /// Read the target's replicas and all triggers at once; answer with `Event::Polled`.
+    Poll { key: ObjectKey, poll: PollId },
+    /// Write the target's `/scale`, if it still has `from` replicas; answer with `Event::Scaled`.
+    Scale { key: ObjectKey, from: i32, to: i32, direction: ScaleDirection, reason: String },
+    /// Write the part of the status that the engine owns, together with what preparation found.
+    WriteStatus { key: ObjectKey, status: ObjectStatus },
+    /// Publish a Kubernetes Event on the ScaledObject.
+    Publish { key: ObjectKey, kind: EventType, reason: &'static str, message: String },
+}
+
+/// Which of the two kinds of write to `/scale` this is; the Event reasons differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleDirection {
+    /// From zero or idle to at least one: KEDAScaleTargetActivated.
+    Activate,
+    /// To zero or idle after the cooldown: KEDAScaleTargetDeactivated.
+    Deactivate,
+    /// From below `minReplicaCount` up to it.
+    RaiseToMinimum,
+}
+
+/// The type of a Kubernetes Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    Normal,
+    Warning,
+}
+
+/// The part of `status` that the engine owns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObjectStatus {
+    pub conditions: Conditions,
+    pub last_active_time: Option<Timestamp>,
+    /// `status.triggersActivity`: metric name and whether it is active, in the order of the triggers.
+    pub triggers_activity: Vec<(String, bool)>,
+}

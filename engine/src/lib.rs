@@ -1,0 +1,24 @@
+//! The engine decides everything and does nothing: `handle(now, Event) -> Vec<Effect>`.
+//!
+//! It never does IO, never reads a clock and draws no random numbers; time comes in with each event. So the
+//! operator, the simulator and the property tests run the same code, and the same trace always gives the same
+//! effects. The operator's shell turns watch events, readings and answers into [`Event`]s, carries out the
+//! [`Effect`]s, and sleeps until [`Engine::next_wakeup`].
+
+mod activation;
+mod agenda;
+mod backoff;
+mod conditions;
+mod cooldown;
+mod effect;
+mod engine;
+mod event;
+mod object;
+mod quantity;
+
+pub use conditions::{Condition, ConditionStatus, ConditionType, Conditions};
+pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection};
+pub use engine::Engine;
+pub use event::{Event, Observation, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleOutcome, TriggerOutcome};
+pub use object::{ObjectKey, PollId, ScaledObject};
+pub use quantity::{ParseQuantityError, Quantity};

@@ -1,0 +1,63 @@
+//! What the engine needs to know of a ScaledObject, and how objects and polls are named.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Names one ScaledObject. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl ObjectKey {
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Numbers the polls of the whole engine, so that a late answer of an old poll is told from the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PollId(pub u64);
+
+/// A ScaledObject's specification with KEDA's defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScaledObject {
+    /// Seeds the spread of first polls after a restart.
+    pub uid: String,
+    /// `metadata.generation`: answers that belong to an older one are dropped.
+    pub generation: i64,
+    pub created_at: Timestamp,
+    /// `pollingInterval`, 30 s by default, at least 1 s.
+    pub polling_interval: SignedDuration,
+    /// `cooldownPeriod`, 300 s by default.
+    pub cooldown_period: SignedDuration,
+    /// `initialCooldownPeriod`, 0 by default.
+    pub initial_cooldown_period: SignedDuration,
+    /// `idleReplicaCount`; `None` switches idle mode off.
+    pub idle_replicas: Option<i32>,
+    /// `minReplicaCount`, 0 by default.
+    pub min_replicas: i32,
+    /// `maxReplicaCount`, 100 by default.
+    pub max_replicas: i32,
+    /// `"apps/v1.Deployment"`: how Events name the target's kind (`status.scaleTargetKind`).
+    pub target_kind: String,
+    /// `spec.scaleTargetRef.name`.
+    pub target_name: String,
+    /// Number of `spec.triggers`.
+    pub trigger_count: usize,
+}

@@ -1,0 +1,12 @@
+//! Scalers read event sources. One file (or folder) per trigger type; a scaler gets parameters and credentials and
+//! gives readings. It never sees a Kubernetes object: what little it needs of the cluster comes through [`Cluster`].
+
+pub mod clients;
+pub mod params;
+mod registry;
+mod scaler;
+
+pub use registry::{Kind, build, kinds};
+pub use scaler::{
+    BuildError, Cluster, ClusterError, Context, MetricSpec, MetricType, Pod, Reading, Scaler, ScalerError, Trigger,
+};

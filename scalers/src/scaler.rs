@@ -1,0 +1,154 @@
+//! What a scaler is: the trait, what it is given, and what it gives.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sakidori_engine::Quantity;
+
+use crate::clients::Clients;
+use crate::params::ParamErrors;
+
+/// Reads one trigger's event source.
+#[async_trait]
+pub trait Scaler: Send + Sync {
+    /// The external metrics that this trigger publishes, with their full names (`s<index>-<name>`). Empty for a
+    /// trigger that the HPA reads elsewhere (`cpu`, `memory`).
+    fn metrics(&self) -> &[MetricSpec];
+
+    /// Reads the source once: one reading per entry of [`Scaler::metrics`]. Must be cancel-safe: the caller drops the
+    /// future when its time is over.
+    ///
+    /// # Errors
+    /// See [`ScalerError`]: each variant says what the caller should do.
+    async fn read(&self) -> Result<Vec<Reading>, ScalerError>;
+}
+
+/// One external metric of the HPA.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricSpec {
+    /// `s<index>-<name>`, normalised as KEDA does.
+    pub name: String,
+    pub target_type: MetricType,
+    pub target: Quantity,
+}
+
+/// How the HPA compares a metric with its target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricType {
+    #[default]
+    AverageValue,
+    Value,
+    /// `cpu` and `memory` only.
+    Utilization,
+}
+
+/// One metric's value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Equals [`MetricSpec::name`].
+    pub metric: String,
+    pub value: f64,
+    /// Above the activation threshold, by the trigger type's own rule.
+    pub active: bool,
+}
+
+/// Why a source could not be read, told by what to do about it. Messages hold no secret.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+pub enum ScalerError {
+    /// Credentials are missing, wrong or expired: resolve them anew, back off, tell the user.
+    #[error("unauthorized: {0}")]
+    Unauthorized(String),
+    /// The source answers, but the queue, table or path named in the trigger isn't there.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// No connection, no answer in time, TLS refused.
+    #[error("unreachable: {0}")]
+    Unreachable(String),
+    /// The source answered something that is not what its protocol promises.
+    #[error("malformed answer: {0}")]
+    Malformed(String),
+    /// The source asks for fewer requests.
+    #[error("rate limited: {message}")]
+    RateLimited { retry_after: Option<Duration>, message: String },
+}
+
+/// One trigger of a ScaledObject with everything that its scaler may look at.
+#[derive(Clone)]
+pub struct Trigger {
+    /// `spec.triggers[].type`.
+    pub kind: String,
+    /// Position in `spec.triggers`: the `s<index>-` of metric names.
+    pub index: usize,
+    pub name: Option<String>,
+    /// `spec.triggers[].metricType`; `None` means the trigger type's default.
+    pub metric_type: Option<MetricType>,
+    /// Namespace and name of the ScaledObject.
+    pub namespace: String,
+    pub object: String,
+    pub metadata: BTreeMap<String, String>,
+    /// The resolved environment of the target's container.
+    pub environment: BTreeMap<String, String>,
+    /// What the TriggerAuthentication resolved to.
+    pub authentication: BTreeMap<String, String>,
+}
+
+/// Never prints values: each of the maps may hold a secret.
+impl fmt::Debug for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trigger")
+            .field("kind", &self.kind)
+            .field("index", &self.index)
+            .field("namespace", &self.namespace)
+            .field("object", &self.object)
+            .field("metadata", &self.metadata.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all scalers share: pooled connections and the view of the cluster.
+#[derive(Clone)]
+pub struct Context {
+    pub clients: Arc<Clients>,
+    pub cluster: Arc<dyn Cluster>,
+}
+
+/// The few things of the cluster that some trigger types count or look up.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// The pods of a namespace that match a label selector (Kubernetes' string form), whatever their phase.
+    async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, ClusterError>;
+
+    /// `ip:port`-free addresses of the ready endpoints of a Service with the port numbers its EndpointSlices list.
+    async fn ready_endpoints(&self, namespace: &str, service: &str) -> Result<Vec<String>, ClusterError>;
+}
+
+/// What `kubernetes-workload` needs of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// `status.phase`.
+    pub phase: String,
+    /// `spec.nodeName`, once scheduled.
+    pub node: Option<String>,
+}
+
+/// The cluster could not be asked.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ClusterError(pub String);
+
+/// Why a trigger's scaler can't be built.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No such trigger type; `hint` is `, did you mean "kafka"?` or empty.
+    #[error("no trigger type {kind:?}{hint}")]
+    UnknownKind { kind: String, hint: String },
+    /// All problems of the trigger's parameters at once.
+    #[error("{0}")]
+    Parameters(#[from] ParamErrors),
+    /// Parameters that parse one by one, but not together, or that the source's client refuses.
+    #[error("{0}")]
+    Invalid(String),
+}
