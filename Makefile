@@ -1,0 +1,67 @@
+# What a developer does with this repository. `make` alone lists it.
+#
+# Needs: Debian (or a system with apt-get), Rust by rustup, Go, a C compiler and make. Everything else is fetched from the
+# package registries by `make install`, which says what it installs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Two at a time: linking several test binaries at once is what fills the memory of a small machine.
+export CARGO_BUILD_JOBS ?= 2
+
+# Things that are slow to make and belong to no clone: the test bed's control plane, and CI's build directory.
+SAKIDORI_CACHE ?= $(HOME)/.cache/sakidori
+export SAKIDORI_CACHE
+
+# CI runs in a fresh clone each time; with its build directory outside, only this workspace's crates are built again.
+# Incremental state would never be reused there, so it isn't written.
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR ?= $(SAKIDORI_CACHE)/target
+export CARGO_INCREMENTAL ?= 0
+else
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+endif
+
+DEBUG := $(CARGO_TARGET_DIR)/debug
+RELEASE := $(CARGO_TARGET_DIR)/release
+
+# `make demo KEEP=1` is `make demo ARGS=--keep`.
+ARGS ?=
+ifdef KEEP
+DEMO_ARGS := --keep $(ARGS)
+else
+DEMO_ARGS := $(ARGS)
+endif
+
+.PHONY: help install build test demo bench lint docs crds clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The whole workspace in one go: building a single package would choose other features for shared dependencies, and so
+# compile them twice.
+build: ## build everything, for development (target/debug/sakidori)
+	cargo build --workspace --bins
+
+install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ (says what it installs)
+	$(DEBUG)/test-cluster install
+
+test: install ## run all tests, against real servers on loopback
+	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace
+
+demo: install ## watch a real queue scale a real Deployment 0 -> N -> 0 (KEEP=1 leaves it running)
+	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/demo $(DEMO_ARGS)
+
+bench: ## 200 ScaledObjects at once: time, API writes and memory (ARGS="--objects 50" for fewer)
+	cargo build --release --workspace --bins
+	$(RELEASE)/test-cluster install
+	SAKIDORI_BIN=$(RELEASE)/sakidori $(RELEASE)/bench $(ARGS)
+
+lint: ## check formatting, lints and the links between documents
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test -p sakidori-tests --test e2e -- architecture:: repository::
+
+clean: ## remove what was built here (not the caches in ~/.cache/sakidori)
+	cargo clean
