@@ -1,1 +1,31 @@
-//! placeholder
+//! The Kubernetes API of Sakidori: KEDA's `keda.sh/v1alpha1` kinds as Rust types, and everything that users and
+//! dashboards match on: annotation keys, condition and Event reasons, names, defaults.
+//!
+//! No IO here. A manifest written for KEDA parses into these types and serialises back with every field it had.
+//! Where the CRD's schema restricts a text to some values, the Rust field stays a `String`: the API server is the
+//! one that refuses new objects, while an object that was stored under an older, wider schema must still be
+//! readable. One unreadable object would otherwise end the watch of all.
+
+pub mod annotations;
+pub mod defaults;
+pub mod reasons;
+
+mod condition;
+mod scaled_object;
+mod schema;
+mod trigger;
+mod trigger_authentication;
+
+pub use condition::Condition;
+pub use scaled_object::{
+    Advanced, Fallback, GroupVersionKindResource, HealthStatus, HorizontalPodAutoscalerConfig, ScaleTargetRef,
+    ScaledObject, ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers, TriggerActivity,
+};
+pub use trigger::{AuthenticationRef, Trigger};
+pub use trigger_authentication::{
+    AwsSecretManager, AwsSecretManagerCredentials, AwsSecretManagerSecret, AzureKeyVault, AzureKeyVaultCloud,
+    AzureKeyVaultCredentials, AzureKeyVaultSecret, BoundServiceAccountToken, ClusterTriggerAuthentication,
+    ClusterTriggerAuthenticationSpec, EnvRef, GcpCredentials, GcpSecretManager, GcpSecretManagerSecret, HashiCorpVault,
+    OAuth2, PodIdentity, SecretKeyRef, SecretSource, TargetRef, TriggerAuthentication, TriggerAuthenticationSpec,
+    TriggerAuthenticationStatus, VaultCredential, VaultPki, VaultSecret,
+};

@@ -1,0 +1,1 @@
+//! Reasons and messages of conditions and Events.
