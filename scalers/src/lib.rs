@@ -2,11 +2,13 @@
 //! gives readings. It never sees a Kubernetes object: what little it needs of the cluster comes through [`Cluster`].
 
 pub mod clients;
+mod metric;
 pub mod params;
 mod registry;
 mod scaler;
 
-pub use registry::{Kind, build, kinds};
+pub use metric::{MetricSpec, MetricType, Reading, metric_name};
+pub use registry::{Kind, build, kinds, warnings};
 pub use scaler::{
-    BuildError, Cluster, ClusterError, Context, MetricSpec, MetricType, Pod, Reading, Scaler, ScalerError, Trigger,
+    BuildError, Cluster, ClusterError, Context, Endpoint, Pod, Scaler, ScalerError, Trigger,
 };

@@ -1,18 +1,24 @@
 //! The one sorted list of all trigger types.
 
+use crate::params::{self, Field, nearest};
 use crate::scaler::{BuildError, Context, Scaler, Trigger};
 
-/// One trigger type: its name in `spec.triggers[].type`, KEDA's name for the `scaler` label of metrics, and how to build it.
+/// All trigger types, sorted by name. A new one is a file and a line here.
+const KINDS: &[Kind] = &[];
+
+/// One trigger type: its names, its parameters, and how to build its scaler.
 pub struct Kind {
+    /// `spec.triggers[].type`.
     pub name: &'static str,
     /// KEDA's Go type name: the `scaler` label of Prometheus metrics where the trigger has no name.
     pub label: &'static str,
+    /// All of its parameters.
+    pub fields: fn() -> Vec<&'static Field>,
     pub build: fn(&Trigger, &Context) -> Result<Box<dyn Scaler>, BuildError>,
 }
 
 /// All trigger types, sorted by name.
 pub fn kinds() -> &'static [Kind] {
-    const KINDS: &[Kind] = &[];
     KINDS
 }
 
@@ -21,6 +27,47 @@ pub fn kinds() -> &'static [Kind] {
 /// # Errors
 /// For an unknown trigger type, and for parameters that don't parse, all of them at once.
 pub fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildError> {
-    let _ = context;
-    Err(BuildError::UnknownKind { kind: trigger.kind.clone(), hint: String::new() })
+    (find(&trigger.kind)?.build)(trigger, context)
+}
+
+/// What works, but probably not as meant: misspelt parameters, secrets in plain metadata. Empty for an unknown type.
+pub fn warnings(trigger: &Trigger) -> Vec<String> {
+    find(&trigger.kind)
+        .map(|kind| params::warnings(trigger, &(kind.fields)()))
+        .unwrap_or_default()
+}
+
+fn find(name: &str) -> Result<&'static Kind, BuildError> {
+    KINDS
+        .binary_search_by_key(&name, |kind| kind.name)
+        .map(|at| &KINDS[at])
+        .map_err(|_| {
+            let hint = nearest(name, KINDS.iter().map(|kind| kind.name))
+                .map(|near| format!(", did you mean {near:?}?"));
+            BuildError::UnknownKind {
+                kind: name.to_owned(),
+                hint: hint.unwrap_or_default(),
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_sorted_and_unique() {
+        assert!(KINDS.windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
+
+    #[test]
+    fn an_unknown_type_is_named() {
+        let error = find("no-such-source-at-all")
+            .map(|kind| kind.name)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"no trigger type "no-such-source-at-all""#
+        );
+    }
 }

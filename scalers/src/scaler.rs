@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sakidori_engine::Quantity;
 
 use crate::clients::Clients;
+use crate::metric::{MetricSpec, MetricType, Reading};
 use crate::params::ParamErrors;
 
 /// Reads one trigger's event source.
@@ -24,35 +24,6 @@ pub trait Scaler: Send + Sync {
     /// # Errors
     /// See [`ScalerError`]: each variant says what the caller should do.
     async fn read(&self) -> Result<Vec<Reading>, ScalerError>;
-}
-
-/// One external metric of the HPA.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MetricSpec {
-    /// `s<index>-<name>`, normalised as KEDA does.
-    pub name: String,
-    pub target_type: MetricType,
-    pub target: Quantity,
-}
-
-/// How the HPA compares a metric with its target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MetricType {
-    #[default]
-    AverageValue,
-    Value,
-    /// `cpu` and `memory` only.
-    Utilization,
-}
-
-/// One metric's value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
-    /// Equals [`MetricSpec::name`].
-    pub metric: String,
-    pub value: f64,
-    /// Above the activation threshold, by the trigger type's own rule.
-    pub active: bool,
 }
 
 /// Why a source could not be read, told by what to do about it. Messages hold no secret.
@@ -72,7 +43,10 @@ pub enum ScalerError {
     Malformed(String),
     /// The source asks for fewer requests.
     #[error("rate limited: {message}")]
-    RateLimited { retry_after: Option<Duration>, message: String },
+    RateLimited {
+        retry_after: Option<Duration>,
+        message: String,
+    },
 }
 
 /// One trigger of a ScaledObject with everything that its scaler may look at.
@@ -93,6 +67,55 @@ pub struct Trigger {
     pub environment: BTreeMap<String, String>,
     /// What the TriggerAuthentication resolved to.
     pub authentication: BTreeMap<String, String>,
+}
+
+impl Trigger {
+    /// A trigger of a type, at index 0, with empty maps.
+    pub fn new(kind: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            index: 0,
+            name: None,
+            metric_type: None,
+            namespace: "default".to_owned(),
+            object: String::new(),
+            metadata: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            authentication: BTreeMap::new(),
+        }
+    }
+
+    /// Adds trigger metadata.
+    #[must_use]
+    pub fn metadata<'a>(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        self.metadata.extend(owned(pairs));
+        self
+    }
+
+    /// Adds variables of the target's container.
+    #[must_use]
+    pub fn environment<'a>(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        self.environment.extend(owned(pairs));
+        self
+    }
+
+    /// Adds parameters of the TriggerAuthentication.
+    #[must_use]
+    pub fn authentication<'a>(
+        mut self,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        self.authentication.extend(owned(pairs));
+        self
+    }
+}
+
+fn owned<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> impl Iterator<Item = (String, String)> {
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
 }
 
 /// Never prints values: each of the maps may hold a secret.
@@ -121,8 +144,13 @@ pub trait Cluster: Send + Sync {
     /// The pods of a namespace that match a label selector (Kubernetes' string form), whatever their phase.
     async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, ClusterError>;
 
-    /// `ip:port`-free addresses of the ready endpoints of a Service with the port numbers its EndpointSlices list.
-    async fn ready_endpoints(&self, namespace: &str, service: &str) -> Result<Vec<String>, ClusterError>;
+    /// The ready endpoints of a Service, from all of its EndpointSlices; an endpoint whose readiness is unknown counts
+    /// as ready.
+    async fn ready_endpoints(
+        &self,
+        namespace: &str,
+        service: &str,
+    ) -> Result<Vec<Endpoint>, ClusterError>;
 }
 
 /// What `kubernetes-workload` needs of a pod.
@@ -132,6 +160,15 @@ pub struct Pod {
     pub phase: String,
     /// `spec.nodeName`, once scheduled.
     pub node: Option<String>,
+}
+
+/// One address of a Service's endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// An IP address (or, for a slice of type FQDN, a name), without a port.
+    pub address: String,
+    /// The port numbers of the address's EndpointSlice.
+    pub ports: Vec<u16>,
 }
 
 /// The cluster could not be asked.
