@@ -65,10 +65,7 @@ impl Default for Conditions {
             ready: Condition::default(),
             active: Condition::default(),
             fallback: Condition::default(),
-            paused: Condition {
-                status: ConditionStatus::False,
-                ..Condition::default()
-            },
+            paused: Condition { status: ConditionStatus::False, ..Condition::default() },
             hpa_active: None,
         }
     }

@@ -19,9 +19,6 @@ mod quantity;
 pub use conditions::{Condition, ConditionStatus, ConditionType, Conditions};
 pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection};
 pub use engine::Engine;
-pub use event::{
-    Event, Observation, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleOutcome,
-    TriggerOutcome,
-};
+pub use event::{Event, Observation, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleOutcome, TriggerOutcome};
 pub use object::{ObjectKey, PollId, ScaledObject};
 pub use quantity::{ParseQuantityError, Quantity};
