@@ -7,25 +7,32 @@
 //! readable. One unreadable object would otherwise end the watch of all.
 
 pub mod annotations;
+pub mod crds;
 pub mod defaults;
 pub mod reasons;
 
+mod checks;
 mod condition;
+mod for_engine;
 mod scaled_object;
 mod schema;
 mod trigger;
 mod trigger_authentication;
 
+pub use checks::Problem;
 pub use condition::Condition;
+pub use for_engine::{conditions_from_engine, conditions_to_engine};
 pub use scaled_object::{
-    Advanced, Fallback, GroupVersionKindResource, HealthStatus, HorizontalPodAutoscalerConfig, ScaleTargetRef,
-    ScaledObject, ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers, TriggerActivity,
+    Advanced, Fallback, GroupVersionKindResource, HealthStatus, HorizontalPodAutoscalerConfig,
+    ScaleTargetRef, ScaledObject, ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers,
+    TriggerActivity,
 };
 pub use trigger::{AuthenticationRef, Trigger};
 pub use trigger_authentication::{
-    AwsSecretManager, AwsSecretManagerCredentials, AwsSecretManagerSecret, AzureKeyVault, AzureKeyVaultCloud,
-    AzureKeyVaultCredentials, AzureKeyVaultSecret, BoundServiceAccountToken, ClusterTriggerAuthentication,
-    ClusterTriggerAuthenticationSpec, EnvRef, GcpCredentials, GcpSecretManager, GcpSecretManagerSecret, HashiCorpVault,
-    OAuth2, PodIdentity, SecretKeyRef, SecretSource, TargetRef, TriggerAuthentication, TriggerAuthenticationSpec,
+    AwsSecretManager, AwsSecretManagerCredentials, AwsSecretManagerSecret, AzureKeyVault,
+    AzureKeyVaultCloud, AzureKeyVaultCredentials, AzureKeyVaultSecret, BoundServiceAccountToken,
+    ClusterTriggerAuthentication, ClusterTriggerAuthenticationSpec, EnvRef, GcpCredentials,
+    GcpSecretManager, GcpSecretManagerSecret, HashiCorpVault, OAuth2, PodIdentity, SecretKeyRef,
+    SecretSource, TargetRef, TriggerAuthentication, TriggerAuthenticationSpec,
     TriggerAuthenticationStatus, VaultCredential, VaultPki, VaultSecret,
 };

@@ -1,1 +1,57 @@
-//! Reasons and messages of conditions and Events.
+//! Reasons and messages of Kubernetes Events that are published around the engine's decisions, and the beginnings of
+//! the messages of a ScaledObject that can't be scaled. They are KEDA's, since alerts and scripts match on them.
+//!
+//! The conditions, and the Events that tell of a scaling, belong to the engine, which words them where it decides.
+
+/// Normal: the object went from not ready to ready (KEDA: eventreason.go, for this and the following).
+pub const SCALED_OBJECT_READY: &str = "ScaledObjectReady";
+/// Message of [`SCALED_OBJECT_READY`]. The Ready condition's is longer.
+pub const SCALED_OBJECT_READY_MESSAGE: &str = "ScaledObject is ready for scaling";
+/// Warning: the object can't be scaled as it stands.
+pub const SCALED_OBJECT_CHECK_FAILED: &str = "ScaledObjectCheckFailed";
+/// Warning: the status could not be written, or the target's kind is unknown.
+pub const SCALED_OBJECT_UPDATE_FAILED: &str = "ScaledObjectUpdateFailed";
+/// Warning: the object is gone.
+pub const SCALED_OBJECT_DELETED: &str = "ScaledObjectDeleted";
+/// Message of [`SCALED_OBJECT_DELETED`].
+pub const SCALED_OBJECT_DELETED_MESSAGE: &str = "ScaledObject was deleted";
+/// Normal: the triggers of an object are polled from now on, or one scaler of it is built.
+pub const SCALERS_STARTED: &str = "KEDAScalersStarted";
+/// Message of [`SCALERS_STARTED`] for the object.
+pub const SCALERS_STARTED_MESSAGE: &str = "Started scalers watch";
+/// Normal: the triggers of an object are not polled any longer.
+pub const SCALERS_STOPPED: &str = "KEDAScalersStopped";
+/// Message of [`SCALERS_STOPPED`].
+pub const SCALERS_STOPPED_MESSAGE: &str = "Stopped scalers watch";
+/// Warning: a scaler can't be built or can't read its source.
+pub const SCALER_FAILED: &str = "KEDAScalerFailed";
+/// Normal or Warning: a scaler has something to tell, such as a deprecated parameter.
+pub const SCALER_INFO: &str = "KEDAScalerInfo";
+
+/// Normal: a TriggerAuthentication was created.
+pub const TRIGGER_AUTHENTICATION_ADDED: &str = "TriggerAuthenticationAdded";
+/// Normal: a TriggerAuthentication is gone.
+pub const TRIGGER_AUTHENTICATION_DELETED: &str = "TriggerAuthenticationDeleted";
+/// Normal: a ClusterTriggerAuthentication was created.
+pub const CLUSTER_TRIGGER_AUTHENTICATION_ADDED: &str = "ClusterTriggerAuthenticationAdded";
+/// Normal: a ClusterTriggerAuthentication is gone.
+pub const CLUSTER_TRIGGER_AUTHENTICATION_DELETED: &str = "ClusterTriggerAuthenticationDeleted";
+/// Normal: a TriggerAuthentication or a ClusterTriggerAuthentication was changed. KEDA names the cluster's kind in
+/// both cases; whoever matches on it does too.
+pub const CLUSTER_TRIGGER_AUTHENTICATION_UPDATED: &str = "ClusterTriggerAuthenticationUpdated";
+
+/// Message of the Event [`SCALED_OBJECT_CHECK_FAILED`] for a target that does not exist.
+pub const TARGET_NOT_FOUND_MESSAGE: &str = "Target resource doesn't exist";
+/// Message of the Event [`SCALED_OBJECT_CHECK_FAILED`] for a target without a `/scale` subresource.
+pub const TARGET_NOT_SCALABLE_MESSAGE: &str = "Target resource doesn't expose /scale subresource";
+
+/// How the Ready condition's message begins (`<beginning>: <cause>`) when the scale target is wrong
+/// (KEDA: scaledobject_controller.go and message.go, for this and the following).
+pub const WRONG_TARGET: &str = "ScaledObject doesn't have correct scaleTargetRef specification";
+/// The same for replica counts that contradict each other.
+pub const WRONG_REPLICA_COUNTS: &str =
+    "ScaledObject doesn't have correct Idle/Min/Max Replica Counts specification";
+/// The same for triggers that contradict each other.
+pub const WRONG_TRIGGERS: &str = "ScaledObject doesn't have correct triggers specification";
+/// The same for an HPA that can't be made, which includes triggers whose scalers can't be built.
+pub const HPA_FAILED: &str = "failed to ensure HPA is correctly created for ScaledObject";

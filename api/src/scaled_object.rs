@@ -25,17 +25,53 @@ use crate::trigger::Trigger;
     derive = "PartialEq",
     derive = "Default",
     doc = "A ScaledObject scales a workload by what its triggers read, down to zero and back.",
-    printcolumn(name = "ScaleTargetKind", type_ = "string", json_path = ".status.scaleTargetKind"),
-    printcolumn(name = "ScaleTargetName", type_ = "string", json_path = ".spec.scaleTargetRef.name"),
+    printcolumn(
+        name = "ScaleTargetKind",
+        type_ = "string",
+        json_path = ".status.scaleTargetKind"
+    ),
+    printcolumn(
+        name = "ScaleTargetName",
+        type_ = "string",
+        json_path = ".spec.scaleTargetRef.name"
+    ),
     printcolumn(name = "Min", type_ = "integer", json_path = ".spec.minReplicaCount"),
     printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxReplicaCount"),
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Active", type_ = "string", json_path = r#".status.conditions[?(@.type=="Active")].status"#),
-    printcolumn(name = "Fallback", type_ = "string", json_path = r#".status.conditions[?(@.type=="Fallback")].status"#),
-    printcolumn(name = "Paused", type_ = "string", json_path = r#".status.conditions[?(@.type=="Paused")].status"#),
-    printcolumn(name = "Triggers", type_ = "string", json_path = ".status.triggersTypes"),
-    printcolumn(name = "Authentications", type_ = "string", json_path = ".status.authenticationsTypes"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(
+        name = "Active",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Active")].status"#
+    ),
+    printcolumn(
+        name = "Fallback",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Fallback")].status"#
+    ),
+    printcolumn(
+        name = "Paused",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Paused")].status"#
+    ),
+    printcolumn(
+        name = "Triggers",
+        type_ = "string",
+        json_path = ".status.triggersTypes"
+    ),
+    printcolumn(
+        name = "Authentications",
+        type_ = "string",
+        json_path = ".status.authenticationsTypes"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[x_kube(validation = Rule::new(
     "!has(self.minReplicaCount) || self.minReplicaCount <= (has(self.maxReplicaCount) ? self.maxReplicaCount : 100)"
@@ -170,7 +206,11 @@ pub struct ScaledObjectStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_target_kind: Option<String>,
     /// The target's kind and resource in parts.
-    #[serde(default, rename = "scaleTargetGVKR", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "scaleTargetGVKR",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub scale_target_gvkr: Option<GroupVersionKindResource>,
     /// The target's replicas when the object first saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

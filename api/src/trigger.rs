@@ -30,7 +30,9 @@ pub struct Trigger {
 }
 
 /// Names the TriggerAuthentication or ClusterTriggerAuthentication of a trigger.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthenticationRef {
     /// The name of the object.

@@ -11,7 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where credentials come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, JsonSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 #[kube(
     group = "keda.sh",
@@ -25,12 +27,34 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     derive = "Default",
     doc = "A TriggerAuthentication says where the triggers of its namespace get their credentials.",
-    printcolumn(name = "PodIdentity", type_ = "string", json_path = ".spec.podIdentity.provider"),
-    printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretTargetRef[*].name"),
+    printcolumn(
+        name = "PodIdentity",
+        type_ = "string",
+        json_path = ".spec.podIdentity.provider"
+    ),
+    printcolumn(
+        name = "Secret",
+        type_ = "string",
+        json_path = ".spec.secretTargetRef[*].name"
+    ),
     printcolumn(name = "Env", type_ = "string", json_path = ".spec.env[*].name"),
-    printcolumn(name = "VaultAddress", type_ = "string", json_path = ".spec.hashiCorpVault.address"),
-    printcolumn(name = "ScaledObjects", type_ = "string", json_path = ".status.scaledobjects", priority = 1),
-    printcolumn(name = "ScaledJobs", type_ = "string", json_path = ".status.scaledjobs", priority = 1)
+    printcolumn(
+        name = "VaultAddress",
+        type_ = "string",
+        json_path = ".spec.hashiCorpVault.address"
+    ),
+    printcolumn(
+        name = "ScaledObjects",
+        type_ = "string",
+        json_path = ".status.scaledobjects",
+        priority = 1
+    ),
+    printcolumn(
+        name = "ScaledJobs",
+        type_ = "string",
+        json_path = ".status.scaledjobs",
+        priority = 1
+    )
 )]
 pub struct TriggerAuthenticationSpec {
     /// The identity that the cloud gives to a pod.
@@ -71,7 +95,9 @@ pub struct TriggerAuthenticationSpec {
 
 /// The same for a ClusterTriggerAuthentication, as a type of its own because a kind belongs to one type. Its Secrets
 /// and ConfigMaps are those of the cluster object namespace (`KEDA_CLUSTER_OBJECT_NAMESPACE`, else the operator's).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, JsonSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, JsonSchema,
+)]
 #[serde(transparent)]
 #[kube(
     group = "keda.sh",
@@ -84,13 +110,35 @@ pub struct TriggerAuthenticationSpec {
     derive = "PartialEq",
     derive = "Default",
     doc = "A ClusterTriggerAuthentication says where the triggers of any namespace get their credentials.",
-    printcolumn(name = "PodIdentity", type_ = "string", json_path = ".spec.podIdentity.provider"),
-    printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretTargetRef[*].name"),
+    printcolumn(
+        name = "PodIdentity",
+        type_ = "string",
+        json_path = ".spec.podIdentity.provider"
+    ),
+    printcolumn(
+        name = "Secret",
+        type_ = "string",
+        json_path = ".spec.secretTargetRef[*].name"
+    ),
     printcolumn(name = "Env", type_ = "string", json_path = ".spec.env[*].name"),
     printcolumn(name = "FilePath", type_ = "string", json_path = ".spec.filePath"),
-    printcolumn(name = "VaultAddress", type_ = "string", json_path = ".spec.hashiCorpVault.address"),
-    printcolumn(name = "ScaledObjects", type_ = "string", json_path = ".status.scaledobjects", priority = 1),
-    printcolumn(name = "ScaledJobs", type_ = "string", json_path = ".status.scaledjobs", priority = 1)
+    printcolumn(
+        name = "VaultAddress",
+        type_ = "string",
+        json_path = ".spec.hashiCorpVault.address"
+    ),
+    printcolumn(
+        name = "ScaledObjects",
+        type_ = "string",
+        json_path = ".status.scaledobjects",
+        priority = 1
+    ),
+    printcolumn(
+        name = "ScaledJobs",
+        type_ = "string",
+        json_path = ".status.scaledjobs",
+        priority = 1
+    )
 )]
 pub struct ClusterTriggerAuthenticationSpec(pub TriggerAuthenticationSpec);
 
@@ -125,7 +173,11 @@ pub struct PodIdentity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
     /// AWS: the external id to assume `roleArn` with.
-    #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "externalID",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub external_id: Option<String>,
     /// AWS: whose role is used, the operator's (`keda`) or the scale target's (`workload`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -324,7 +376,11 @@ pub struct AzureKeyVaultCloud {
     #[serde(rename = "type")]
     pub type_: String,
     /// `Private`: the resource to request a token for.
-    #[serde(default, rename = "keyVaultResourceURL", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "keyVaultResourceURL",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub key_vault_resource_url: Option<String>,
     /// `Private`: where to log in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
