@@ -65,7 +65,10 @@ impl Default for Conditions {
             ready: Condition::default(),
             active: Condition::default(),
             fallback: Condition::default(),
-            paused: Condition { status: ConditionStatus::False, ..Condition::default() },
+            paused: Condition {
+                status: ConditionStatus::False,
+                ..Condition::default()
+            },
             hpa_active: None,
         }
     }
@@ -83,5 +86,171 @@ impl Conditions {
         ]
         .into_iter()
         .filter_map(|(kind, condition)| condition.map(|condition| (kind, condition)))
+    }
+}
+
+// KEDA's reasons and messages: users match on them.
+impl Condition {
+    fn new(status: ConditionStatus, reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            reason: reason.into(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn ready() -> Self {
+        let message = "ScaledObject is defined correctly and is ready for scaling";
+        Self::new(ConditionStatus::True, "ScaledObjectReady", message)
+    }
+
+    pub(crate) fn check_failed(message: impl Into<String>) -> Self {
+        Self::new(ConditionStatus::False, CHECK_FAILED, message)
+    }
+
+    pub(crate) fn replicas_unknown(error: &str) -> Self {
+        let message = format!("Error getting current replicas count for ScaleTarget: {error}");
+        Self::new(
+            ConditionStatus::False,
+            "ErrorGettingCurrentReplicas",
+            message,
+        )
+    }
+
+    pub(crate) fn some_triggers_fail() -> Self {
+        let message = "Some triggers defined in ScaledObject are not working correctly";
+        Self::new(ConditionStatus::Unknown, "PartialTriggerError", message)
+    }
+
+    pub(crate) fn triggers_fail() -> Self {
+        let message = "Triggers defined in ScaledObject are not working correctly";
+        Self::new(ConditionStatus::False, "TriggerError", message)
+    }
+
+    pub(crate) fn active() -> Self {
+        let message = "Scaling is performed because triggers are active";
+        Self::new(ConditionStatus::True, "ScalerActive", message)
+    }
+
+    pub(crate) fn not_active() -> Self {
+        let message = "Scaling is not performed because triggers are not active";
+        Self::new(ConditionStatus::False, "ScalerNotActive", message)
+    }
+
+    pub(crate) fn cooling_down() -> Self {
+        let message = "Scaler cooling down because triggers are not active";
+        Self::new(ConditionStatus::False, "ScalerCooldown", message)
+    }
+
+    pub(crate) fn activity_unknown() -> Self {
+        Self::new(
+            ConditionStatus::Unknown,
+            "UnknownState",
+            "ScaledObject check failed",
+        )
+    }
+
+    pub(crate) fn no_fallback() -> Self {
+        let message = "No fallbacks are active on this scaled object";
+        Self::new(ConditionStatus::False, "NoFallbackFound", message)
+    }
+
+    /// The HPA's own `ScalingActive` condition as KEDA mirrors it. An HPA that switched itself off at zero replicas
+    /// is as it should be.
+    pub(crate) fn of_hpa(scaling_active: bool, reason: &str, message: &str) -> Self {
+        match (scaling_active, reason) {
+            (true, _) => Self::new(
+                ConditionStatus::True,
+                "HPAActive",
+                "HPA is actively scaling",
+            ),
+            (false, "ScalingDisabled") => {
+                Self::new(ConditionStatus::True, "ScalingDisabled", message)
+            }
+            (false, _) => {
+                let reason = if reason.is_empty() {
+                    "HPAMetricsUnavailable"
+                } else {
+                    reason
+                };
+                Self::new(
+                    ConditionStatus::False,
+                    reason,
+                    format!("HPA is not actively scaling: {message}"),
+                )
+            }
+        }
+    }
+
+    /// Never set, or set because preparing failed: what a preparation without problems makes True.
+    pub(crate) fn waits_for_preparation(&self) -> bool {
+        self.reason.is_empty() || self.reason == CHECK_FAILED
+    }
+}
+
+/// Reason of the Ready condition, and of the Event, while an object can't be prepared.
+pub(crate) const CHECK_FAILED: &str = "ScaledObjectCheckFailed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_initial_conditions_are_kedas() {
+        let conditions = Conditions::default();
+        let listed: Vec<_> = conditions
+            .iter()
+            .map(|(kind, condition)| (kind.as_str(), condition.status.as_str()))
+            .collect();
+        assert_eq!(
+            listed,
+            [
+                ("Ready", "Unknown"),
+                ("Active", "Unknown"),
+                ("Fallback", "Unknown"),
+                ("Paused", "False")
+            ]
+        );
+    }
+
+    #[test]
+    fn the_hpas_condition_is_mirrored() {
+        let cases = [
+            (
+                (true, "ValidMetricFound", "found"),
+                ("True", "HPAActive", "HPA is actively scaling"),
+            ),
+            (
+                (false, "ScalingDisabled", "scaling is disabled"),
+                ("True", "ScalingDisabled", "scaling is disabled"),
+            ),
+            (
+                (false, "FailedGetExternalMetric", "no metric"),
+                (
+                    "False",
+                    "FailedGetExternalMetric",
+                    "HPA is not actively scaling: no metric",
+                ),
+            ),
+            (
+                (false, "", "no metric"),
+                (
+                    "False",
+                    "HPAMetricsUnavailable",
+                    "HPA is not actively scaling: no metric",
+                ),
+            ),
+        ];
+        for ((status, reason, message), expected) in cases {
+            let condition = Condition::of_hpa(status, reason, message);
+            assert_eq!(
+                (
+                    condition.status.as_str(),
+                    &*condition.reason,
+                    &*condition.message
+                ),
+                expected
+            );
+        }
     }
 }

@@ -13,11 +13,27 @@ pub enum Effect {
     /// Read the target's replicas and all triggers at once; answer with `Event::Polled`.
     Poll { key: ObjectKey, poll: PollId },
     /// Write the target's `/scale`, if it still has `from` replicas; answer with `Event::Scaled`.
-    Scale { key: ObjectKey, from: i32, to: i32, direction: ScaleDirection, reason: String },
-    /// Write the part of the status that the engine owns, together with what preparation found.
-    WriteStatus { key: ObjectKey, status: ObjectStatus },
+    Scale {
+        key: ObjectKey,
+        from: i32,
+        to: i32,
+        direction: ScaleDirection,
+        reason: String,
+    },
+    /// Write the part of the status that the engine owns, together with what preparation found. After each
+    /// preparation one comes even if the engine's part is as it was, so that what preparation found gets written: drop
+    /// it if the object's status already says all of it (after a restart that is the rule).
+    WriteStatus {
+        key: ObjectKey,
+        status: ObjectStatus,
+    },
     /// Publish a Kubernetes Event on the ScaledObject.
-    Publish { key: ObjectKey, kind: EventType, reason: &'static str, message: String },
+    Publish {
+        key: ObjectKey,
+        kind: EventType,
+        reason: &'static str,
+        message: String,
+    },
 }
 
 /// Which of the two kinds of write to `/scale` this is; the Event reasons differ.

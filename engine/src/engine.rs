@@ -1,22 +1,189 @@
-//! (being written)
+//! The engine: all objects, one agenda, one way in and one way out.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::agenda::Agenda;
 use crate::effect::Effect;
 use crate::event::Event;
+use crate::object::ObjectKey;
+use crate::tracked::Tracked;
 
 /// Decides for all objects.
+///
+/// Feed every [`Event`] with the time at which it happened, carry out the [`Effect`]s it returns (in order for each
+/// object), and feed [`Event::Woke`] at [`Engine::next_wakeup`].
+///
+/// ```
+/// use jiff::{SignedDuration, Timestamp};
+/// use sakidori_engine::{
+///     Effect, Engine, Event, ObjectKey, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleDirection, ScaledObject,
+///     TriggerOutcome,
+/// };
+///
+/// let now = Timestamp::UNIX_EPOCH;
+/// let key = ObjectKey::new("shop", "web");
+/// let object = ScaledObject {
+///     uid: "4b0c1f0e".into(),
+///     generation: 1,
+///     created_at: now,
+///     polling_interval: SignedDuration::from_secs(30),
+///     cooldown_period: SignedDuration::from_secs(300),
+///     initial_cooldown_period: SignedDuration::ZERO,
+///     idle_replicas: None,
+///     min_replicas: 0,
+///     max_replicas: 100,
+///     target_kind: "apps/v1.Deployment".into(),
+///     target_name: "web".into(),
+///     trigger_count: 1,
+/// };
+/// let mut engine = Engine::default();
+///
+/// let applied = Event::Applied { key: key.clone(), object, remembered: Remembered::default() };
+/// assert_eq!(engine.handle(now, applied), [Effect::Prepare { key: key.clone(), generation: 1 }]);
+///
+/// // Once it is prepared, an object never seen before is polled at once.
+/// let outcome = PrepareOutcome::Done { target_replicas: 0, problems: vec![] };
+/// let effects = engine.handle(now, Event::Prepared { key: key.clone(), generation: 1, outcome });
+/// let Some(Effect::Poll { poll, .. }) = effects.last() else { panic!("expected a poll, got {effects:?}") };
+///
+/// // The queue holds messages and the target has no replicas: it is activated.
+/// let reading = Reading { metric: "s0-rabbitmq-orders".into(), value: 500.0, active: true };
+/// let outcome = PollOutcome { replicas: Ok(0), triggers: vec![TriggerOutcome::Read(vec![reading])] };
+/// let effects = engine.handle(now, Event::Polled { key: key.clone(), poll: *poll, outcome });
+/// assert_eq!(
+///     effects[0],
+///     Effect::Scale {
+///         key,
+///         from: 0,
+///         to: 1,
+///         direction: ScaleDirection::Activate,
+///         reason: "triggered by s0-rabbitmq-orders".into(),
+///     },
+/// );
+/// ```
 #[derive(Debug, Default)]
-pub struct Engine {}
+pub struct Engine {
+    /// Ordered rather than hashed, so that nothing in here depends on a random seed.
+    objects: BTreeMap<ObjectKey, Tracked>,
+    agenda: Agenda,
+    next_poll: u64,
+}
+
+/// What one object may use while it takes in one event.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) key: &'a ObjectKey,
+    pub(crate) agenda: &'a mut Agenda,
+    pub(crate) next_poll: &'a mut u64,
+    pub(crate) effects: &'a mut Vec<Effect>,
+}
 
 impl Engine {
-    /// Takes in one event and says what is to be done.
-    pub fn handle(&mut self, _now: Timestamp, _event: Event) -> Vec<Effect> {
-        Vec::new()
+    /// Takes in one event and says what is to be done, in this order for each object.
+    pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Applied {
+                key,
+                object,
+                remembered,
+            } => {
+                let mut turn = Turn {
+                    now,
+                    key: &key,
+                    agenda: &mut self.agenda,
+                    next_poll: &mut self.next_poll,
+                    effects: &mut effects,
+                };
+                match self.objects.get_mut(&key) {
+                    // Re-created under the same name while nobody looked: nothing of the old one counts.
+                    Some(tracked) if !tracked.is_same(&object) => {
+                        tracked.forget(&mut turn);
+                        *tracked = Tracked::new(&mut turn, object, remembered);
+                    }
+                    Some(tracked) => tracked.applied(&mut turn, object),
+                    None => {
+                        let tracked = Tracked::new(&mut turn, object, remembered);
+                        self.objects.insert(key, tracked);
+                    }
+                }
+            }
+            Event::Deleted { key } => {
+                self.with(now, &key, &mut effects, Tracked::forget);
+                self.objects.remove(&key);
+            }
+            Event::ReferenceChanged { key } => {
+                self.with(now, &key, &mut effects, Tracked::reference_changed)
+            }
+            Event::Prepared {
+                key,
+                generation,
+                outcome,
+            } => {
+                self.with(now, &key, &mut effects, |object, turn| {
+                    object.prepared(turn, generation, outcome)
+                });
+            }
+            Event::ReadingWanted { key } => {
+                self.with(now, &key, &mut effects, Tracked::reading_wanted)
+            }
+            Event::Polled { key, poll, outcome } => {
+                self.with(now, &key, &mut effects, |object, turn| {
+                    object.polled(turn, poll, outcome)
+                });
+            }
+            Event::Scaled { key, outcome } => {
+                self.with(now, &key, &mut effects, |object, turn| {
+                    object.scaled(turn, outcome)
+                });
+            }
+            Event::HpaObserved {
+                key,
+                status,
+                reason,
+                message,
+            } => {
+                self.with(now, &key, &mut effects, |object, _| {
+                    object.hpa_observed(status, &reason, &message)
+                });
+            }
+            Event::Woke => self.run_due(now, &mut effects),
+        }
+        effects
     }
 
-    /// When `handle(.., Event::Woke)` is to be called next, if nothing else happens before.
+    /// When `handle(.., Event::Woke)` is to be called next, if nothing else happens before. It may lie in the past.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        None
+        self.agenda.first()
+    }
+
+    fn run_due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        while let Some((planned, _, task, key)) = self.agenda.take_due(now) {
+            self.with(now, &key, effects, |object, turn| {
+                object.due(turn, task, planned)
+            });
+        }
+    }
+
+    /// Lets one object take in something. Whatever belongs to an object that is gone is dropped here.
+    fn with(
+        &mut self,
+        now: Timestamp,
+        key: &ObjectKey,
+        effects: &mut Vec<Effect>,
+        take_in: impl FnOnce(&mut Tracked, &mut Turn<'_>),
+    ) {
+        if let Some(object) = self.objects.get_mut(key) {
+            let mut turn = Turn {
+                now,
+                key,
+                agenda: &mut self.agenda,
+                next_poll: &mut self.next_poll,
+                effects,
+            };
+            take_in(object, &mut turn);
+        }
     }
 }

@@ -11,22 +11,42 @@ pub enum Event {
     /// A ScaledObject appeared or changed. `remembered` is what its status says; it is used when the engine does
     /// not know the object yet (first sight, or after a restart) and ignored otherwise: the engine is the only
     /// writer of what it holds.
-    Applied { key: ObjectKey, object: ScaledObject, remembered: Remembered },
+    Applied {
+        key: ObjectKey,
+        object: ScaledObject,
+        remembered: Remembered,
+    },
     /// A ScaledObject is gone or is being deleted.
     Deleted { key: ObjectKey },
     /// Something that the object refers to changed (a Secret, a TriggerAuthentication, the target's template):
     /// it has to be prepared anew before its next poll.
     ReferenceChanged { key: ObjectKey },
     /// The answer to [`crate::Effect::Prepare`].
-    Prepared { key: ObjectKey, generation: i64, outcome: PrepareOutcome },
+    Prepared {
+        key: ObjectKey,
+        generation: i64,
+        outcome: PrepareOutcome,
+    },
     /// Someone waits for a reading newer than the last one (the HPA): poll now unless a poll is under way.
     ReadingWanted { key: ObjectKey },
     /// The answer to [`crate::Effect::Poll`].
-    Polled { key: ObjectKey, poll: PollId, outcome: PollOutcome },
+    Polled {
+        key: ObjectKey,
+        poll: PollId,
+        outcome: PollOutcome,
+    },
     /// The answer to [`crate::Effect::Scale`].
-    Scaled { key: ObjectKey, outcome: ScaleOutcome },
+    Scaled {
+        key: ObjectKey,
+        outcome: ScaleOutcome,
+    },
     /// The HPA's own `ScalingActive` condition, when it changes.
-    HpaObserved { key: ObjectKey, status: bool, reason: String, message: String },
+    HpaObserved {
+        key: ObjectKey,
+        status: bool,
+        reason: String,
+        message: String,
+    },
     /// Nothing but time passed: the agenda is looked at.
     Woke,
 }
@@ -45,7 +65,10 @@ pub struct Remembered {
 pub enum PrepareOutcome {
     /// All is in place. `problems` names what does not work but does not stop the other triggers either (a missing
     /// TriggerAuthentication): it keeps Ready at False. `target_replicas` orders first polls: zero comes first.
-    Done { target_replicas: i32, problems: Vec<String> },
+    Done {
+        target_replicas: i32,
+        problems: Vec<String>,
+    },
     /// The object can't be scaled as it stands: `message` names the object, the field and the value, and says what to do.
     /// Triggers that could be built are still polled if `pollable`.
     Failed { message: String, pollable: bool },
@@ -65,7 +88,9 @@ pub struct PollOutcome {
 pub enum TriggerOutcome {
     Read(Vec<Reading>),
     /// The scaler could not read its source; the message holds no secret.
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
     /// A `cpu` or `memory` trigger: the HPA reads it from metrics-server, so there is nothing to poll.
     Resource,
 }
@@ -83,10 +108,17 @@ pub struct Reading {
 /// How a write of replicas went.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ScaleOutcome {
-    Done { from: i32, to: i32 },
+    Done {
+        from: i32,
+        to: i32,
+    },
     /// Someone else changed the target between the poll and the write: nothing was written; poll again.
     Conflict,
-    Failed { from: i32, to: i32, message: String },
+    Failed {
+        from: i32,
+        to: i32,
+        message: String,
+    },
 }
 
 /// Anything the shell wants to feed, with its time: the form in which traces are kept in tests.

@@ -14,11 +14,18 @@ mod effect;
 mod engine;
 mod event;
 mod object;
+mod poll;
 mod quantity;
+mod status;
+mod time;
+mod tracked;
 
 pub use conditions::{Condition, ConditionStatus, ConditionType, Conditions};
 pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection};
 pub use engine::Engine;
-pub use event::{Event, Observation, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleOutcome, TriggerOutcome};
+pub use event::{
+    Event, Observation, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleOutcome,
+    TriggerOutcome,
+};
 pub use object::{ObjectKey, PollId, ScaledObject};
 pub use quantity::{ParseQuantityError, Quantity};

@@ -14,7 +14,10 @@ pub struct ObjectKey {
 
 impl ObjectKey {
     pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -60,4 +63,27 @@ pub struct ScaledObject {
     pub target_name: String,
     /// Number of `spec.triggers`.
     pub trigger_count: usize,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// KEDA's defaults and one trigger.
+    pub(crate) fn object() -> ScaledObject {
+        ScaledObject {
+            uid: "4b0c1f0e-0000-4000-8000-000000000001".into(),
+            generation: 1,
+            created_at: Timestamp::UNIX_EPOCH,
+            polling_interval: SignedDuration::from_secs(30),
+            cooldown_period: SignedDuration::from_secs(300),
+            initial_cooldown_period: SignedDuration::ZERO,
+            idle_replicas: None,
+            min_replicas: 0,
+            max_replicas: 100,
+            target_kind: "apps/v1.Deployment".into(),
+            target_name: "web".into(),
+            trigger_count: 1,
+        }
+    }
 }

@@ -11,7 +11,9 @@ pub struct Quantity {
 
 impl Quantity {
     pub const fn from_integer(value: i64) -> Self {
-        Self { milli: value as i128 * 1000 }
+        Self {
+            milli: value as i128 * 1000,
+        }
     }
 
     pub const fn from_milli(milli: i128) -> Self {
@@ -25,7 +27,11 @@ impl Quantity {
 
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.milli % 1000 == 0 { write!(f, "{}", self.milli / 1000) } else { write!(f, "{}m", self.milli) }
+        if self.milli % 1000 == 0 {
+            write!(f, "{}", self.milli / 1000)
+        } else {
+            write!(f, "{}m", self.milli)
+        }
     }
 }
 

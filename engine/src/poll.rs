@@ -1,0 +1,133 @@
+//! When one object is polled: at its nominal times, one poll under way at a time.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::agenda::{Task, Ticket};
+use crate::effect::Effect;
+use crate::engine::Turn;
+use crate::object::PollId;
+use crate::time::after;
+
+/// A poll without an answer for two intervals, and at least this long, is given up.
+const LOST_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// How soon after the start of a poll a conflicting write may start the next one.
+const CONFLICT_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub(crate) struct Polling {
+    under_way: Option<UnderWay>,
+    planned: Option<Ticket>,
+    last_start: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    poll: PollId,
+    since: Timestamp,
+    /// It was begun before the object was prepared anew: its answer says nothing about the object as it is now.
+    outdated: bool,
+}
+
+/// What an answer is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It belongs to the poll under way.
+    Current,
+    /// It belongs to the poll under way, but the object was prepared anew meanwhile: poll again.
+    Outdated,
+    /// It belongs to a poll that was given up.
+    Late,
+}
+
+impl Polling {
+    pub(crate) fn is_planned(&self) -> bool {
+        self.planned.is_some()
+    }
+
+    /// Plans the next poll for `at`, instead of what was planned before.
+    pub(crate) fn plan(&mut self, turn: &mut Turn<'_>, at: Timestamp) {
+        self.stop(turn);
+        self.planned = Some(turn.agenda.add(at, Task::Poll, turn.key));
+    }
+
+    /// Plans nothing any more. The answer of a poll under way is still awaited.
+    pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
+        if let Some(ticket) = self.planned.take() {
+            turn.agenda.cancel(ticket);
+        }
+    }
+
+    /// A poll that is under way will bring an answer about the object as it was before.
+    pub(crate) fn outdate(&mut self) {
+        if let Some(poll) = &mut self.under_way {
+            poll.outdated = true;
+        }
+    }
+
+    /// Polls now unless a poll is under way; the next one follows an interval from now.
+    pub(crate) fn poll_now(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
+        if !self.is_under_way(turn.now, interval) {
+            self.start(turn);
+            self.plan(turn, after(turn.now, interval));
+        } else if self.planned.is_none() {
+            // Should the answer never come, this is when it is noticed.
+            self.plan(turn, after(turn.now, interval));
+        }
+    }
+
+    /// The time planned for a poll has come. The next one follows an interval after the planned time, however late
+    /// this one is; times that were missed altogether are left out rather than made up for.
+    pub(crate) fn due(
+        &mut self,
+        turn: &mut Turn<'_>,
+        planned: Timestamp,
+        interval: SignedDuration,
+    ) {
+        let late = turn.now.duration_since(planned).as_nanos().max(0);
+        let into_interval = SignedDuration::from_nanos_i128(late % interval.as_nanos().max(1));
+        self.planned = None;
+        self.plan(turn, after(turn.now, interval - into_interval));
+        if !self.is_under_way(turn.now, interval) {
+            self.start(turn);
+        }
+    }
+
+    /// Polls again after a conflicting write: now, unless the last poll has only just begun.
+    pub(crate) fn poll_after_conflict(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
+        match self.last_start.map(|start| after(start, CONFLICT_PAUSE)) {
+            Some(earliest) if earliest > turn.now => self.plan(turn, earliest),
+            _ => self.poll_now(turn, interval),
+        }
+    }
+
+    /// Takes in an answer.
+    pub(crate) fn answered(&mut self, poll: PollId) -> Answer {
+        match self.under_way.take_if(|under_way| under_way.poll == poll) {
+            Some(under_way) if under_way.outdated => Answer::Outdated,
+            Some(_) => Answer::Current,
+            None => Answer::Late,
+        }
+    }
+
+    fn is_under_way(&self, now: Timestamp, interval: SignedDuration) -> bool {
+        let patience = interval.saturating_mul(2).max(LOST_AFTER);
+        self.under_way
+            .as_ref()
+            .is_some_and(|poll| now.duration_since(poll.since) < patience)
+    }
+
+    fn start(&mut self, turn: &mut Turn<'_>) {
+        let poll = PollId(*turn.next_poll);
+        *turn.next_poll += 1;
+        self.under_way = Some(UnderWay {
+            poll,
+            since: turn.now,
+            outdated: false,
+        });
+        self.last_start = Some(turn.now);
+        turn.effects.push(Effect::Poll {
+            key: turn.key.clone(),
+            poll,
+        });
+    }
+}

@@ -1,0 +1,78 @@
+//! When a status is worth a write: only when a reader can see a difference.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::effect::ObjectStatus;
+use crate::event::Remembered;
+
+/// The status as it is, beside the one that was last written.
+#[derive(Debug)]
+pub(crate) struct StatusRecord {
+    pub(crate) current: ObjectStatus,
+    written: Option<ObjectStatus>,
+    /// The first poll's answer is awaited, so that bringing an object up costs one write.
+    held: bool,
+    /// What preparation found has to be written even if nothing of the engine's part changed.
+    forced: bool,
+}
+
+impl StatusRecord {
+    /// Starts with what the object's status says.
+    pub(crate) fn new(remembered: Remembered, last_active: Option<Timestamp>) -> Self {
+        let Remembered {
+            last_active_time,
+            conditions,
+            seen_before,
+        } = remembered;
+        let stored = ObjectStatus {
+            conditions,
+            last_active_time,
+            triggers_activity: Vec::new(),
+        };
+        let current = ObjectStatus {
+            last_active_time: last_active,
+            ..stored.clone()
+        };
+        Self {
+            current,
+            written: seen_before.then_some(stored),
+            held: false,
+            forced: false,
+        }
+    }
+
+    /// From now on nothing is written until `release`; then something is.
+    pub(crate) fn hold_for_first_poll(&mut self) {
+        self.held = true;
+        self.forced = true;
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// The status to write now, if it is worth it. `lastActiveTime` alone is worth it when it lags by `lag`.
+    pub(crate) fn flush(&mut self, lag: SignedDuration) -> Option<ObjectStatus> {
+        if self.held || !(self.forced || self.differs(lag)) {
+            return None;
+        }
+        self.forced = false;
+        self.written = Some(self.current.clone());
+        self.written.clone()
+    }
+
+    fn differs(&self, lag: SignedDuration) -> bool {
+        let Some(written) = &self.written else {
+            return true;
+        };
+        if written.conditions != self.current.conditions
+            || written.triggers_activity != self.current.triggers_activity
+        {
+            return true;
+        }
+        match (written.last_active_time, self.current.last_active_time) {
+            (Some(written), Some(current)) => current.duration_since(written) >= lag,
+            (written, current) => written != current,
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! One object's state: being prepared, polled, scaled, and told about.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::activation;
+use crate::agenda::{Task, Ticket};
+use crate::backoff::{self, Backoff};
+use crate::conditions::{CHECK_FAILED, Condition, ConditionStatus};
+use crate::cooldown;
+use crate::effect::{Effect, EventType, ScaleDirection};
+use crate::engine::Turn;
+use crate::event::{PollOutcome, PrepareOutcome, Remembered, ScaleOutcome, TriggerOutcome};
+use crate::object::{PollId, ScaledObject};
+use crate::poll::{Answer, Polling};
+use crate::status::StatusRecord;
+use crate::time::{after, share};
+
+/// Preparing, or a write of replicas, without an answer for this long is given up.
+const ANSWER_OVERDUE: SignedDuration = SignedDuration::from_secs(60);
+/// How long the status of a new object waits for the first poll's answer.
+const FIRST_POLL_PATIENCE: SignedDuration = SignedDuration::from_secs(2);
+/// First polls after a restart are spread over the polling interval, at most over this.
+const LONGEST_SPREAD: SignedDuration = SignedDuration::from_secs(10);
+/// How often a trigger that keeps failing with changing messages is told about.
+const FAILURE_TOLD_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+#[derive(Debug)]
+pub(crate) struct Tracked {
+    /// As it was last applied.
+    wanted: ScaledObject,
+    /// As it was last prepared: what polls are judged by. `None` while it can't be polled.
+    polled_as: Option<ScaledObject>,
+    preparation: Preparation,
+    polling: Polling,
+    scaling: Option<Scaling>,
+    status: StatusRecord,
+    /// The status is to be written at this time even if the first poll has no answer.
+    status_due: Option<Ticket>,
+    /// For each trigger, the failure that was last told, until it works again.
+    failures: Vec<Option<(String, Timestamp)>>,
+}
+
+#[derive(Debug, Default)]
+struct Preparation {
+    /// Some while preparing is under way (when its answer is overdue) or to be tried again (when).
+    planned: Option<Ticket>,
+    under_way: bool,
+    /// Something changed while it was under way.
+    again: bool,
+    /// It never succeeded in this life of the engine.
+    first: bool,
+    /// The status shows that it succeeded before this life of the engine.
+    seen_before: bool,
+    /// It failed the last time: nothing is scaled in.
+    failed: bool,
+    /// What keeps Ready at False: the failure, or the problems of a success.
+    complaint: Option<String>,
+    backoff: Backoff,
+}
+
+/// A write of replicas whose answer is awaited.
+#[derive(Debug)]
+struct Scaling {
+    since: Timestamp,
+    direction: ScaleDirection,
+    reason: String,
+}
+
+impl Tracked {
+    /// An object seen for the first time in this life of the engine.
+    pub(crate) fn new(turn: &mut Turn<'_>, object: ScaledObject, remembered: Remembered) -> Self {
+        let conditions = &remembered.conditions;
+        let was_active = conditions.active.status == ConditionStatus::True;
+        let last_active = cooldown::remembered(remembered.last_active_time, was_active, turn.now);
+        let told =
+            (conditions.ready.reason == CHECK_FAILED).then(|| conditions.ready.message.clone());
+        let seen_before = remembered.seen_before;
+        let mut tracked = Self {
+            wanted: object,
+            polled_as: None,
+            preparation: Preparation {
+                first: true,
+                seen_before,
+                complaint: told,
+                ..Preparation::default()
+            },
+            polling: Polling::default(),
+            scaling: None,
+            status: StatusRecord::new(remembered, last_active),
+            status_due: None,
+            failures: Vec::new(),
+        };
+        tracked.prepare(turn);
+        tracked
+    }
+
+    /// Whether `object` is this one, rather than another of the same name.
+    pub(crate) fn is_same(&self, object: &ScaledObject) -> bool {
+        self.wanted.uid == object.uid
+    }
+
+    pub(crate) fn applied(&mut self, turn: &mut Turn<'_>, object: ScaledObject) {
+        // The name of the target's kind comes from the status, that is from preparing: no reason to prepare anew.
+        let changed = ScaledObject {
+            target_kind: object.target_kind.clone(),
+            ..self.wanted.clone()
+        } != object;
+        if let Some(polled_as) = &mut self.polled_as {
+            polled_as.target_kind.clone_from(&object.target_kind);
+        }
+        self.wanted = object;
+        if changed {
+            self.preparation.backoff.reset();
+            self.prepare(turn);
+        }
+    }
+
+    pub(crate) fn reference_changed(&mut self, turn: &mut Turn<'_>) {
+        self.preparation.backoff.reset();
+        self.prepare(turn);
+    }
+
+    /// Takes everything of this object off the agenda.
+    pub(crate) fn forget(&mut self, turn: &mut Turn<'_>) {
+        self.polling.stop(turn);
+        for ticket in [self.preparation.planned.take(), self.status_due.take()]
+            .into_iter()
+            .flatten()
+        {
+            turn.agenda.cancel(ticket);
+        }
+    }
+
+    /// What was planned for `planned` is due.
+    pub(crate) fn due(&mut self, turn: &mut Turn<'_>, task: Task, planned: Timestamp) {
+        match task {
+            Task::Poll => self.polling.due(turn, planned, self.interval()),
+            Task::Prepare => {
+                self.preparation.planned = None;
+                self.preparation.under_way = false;
+                self.prepare(turn);
+            }
+            Task::WriteStatus => {
+                self.status_due = None;
+                self.status.release();
+                self.flush(turn);
+            }
+        }
+    }
+
+    // ---- Preparing
+
+    /// Prepares now, or once more after the preparation that is under way.
+    fn prepare(&mut self, turn: &mut Turn<'_>) {
+        if self.preparation.under_way {
+            self.preparation.again = true;
+            return;
+        }
+        self.preparation.under_way = true;
+        self.preparation.again = false;
+        self.plan_preparation(turn, ANSWER_OVERDUE);
+        turn.effects.push(Effect::Prepare {
+            key: turn.key.clone(),
+            generation: self.wanted.generation,
+        });
+    }
+
+    fn plan_preparation(&mut self, turn: &mut Turn<'_>, wait: SignedDuration) {
+        let ticket = turn
+            .agenda
+            .add(after(turn.now, wait), Task::Prepare, turn.key);
+        if let Some(old) = self.preparation.planned.replace(ticket) {
+            turn.agenda.cancel(old);
+        }
+    }
+
+    pub(crate) fn prepared(
+        &mut self,
+        turn: &mut Turn<'_>,
+        generation: i64,
+        outcome: PrepareOutcome,
+    ) {
+        let outdated = generation != self.wanted.generation;
+        if outdated && !self.preparation.again {
+            // Of an object of the same name that is gone: this one's answer is still to come.
+            return;
+        }
+        self.preparation.under_way = false;
+        if let Some(ticket) = self.preparation.planned.take() {
+            turn.agenda.cancel(ticket);
+        }
+        if !outdated {
+            self.status.current.conditions.fallback = Condition::no_fallback();
+            match outcome {
+                PrepareOutcome::Done {
+                    target_replicas,
+                    problems,
+                } => self.prepare_done(turn, target_replicas, problems),
+                PrepareOutcome::Failed { message, pollable } => {
+                    self.prepare_failed(turn, message, pollable)
+                }
+            }
+        }
+        if self.preparation.again {
+            self.prepare(turn);
+        }
+    }
+
+    fn prepare_done(&mut self, turn: &mut Turn<'_>, target_replicas: i32, problems: Vec<String>) {
+        self.preparation.failed = false;
+        self.preparation.backoff.reset();
+        let was_ready = self.status.current.conditions.ready.status == ConditionStatus::True;
+        if problems.is_empty() {
+            self.preparation.complaint = None;
+            if self.status.current.conditions.ready.waits_for_preparation() {
+                self.status.current.conditions.ready = Condition::ready();
+            }
+        } else {
+            self.complain(turn, joined(problems));
+        }
+        let first = std::mem::take(&mut self.preparation.first);
+        if first && !self.preparation.seen_before {
+            publish(
+                turn,
+                EventType::Normal,
+                "KEDAScalersStarted",
+                "Started scalers watch".into(),
+            );
+        }
+        if !was_ready && self.status.current.conditions.ready.status == ConditionStatus::True {
+            publish(
+                turn,
+                EventType::Normal,
+                "ScaledObjectReady",
+                "ScaledObject is ready for scaling".into(),
+            );
+        }
+
+        self.start_polling_as_wanted(turn);
+        let restarted = first && self.preparation.seen_before;
+        self.status.hold_for_first_poll();
+        if restarted {
+            self.polling
+                .plan(turn, after(turn.now, self.spread(target_replicas)));
+        } else {
+            self.polling.poll_now(turn, self.interval());
+            self.plan_status(turn, after(turn.now, FIRST_POLL_PATIENCE));
+        }
+    }
+
+    fn prepare_failed(&mut self, turn: &mut Turn<'_>, message: String, pollable: bool) {
+        if !std::mem::replace(&mut self.preparation.failed, true) || !pollable {
+            self.status.current.conditions.active = Condition::activity_unknown();
+        }
+        self.complain(turn, message);
+        let wait = self.preparation.backoff.next(&self.wanted.uid);
+        self.plan_preparation(turn, wait);
+        if pollable {
+            self.start_polling_as_wanted(turn);
+            if !self.polling.is_planned() {
+                self.polling.poll_now(turn, self.interval());
+            }
+        } else {
+            self.polled_as = None;
+            self.polling.outdate();
+            self.polling.stop(turn);
+        }
+        self.status.release();
+        self.flush(turn);
+    }
+
+    /// Judges polls by the object as it is wanted; those under way are about the object as it was.
+    fn start_polling_as_wanted(&mut self, turn: &mut Turn<'_>) {
+        if !self.preparation.failed || self.polled_as.as_ref() != Some(&self.wanted) {
+            self.polling.outdate();
+        }
+        if self
+            .polled_as
+            .as_ref()
+            .is_some_and(|old| old.polling_interval != self.wanted.polling_interval)
+        {
+            self.polling.stop(turn);
+        }
+        self.polled_as = Some(self.wanted.clone());
+    }
+
+    /// Keeps Ready at False with `message`, and tells it once.
+    fn complain(&mut self, turn: &mut Turn<'_>, message: String) {
+        self.status.current.conditions.ready = Condition::check_failed(message.clone());
+        if self.preparation.complaint.as_ref() != Some(&message) {
+            publish(turn, EventType::Warning, CHECK_FAILED, message.clone());
+            self.preparation.complaint = Some(message);
+        }
+    }
+
+    /// How long the first poll after a restart waits: objects at zero replicas, which nobody but the engine scales,
+    /// come in the first fifth.
+    fn spread(&self, target_replicas: i32) -> SignedDuration {
+        let window = self.interval().min(LONGEST_SPREAD);
+        let thousandth = backoff::hash(&self.wanted.uid, 0) % 1000;
+        if target_replicas == 0 {
+            share(window, thousandth, 5000)
+        } else {
+            share(window, 1000 + thousandth * 4, 5000)
+        }
+    }
+
+    // ---- Polling
+
+    fn interval(&self) -> SignedDuration {
+        self.polled_as
+            .as_ref()
+            .unwrap_or(&self.wanted)
+            .polling_interval
+            .max(SignedDuration::from_secs(1))
+    }
+
+    pub(crate) fn reading_wanted(&mut self, turn: &mut Turn<'_>) {
+        if self.polled_as.is_some() {
+            self.polling.poll_now(turn, self.interval());
+        }
+    }
+
+    pub(crate) fn polled(&mut self, turn: &mut Turn<'_>, poll: PollId, outcome: PollOutcome) {
+        let answer = self.polling.answered(poll);
+        let Some(object) = &self.polled_as else {
+            return;
+        };
+        match answer {
+            Answer::Late => return,
+            Answer::Outdated => return self.polling.poll_now(turn, self.interval()),
+            Answer::Current => {}
+        }
+        let activity = activation::activity(object, &outcome.triggers);
+        if activity.active {
+            // KEDA leaves the time as it is while some trigger fails. Here a failing trigger, or replicas that can't
+            // be read, never make the cooldown end sooner.
+            self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
+        }
+        // What a changed object wants is not known before it is prepared.
+        let may_scale_in = !self.preparation.failed && *object == self.wanted;
+        let last_active = self.status.current.last_active_time;
+        let decision = activation::decide(
+            object,
+            &outcome,
+            &activity,
+            last_active,
+            may_scale_in,
+            turn.now,
+        );
+
+        let conditions = &mut self.status.current.conditions;
+        if self.preparation.complaint.is_none() {
+            conditions.ready = decision.ready;
+        }
+        if let Some(active) = decision.active {
+            conditions.active = active;
+        }
+        self.status.current.triggers_activity =
+            triggers_activity(&outcome.triggers, &self.status.current.triggers_activity);
+        self.tell_failures(turn, &outcome.triggers);
+        if let Some(request) = decision.scale
+            && self
+                .scaling
+                .as_ref()
+                .is_none_or(|scaling| turn.now.duration_since(scaling.since) >= ANSWER_OVERDUE)
+        {
+            let activation::ScaleRequest {
+                from,
+                to,
+                direction,
+                reason,
+            } = request;
+            self.scaling = Some(Scaling {
+                since: turn.now,
+                direction,
+                reason: reason.clone(),
+            });
+            turn.effects.push(Effect::Scale {
+                key: turn.key.clone(),
+                from,
+                to,
+                direction,
+                reason,
+            });
+        }
+        self.status.release();
+        self.flush(turn);
+    }
+
+    /// Tells a trigger's failure when it begins, and when its message changes, but not at every poll.
+    fn tell_failures(&mut self, turn: &mut Turn<'_>, triggers: &[TriggerOutcome]) {
+        self.failures.resize(triggers.len(), None);
+        for (told, trigger) in self.failures.iter_mut().zip(triggers) {
+            let failure = activation::failure(trigger);
+            let news = match (&failure, &*told) {
+                (Some(message), Some((before, at))) => {
+                    message != before && turn.now.duration_since(*at) >= FAILURE_TOLD_EVERY
+                }
+                (Some(_), None) => true,
+                (None, _) => {
+                    *told = None;
+                    false
+                }
+            };
+            if let Some(message) = failure
+                && news
+            {
+                publish(
+                    turn,
+                    EventType::Warning,
+                    "KEDAScalerFailed",
+                    message.clone(),
+                );
+                *told = Some((message, turn.now));
+            }
+        }
+    }
+
+    // ---- Scaling
+
+    pub(crate) fn scaled(&mut self, turn: &mut Turn<'_>, outcome: ScaleOutcome) {
+        let Some(scaling) = self.scaling.take() else {
+            return;
+        };
+        let namespace = &turn.key.namespace;
+        let target = format!(
+            "{} {namespace}/{}",
+            self.wanted.target_kind, self.wanted.target_name
+        );
+        match (outcome, scaling.direction) {
+            (ScaleOutcome::Done { from, to }, ScaleDirection::Activate) => {
+                self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
+                let message = format!("Scaled {target} from {from} to {to}, {}", scaling.reason);
+                publish(turn, EventType::Normal, "KEDAScaleTargetActivated", message);
+            }
+            (ScaleOutcome::Done { from, to }, ScaleDirection::Deactivate) => {
+                let message = format!("Deactivated {target} from {from} to {to}");
+                publish(
+                    turn,
+                    EventType::Normal,
+                    "KEDAScaleTargetDeactivated",
+                    message,
+                );
+            }
+            // KEDA has no Event for it.
+            (ScaleOutcome::Done { .. }, ScaleDirection::RaiseToMinimum) => {}
+            (ScaleOutcome::Failed { from, to, message }, ScaleDirection::Deactivate) => {
+                let message =
+                    format!("Failed to deactivate {target} from {from} to {to}: {message}");
+                publish(
+                    turn,
+                    EventType::Warning,
+                    "KEDAScaleTargetDeactivationFailed",
+                    message,
+                );
+            }
+            (ScaleOutcome::Failed { from, to, message }, _) => {
+                let message = format!("Failed to scale {target} from {from} to {to}: {message}");
+                publish(
+                    turn,
+                    EventType::Warning,
+                    "KEDAScaleTargetActivationFailed",
+                    message,
+                );
+            }
+            (ScaleOutcome::Conflict, _) => {
+                if self.polled_as.is_some() {
+                    self.polling.poll_after_conflict(turn, self.interval());
+                }
+            }
+        }
+    }
+
+    // ---- Status
+
+    /// Kept for the next write: an HPA that flips costs no write of its own. (KEDA looks at it once per poll, too.)
+    pub(crate) fn hpa_observed(&mut self, scaling_active: bool, reason: &str, message: &str) {
+        self.status.current.conditions.hpa_active =
+            Some(Condition::of_hpa(scaling_active, reason, message));
+    }
+
+    fn plan_status(&mut self, turn: &mut Turn<'_>, at: Timestamp) {
+        let ticket = turn.agenda.add(at, Task::WriteStatus, turn.key);
+        if let Some(old) = self.status_due.replace(ticket) {
+            turn.agenda.cancel(old);
+        }
+    }
+
+    fn flush(&mut self, turn: &mut Turn<'_>) {
+        if let Some(ticket) = self.status_due.take() {
+            turn.agenda.cancel(ticket);
+        }
+        if let Some(status) = self.status.flush(cooldown::status_lag(&self.wanted)) {
+            turn.effects.push(Effect::WriteStatus {
+                key: turn.key.clone(),
+                status,
+            });
+        }
+    }
+}
+
+fn publish(turn: &mut Turn<'_>, kind: EventType, reason: &'static str, message: String) {
+    turn.effects.push(Effect::Publish {
+        key: turn.key.clone(),
+        kind,
+        reason,
+        message,
+    });
+}
+
+/// All problems in their order, each once.
+fn joined(problems: Vec<String>) -> String {
+    let mut distinct: Vec<String> = Vec::with_capacity(problems.len());
+    for problem in problems {
+        if !distinct.contains(&problem) {
+            distinct.push(problem);
+        }
+    }
+    distinct.join("; ")
+}
+
+/// Every metric and whether it is active. A trigger that fails keeps its metrics, not active, under the names it had.
+fn triggers_activity(
+    triggers: &[TriggerOutcome],
+    before: &[(String, bool)],
+) -> Vec<(String, bool)> {
+    let mut activity = Vec::new();
+    for (index, trigger) in triggers.iter().enumerate() {
+        match trigger {
+            TriggerOutcome::Read(readings) => {
+                activity.extend(
+                    readings
+                        .iter()
+                        .map(|reading| (reading.metric.clone(), reading.active)),
+                );
+            }
+            TriggerOutcome::Failed { .. } => {
+                let prefix = format!("s{index}-");
+                let known = before
+                    .iter()
+                    .filter(|(metric, _)| metric.starts_with(&prefix));
+                activity.extend(known.map(|(metric, _)| (metric.clone(), false)));
+            }
+            TriggerOutcome::Resource => {}
+        }
+    }
+    activity
+}
