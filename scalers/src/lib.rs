@@ -2,6 +2,10 @@
 //! gives readings. It never sees a Kubernetes object: what little it needs of the cluster comes through [`Cluster`].
 
 pub mod clients;
+mod cron;
+#[cfg(test)]
+mod example;
+mod kubernetes_workload;
 mod metric;
 pub mod params;
 mod registry;

@@ -4,7 +4,7 @@ use crate::params::{self, Field, nearest};
 use crate::scaler::{BuildError, Context, Scaler, Trigger};
 
 /// All trigger types, sorted by name. A new one is a file and a line here.
-const KINDS: &[Kind] = &[];
+const KINDS: &[Kind] = &[crate::cron::KIND, crate::kubernetes_workload::KIND];
 
 /// One trigger type: its names, its parameters, and how to build its scaler.
 pub struct Kind {
