@@ -1,0 +1,255 @@
+//! Builds and installs what the test bed runs: the control plane and the fake kubelet (Go programs, built from
+//! source into a cache outside the clone), and packages of the distribution.
+//!
+//! The cache is `$SAKIDORI_CACHE`, else `$XDG_CACHE_HOME/sakidori`, else `~/.cache/sakidori`. A program's file name
+//! holds a hash of what it is built from, so that a change builds anew and branches don't overwrite one another's.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+/// The version of Kubernetes the control plane is built from; `go.mod` names the same one (a test compares them).
+pub const KUBERNETES_VERSION: &str = "v1.36.3";
+/// The version of the fake kubelet.
+pub const KWOK_VERSION: &str = "v0.8.0";
+/// The RabbitMQ server of Debian's package, as a user other than `rabbitmq` starts it.
+pub const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// Packages of the distribution, and the file that shows that each is there.
+const PACKAGES: &[(&str, &str)] = &[("rabbitmq-server", RABBITMQ_SERVER)];
+
+const SOURCES: &[(&str, &str)] = &[
+    ("main.go", include_str!("../controlplane/main.go")),
+    ("go.mod", include_str!("../controlplane/go.mod")),
+    ("go.sum", include_str!("../controlplane/go.sum")),
+];
+
+/// The programs a cluster consists of.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// etcd, kube-apiserver, kube-controller-manager and kube-scheduler in one program.
+    pub controlplane: PathBuf,
+    /// The fake kubelet.
+    pub kwok: PathBuf,
+}
+
+/// Builds the programs that are not in the cache yet, saying so on stderr, and gives their paths.
+/// Two processes that call it at once build once: the second waits for the first.
+///
+/// # Errors
+/// When Go is missing, a build fails or the cache can't be written.
+pub fn programs() -> Result<Programs> {
+    let cache = cache_dir()?;
+    let programs = Programs {
+        controlplane: cache.join(format!(
+            "controlplane-{KUBERNETES_VERSION}-{}",
+            source_hash()
+        )),
+        kwok: cache.join(format!("kwok-{KWOK_VERSION}")),
+    };
+    if programs.controlplane.exists() && programs.kwok.exists() {
+        return Ok(programs);
+    }
+    std::fs::create_dir_all(&cache)
+        .with_context(|| format!("can't make the folder {}", cache.display()))?;
+    let lock_path = cache.join("lock");
+    let lock =
+        File::create(&lock_path).with_context(|| format!("can't open {}", lock_path.display()))?;
+    lock.lock()
+        .with_context(|| format!("can't lock {}", lock_path.display()))?;
+    if !programs.controlplane.exists() {
+        say(&format!(
+            "building Kubernetes {KUBERNETES_VERSION} (etcd, apiserver, controller-manager, scheduler) into {}; the \
+             first time takes about 9 minutes on two cores",
+            programs.controlplane.display()
+        ));
+        build_controlplane(&cache, &programs.controlplane)?;
+    }
+    if !programs.kwok.exists() {
+        say(&format!(
+            "building the fake kubelet kwok {KWOK_VERSION} into {}; about 2 minutes",
+            programs.kwok.display()
+        ));
+        build_kwok(&cache, &programs.kwok)?;
+    }
+    Ok(programs)
+}
+
+/// Builds the programs and installs the packages that are missing, saying what it does.
+///
+/// # Errors
+/// When a build or an installation fails.
+pub fn everything() -> Result<()> {
+    let programs = programs()?;
+    say(&format!(
+        "control plane: {}",
+        programs.controlplane.display()
+    ));
+    say(&format!("fake kubelet:  {}", programs.kwok.display()));
+    for (package, file) in PACKAGES {
+        if Path::new(file).exists() {
+            say(&format!("{package}: installed ({file})"));
+        } else {
+            install_package(package, file)?;
+        }
+    }
+    Ok(())
+}
+
+fn build_controlplane(cache: &Path, program: &Path) -> Result<()> {
+    let source = tempfile::Builder::new()
+        .prefix("source-")
+        .tempdir_in(cache)
+        .context("can't make a folder for the source")?;
+    for (name, text) in SOURCES {
+        crate::pki::write(source.path(), name, text)?;
+    }
+    let (major, minor) = major_minor();
+    // Without a version in the binary, /version says v0.0.0 and kubectl complains.
+    let version = "k8s.io/component-base/version";
+    let flags = format!(
+        "-s -w -X {version}.gitVersion={KUBERNETES_VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
+    );
+    let built = source.path().join("controlplane");
+    let mut go = Command::new("go");
+    go.args(["build", "-ldflags", &flags, "-o"])
+        .arg(&built)
+        .arg(".")
+        .current_dir(source.path());
+    run(go)?;
+    publish(&built, program)
+}
+
+fn build_kwok(cache: &Path, program: &Path) -> Result<()> {
+    let bin = tempfile::Builder::new()
+        .prefix("bin-")
+        .tempdir_in(cache)
+        .context("can't make a folder for kwok")?;
+    let mut go = Command::new("go");
+    go.args([
+        "install",
+        &format!("sigs.k8s.io/kwok/cmd/kwok@{KWOK_VERSION}"),
+    ])
+    .env("GOBIN", bin.path());
+    run(go)?;
+    publish(&bin.path().join("kwok"), program)
+}
+
+/// A rename is atomic: nobody ever starts half a program.
+fn publish(built: &Path, program: &Path) -> Result<()> {
+    std::fs::rename(built, program)
+        .with_context(|| format!("can't move {} to {}", built.display(), program.display()))
+}
+
+fn install_package(package: &str, file: &str) -> Result<()> {
+    // The owner of a process's folder in /proc is its effective user.
+    let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    say(&format!(
+        "{package}: installing with `{}apt-get install {package}`",
+        if root { "" } else { "sudo " }
+    ));
+    let apt = |args: &[&str]| {
+        let mut command = Command::new(if root { "apt-get" } else { "sudo" });
+        if !root {
+            command.arg("apt-get");
+        }
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    let install = ["install", "-y", "-q", "--no-install-recommends", package];
+    if run(apt(&install)).is_err() {
+        // Mostly stale package lists.
+        run(apt(&["update", "-q"]))?;
+        run(apt(&install))?;
+    }
+    if !Path::new(file).exists() {
+        bail!(
+            "the package {package} was installed, but {file} is not there; this test bed knows Debian's layout only"
+        );
+    }
+    Ok(())
+}
+
+/// Runs a command with its output on our stderr, so that the stdout of a caller stays its own.
+fn run(mut command: Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let shown = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|part| part.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let hint = if program == "go" {
+        "; Go 1.26 or newer is needed: https://go.dev/dl/"
+    } else {
+        ""
+    };
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("can't start `{shown}`{hint}"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}
+
+fn say(line: &str) {
+    eprintln!("test-cluster: {line}");
+}
+
+fn cache_dir() -> Result<PathBuf> {
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    if let Some(dir) = set("SAKIDORI_CACHE") {
+        return Ok(dir);
+    }
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let base = base.context(
+        "neither SAKIDORI_CACHE nor XDG_CACHE_HOME nor HOME is set: set SAKIDORI_CACHE to a folder",
+    )?;
+    Ok(base.join("sakidori"))
+}
+
+fn source_hash() -> String {
+    let mut hash = Sha256::new();
+    for (name, text) in SOURCES {
+        hash.update(name);
+        hash.update(text);
+    }
+    hash.finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn major_minor() -> (&'static str, &'static str) {
+    let mut parts = KUBERNETES_VERSION.trim_start_matches('v').split('.');
+    (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_of_go_mod() {
+        let required = format!("k8s.io/kubernetes {KUBERNETES_VERSION}");
+        assert!(
+            SOURCES[1].1.lines().any(|line| line.trim() == required),
+            "go.mod does not require {required}"
+        );
+        assert_eq!(major_minor(), ("1", "36"));
+    }
+}
