@@ -18,41 +18,71 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         TriggerAuthentication::crd(),
     ];
     for crd in &mut all {
-        crd.metadata.labels.get_or_insert_default().extend(
-            [
-                ("app.kubernetes.io/name", "sakidori"),
-                ("app.kubernetes.io/part-of", "sakidori"),
-            ]
-            .map(|(key, value)| (key.to_owned(), value.to_owned())),
-        );
+        let labels = crd.metadata.labels.get_or_insert_default();
+        for key in ["app.kubernetes.io/name", "app.kubernetes.io/part-of"] {
+            labels.insert(key.to_owned(), "sakidori".to_owned());
+        }
         for version in &mut crd.spec.versions {
-            if let Some(schema) = version
-                .schema
-                .as_mut()
-                .and_then(|schema| schema.open_api_v3_schema.as_mut())
-            {
-                forbid_nulls(schema);
+            let schema = version.schema.as_mut();
+            if let Some(root) = schema.and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+                root.title = None;
+                tidy(root);
             }
         }
     }
     all
 }
 
-/// Makes an optional field absent or of its type, not null. The API server then drops an explicit null, as it does with
-/// KEDA's CRD. Kept, it would hide the field's default, and the rule on min and max would fail to compare it.
-fn forbid_nulls(schema: &mut JSONSchemaProps) {
+/// All CustomResourceDefinitions as one YAML stream, as `kubectl apply -f -` takes it. The same build always gives the
+/// same bytes.
+pub fn yaml() -> String {
+    all().iter().map(document).collect()
+}
+
+/// The name and the content of one file per CustomResourceDefinition, as the Helm chart has them in `crds/`.
+pub fn files() -> Vec<(String, String)> {
+    let file = |crd: &CustomResourceDefinition| {
+        let name = crd.metadata.name.as_deref().unwrap_or_default();
+        let content = format!(
+            "# Generated from the types in api/: cargo run -p sakidori -- crds --dir charts/sakidori/crds\n{}",
+            document(crd)
+        );
+        (format!("{name}.yaml"), content)
+    };
+    all().iter().map(file).collect()
+}
+
+/// One YAML document, with its separator.
+fn document(crd: &CustomResourceDefinition) -> String {
+    #[expect(
+        clippy::expect_used,
+        reason = "the types are ours, and a test writes all of them"
+    )]
+    let body = serde_saphyr::to_string(crd).expect("a CustomResourceDefinition has a YAML form");
+    format!("---\n{body}")
+}
+
+/// Brings a derived schema into the form that belongs into a CustomResourceDefinition.
+///
+/// Optional fields are absent or of their type, but not null: the API server then drops an explicit null, as it does
+/// with KEDA's CRDs. Kept, a null would hide the field's default, and the rule on min and max could not compare it.
+/// Descriptions lose the line breaks of the source.
+fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    if let Some(description) = &mut schema.description {
+        *description = description.replace('\n', " ");
+    }
     for property in schema
         .properties
         .iter_mut()
         .flat_map(|properties| properties.values_mut())
     {
-        forbid_nulls(property);
+        tidy(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        forbid_nulls(items);
+        tidy(items);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        forbid_nulls(values);
+        tidy(values);
     }
 }

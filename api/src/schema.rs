@@ -58,7 +58,6 @@ fn scaling_rules(description: &str) -> Schema {
             },
             "tolerance": {
                 "description": "The deviation from the target that changes nothing, such as 0.05. If absent: the cluster's, 10 % by default. Kubernetes 1.33 and later.",
-                "anyOf": [{ "type": "integer" }, { "type": "string" }],
                 "pattern": QUANTITY,
                 "x-kubernetes-int-or-string": true,
             },

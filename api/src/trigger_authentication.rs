@@ -93,8 +93,9 @@ pub struct TriggerAuthenticationSpec {
     pub oauth2: Option<OAuth2>,
 }
 
-/// The same for a ClusterTriggerAuthentication, as a type of its own because a kind belongs to one type. Its Secrets
-/// and ConfigMaps are those of the cluster object namespace (`KEDA_CLUSTER_OBJECT_NAMESPACE`, else the operator's).
+// A type of its own because kube ties a kind to the type of its spec.
+/// Where credentials come from. Secrets and ConfigMaps are those of the cluster object namespace
+/// (`KEDA_CLUSTER_OBJECT_NAMESPACE`, else the operator's own).
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, JsonSchema,
 )]
@@ -489,7 +490,7 @@ pub struct BoundServiceAccountToken {
 pub struct OAuth2 {
     /// `clientCredentials`, which is also the default.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    #[schemars(required, extend("default" = "clientCredentials", "enum" = ["clientCredentials"]))]
+    #[schemars(extend("default" = "clientCredentials", "enum" = ["clientCredentials"]))]
     pub type_: Option<String>,
     /// The client's id.
     pub client_id: String,
