@@ -1,5 +1,11 @@
 //! One test binary for everything that spans crates: linking is what costs, so there is one of it. One module per subject;
 //! `cargo test -p sakidori-tests --test e2e -- architecture::` runs one of them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking; clippy.toml's exemption stops at the functions that tests call"
+)]
+
 mod architecture;
 mod repository;
