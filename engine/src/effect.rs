@@ -7,6 +7,10 @@ use crate::object::{ObjectKey, PollId};
 
 /// One thing to do. The shell carries effects out in order per object.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few effects at a time, carried out at once"
+)]
 pub enum Effect {
     /// Resolve target and authentication, build the scalers, apply the HPA; answer with `Event::Prepared`.
     Prepare { key: ObjectKey, generation: i64 },

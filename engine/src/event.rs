@@ -7,6 +7,10 @@ use crate::object::{ObjectKey, PollId, ScaledObject};
 
 /// One thing that happened. The time at which it happened comes in beside it.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "events are passed one at a time and never stored in bulk"
+)]
 pub enum Event {
     /// A ScaledObject appeared or changed. `remembered` is what its status says; it is used when the engine does
     /// not know the object yet (first sight, or after a restart) and ignored otherwise: the engine is the only

@@ -13,6 +13,7 @@ mod cooldown;
 mod effect;
 mod engine;
 mod event;
+mod lease;
 mod object;
 mod poll;
 mod quantity;
@@ -27,5 +28,6 @@ pub use event::{
     Event, Observation, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleOutcome,
     TriggerOutcome,
 };
+pub use lease::{Lease, LeaseEffect, LeaseEvent, LeaseRecord, LeaseTiming, StoredLease};
 pub use object::{ObjectKey, PollId, ScaledObject};
 pub use quantity::{ParseQuantityError, Quantity};
