@@ -25,53 +25,17 @@ use crate::trigger::Trigger;
     derive = "PartialEq",
     derive = "Default",
     doc = "A ScaledObject scales a workload by what its triggers read, down to zero and back.",
-    printcolumn(
-        name = "ScaleTargetKind",
-        type_ = "string",
-        json_path = ".status.scaleTargetKind"
-    ),
-    printcolumn(
-        name = "ScaleTargetName",
-        type_ = "string",
-        json_path = ".spec.scaleTargetRef.name"
-    ),
-    printcolumn(name = "Min", type_ = "integer", json_path = ".spec.minReplicaCount"),
-    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxReplicaCount"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
-    ),
-    printcolumn(
-        name = "Active",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Active")].status"#
-    ),
-    printcolumn(
-        name = "Fallback",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Fallback")].status"#
-    ),
-    printcolumn(
-        name = "Paused",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Paused")].status"#
-    ),
-    printcolumn(
-        name = "Triggers",
-        type_ = "string",
-        json_path = ".status.triggersTypes"
-    ),
-    printcolumn(
-        name = "Authentications",
-        type_ = "string",
-        json_path = ".status.authenticationsTypes"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn = r#"{"name": "ScaleTargetKind", "type": "string", "jsonPath": ".status.scaleTargetKind"}"#,
+    printcolumn = r#"{"name": "ScaleTargetName", "type": "string", "jsonPath": ".spec.scaleTargetRef.name"}"#,
+    printcolumn = r#"{"name": "Min", "type": "integer", "jsonPath": ".spec.minReplicaCount"}"#,
+    printcolumn = r#"{"name": "Max", "type": "integer", "jsonPath": ".spec.maxReplicaCount"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Active", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Active\")].status"}"#,
+    printcolumn = r#"{"name": "Fallback", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Fallback\")].status"}"#,
+    printcolumn = r#"{"name": "Paused", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Paused\")].status"}"#,
+    printcolumn = r#"{"name": "Triggers", "type": "string", "jsonPath": ".status.triggersTypes"}"#,
+    printcolumn = r#"{"name": "Authentications", "type": "string", "jsonPath": ".status.authenticationsTypes"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[x_kube(validation = Rule::new(
     "!has(self.minReplicaCount) || self.minReplicaCount <= (has(self.maxReplicaCount) ? self.maxReplicaCount : 100)"

@@ -27,34 +27,12 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     derive = "Default",
     doc = "A TriggerAuthentication says where the triggers of its namespace get their credentials.",
-    printcolumn(
-        name = "PodIdentity",
-        type_ = "string",
-        json_path = ".spec.podIdentity.provider"
-    ),
-    printcolumn(
-        name = "Secret",
-        type_ = "string",
-        json_path = ".spec.secretTargetRef[*].name"
-    ),
-    printcolumn(name = "Env", type_ = "string", json_path = ".spec.env[*].name"),
-    printcolumn(
-        name = "VaultAddress",
-        type_ = "string",
-        json_path = ".spec.hashiCorpVault.address"
-    ),
-    printcolumn(
-        name = "ScaledObjects",
-        type_ = "string",
-        json_path = ".status.scaledobjects",
-        priority = 1
-    ),
-    printcolumn(
-        name = "ScaledJobs",
-        type_ = "string",
-        json_path = ".status.scaledjobs",
-        priority = 1
-    )
+    printcolumn = r#"{"name": "PodIdentity", "type": "string", "jsonPath": ".spec.podIdentity.provider"}"#,
+    printcolumn = r#"{"name": "Secret", "type": "string", "jsonPath": ".spec.secretTargetRef[*].name"}"#,
+    printcolumn = r#"{"name": "Env", "type": "string", "jsonPath": ".spec.env[*].name"}"#,
+    printcolumn = r#"{"name": "VaultAddress", "type": "string", "jsonPath": ".spec.hashiCorpVault.address"}"#,
+    printcolumn = r#"{"name": "ScaledObjects", "type": "string", "jsonPath": ".status.scaledobjects", "priority": 1}"#,
+    printcolumn = r#"{"name": "ScaledJobs", "type": "string", "jsonPath": ".status.scaledjobs", "priority": 1}"#
 )]
 pub struct TriggerAuthenticationSpec {
     /// The identity that the cloud gives to a pod.
@@ -111,35 +89,13 @@ pub struct TriggerAuthenticationSpec {
     derive = "PartialEq",
     derive = "Default",
     doc = "A ClusterTriggerAuthentication says where the triggers of any namespace get their credentials.",
-    printcolumn(
-        name = "PodIdentity",
-        type_ = "string",
-        json_path = ".spec.podIdentity.provider"
-    ),
-    printcolumn(
-        name = "Secret",
-        type_ = "string",
-        json_path = ".spec.secretTargetRef[*].name"
-    ),
-    printcolumn(name = "Env", type_ = "string", json_path = ".spec.env[*].name"),
-    printcolumn(name = "FilePath", type_ = "string", json_path = ".spec.filePath"),
-    printcolumn(
-        name = "VaultAddress",
-        type_ = "string",
-        json_path = ".spec.hashiCorpVault.address"
-    ),
-    printcolumn(
-        name = "ScaledObjects",
-        type_ = "string",
-        json_path = ".status.scaledobjects",
-        priority = 1
-    ),
-    printcolumn(
-        name = "ScaledJobs",
-        type_ = "string",
-        json_path = ".status.scaledjobs",
-        priority = 1
-    )
+    printcolumn = r#"{"name": "PodIdentity", "type": "string", "jsonPath": ".spec.podIdentity.provider"}"#,
+    printcolumn = r#"{"name": "Secret", "type": "string", "jsonPath": ".spec.secretTargetRef[*].name"}"#,
+    printcolumn = r#"{"name": "Env", "type": "string", "jsonPath": ".spec.env[*].name"}"#,
+    printcolumn = r#"{"name": "FilePath", "type": "string", "jsonPath": ".spec.filePath"}"#,
+    printcolumn = r#"{"name": "VaultAddress", "type": "string", "jsonPath": ".spec.hashiCorpVault.address"}"#,
+    printcolumn = r#"{"name": "ScaledObjects", "type": "string", "jsonPath": ".status.scaledobjects", "priority": 1}"#,
+    printcolumn = r#"{"name": "ScaledJobs", "type": "string", "jsonPath": ".status.scaledjobs", "priority": 1}"#
 )]
 pub struct ClusterTriggerAuthenticationSpec(pub TriggerAuthenticationSpec);
 

@@ -73,8 +73,7 @@ fn refusals(schema: &Value, value: &Value, path: &str) -> Vec<String> {
         found.push(format!("{path}: Unsupported value"));
     }
     if let Some(number) = value.as_i64() {
-        // OpenAPI numbers: the schema holds them as floating point.
-        #[expect(clippy::cast_precision_loss)]
+        // The schema holds its bounds as floating point.
         let number = number as f64;
         if schema["minimum"]
             .as_f64()
