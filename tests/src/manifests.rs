@@ -9,10 +9,10 @@ use kube::Client;
 use kube::api::{Api, ApiResource, Patch, PatchParams};
 use kube::core::{DynamicObject, GroupVersionKind};
 use kube::discovery::{self, Scope};
+use sakidori_test_cluster::eventually;
 use tokio::process::Command;
 
 use crate::binary;
-use crate::wait::wait_for;
 
 /// The field manager of everything that is applied here.
 pub const FIELD_MANAGER: &str = "sakidori-tests";
@@ -153,7 +153,7 @@ pub async fn install_crds(client: &Client) -> Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in &definitions {
         let name = definition.metadata.name.as_deref().unwrap_or_default();
-        wait_for(
+        eventually(
             &format!("established CRD {name}"),
             Duration::from_secs(20),
             async || {
@@ -163,14 +163,10 @@ pub async fn install_crds(client: &Client) -> Result<()> {
                     .status
                     .and_then(|status| status.conditions)
                     .unwrap_or_default();
-                ensure!(
-                    conditions
-                        .iter()
-                        .any(|condition| condition.type_ == "Established"
-                            && condition.status == "True"),
-                    "its conditions are {conditions:?}"
-                );
-                Ok(())
+                let established = conditions.iter().any(|condition| {
+                    condition.type_ == "Established" && condition.status == "True"
+                });
+                Ok(established.then_some(()))
             },
         )
         .await?;

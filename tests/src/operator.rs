@@ -1,26 +1,30 @@
 //! The operator as a process of its own, started the way its command line is documented, and killed when dropped.
 
-use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use anyhow::{Context, Result, anyhow, ensure};
+use kube::Client;
+use sakidori_test_cluster::pki::Authority;
+use sakidori_test_cluster::ports::Port;
+use sakidori_test_cluster::sandbox::{Process, Sandbox};
+use sakidori_test_cluster::{Cluster, ExternalMetricsTrust, eventually};
+use serde_json::Value;
 
+use crate::binary;
 use crate::memory::{self, Memory};
-use crate::wait::wait_for;
-use crate::{binary, certificates, free_port, registration};
 
-/// How an operator is to be started. [`OperatorSettings::new`] gives what most callers want.
+/// The namespace the operator is installed in.
+pub const NAMESPACE: &str = "keda";
+/// What the API server calls the operator by; the certificate must be for this name, whatever address it resolves to.
+const SERVICE_NAME: &str = "keda-operator-metrics-apiserver.keda.svc";
+
+/// How an operator is to be started.
 #[derive(Clone, Debug)]
 pub struct OperatorSettings {
     pub kubeconfig: PathBuf,
-    /// Where its certificates and its log go. Must exist and be nobody else's.
-    pub dir: PathBuf,
     /// `POD_NAMESPACE`.
     pub namespace: String,
     /// `WATCH_NAMESPACE`: empty for all, else a comma list.
@@ -34,11 +38,10 @@ pub struct OperatorSettings {
 
 impl OperatorSettings {
     /// One operator in namespace `keda` that watches all namespaces and is its own leader.
-    pub fn new(kubeconfig: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
+    pub fn new(kubeconfig: impl Into<PathBuf>) -> Self {
         Self {
             kubeconfig: kubeconfig.into(),
-            dir: dir.into(),
-            namespace: registration::NAMESPACE.to_owned(),
+            namespace: NAMESPACE.to_owned(),
             watch_namespace: String::new(),
             leader_elect: false,
             log_level: "info".to_owned(),
@@ -47,70 +50,197 @@ impl OperatorSettings {
     }
 }
 
-/// The addresses an operator listens on; kept over restarts.
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    pub metrics: SocketAddr,
-    pub health_probe: SocketAddr,
-    pub external_metrics: SocketAddr,
-    pub webhook: SocketAddr,
-}
-
-impl Addresses {
-    fn free() -> Result<Self> {
-        let address = || anyhow::Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?)));
-        Ok(Self {
-            metrics: address()?,
-            health_probe: address()?,
-            external_metrics: address()?,
-            webhook: address()?,
-        })
-    }
+/// The ports of 127.0.0.1 that an operator listens on; its own over restarts.
+#[derive(Debug)]
+struct Ports {
+    metrics: Port,
+    health_probe: Port,
+    external_metrics: Port,
+    webhook: Port,
 }
 
 /// One operator process, running or not.
-#[derive(Debug)]
 pub struct Operator {
+    // Before `sandbox`: fields are dropped in this order, and the process ends before its folder.
+    process: Option<Process>,
     settings: OperatorSettings,
-    addresses: Addresses,
-    authority: String,
-    child: Option<Child>,
+    ports: Ports,
+    authority: Authority,
+    http: reqwest::Client,
+    sandbox: Sandbox,
 }
 
 impl Operator {
+    /// Installs the CRDs, starts an operator that watches all of `cluster`, waits until it is ready, and registers it as
+    /// the external metrics API: what most callers want.
+    ///
+    /// # Errors
+    /// If one of these steps fails; the message ends with the operator's log where that may help.
+    pub async fn install(cluster: &Cluster) -> Result<Self> {
+        crate::manifests::install_crds(&cluster.client()).await?;
+        let mut operator = Self::start(OperatorSettings::new(cluster.kubeconfig()))?;
+        operator.wait_ready(Duration::from_secs(30)).await?;
+        operator.register(cluster).await?;
+        operator
+            .wait_registered(&cluster.client(), Duration::from_secs(30))
+            .await?;
+        Ok(operator)
+    }
+
     /// Starts an operator with new certificates on free ports. It may not be ready yet: see [`Operator::wait_ready`].
     ///
     /// # Errors
     /// If there is no binary, or it can't be started.
     pub fn start(settings: OperatorSettings) -> Result<Self> {
-        let names = registration::certificate_names(&settings.namespace);
-        let authority = certificates::write(&settings.dir.join("certs"), &names)?;
+        // An error means that one is chosen already, and ring is the only one that is compiled in.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let sandbox = Sandbox::new("sakidori-operator")?;
+        let authority = Authority::new("sakidori tests")?;
+        let identity =
+            authority.issue("sakidori", &[], &[SERVICE_NAME, "localhost", "127.0.0.1"])?;
+        for (file, text) in [
+            ("ca.crt", authority.certificate()),
+            ("tls.crt", &identity.certificate),
+            ("tls.key", &identity.key),
+        ] {
+            let path = sandbox.dir().join(file);
+            std::fs::write(&path, text)
+                .with_context(|| format!("can't write {}", path.display()))?;
+        }
+        let ports = Ports {
+            metrics: Port::take()?,
+            health_probe: Port::take()?,
+            external_metrics: Port::take()?,
+            webhook: Port::take()?,
+        };
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()?;
         let mut operator = Self {
+            process: None,
             settings,
-            addresses: Addresses::free()?,
+            ports,
             authority,
-            child: None,
+            http,
+            sandbox,
         };
         operator.spawn()?;
         Ok(operator)
     }
 
-    pub fn addresses(&self) -> Addresses {
-        self.addresses
+    /// Starts it again on the same ports with the same certificates.
+    ///
+    /// # Errors
+    /// If it still runs or can't be started.
+    pub fn restart(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the operator still runs");
+        self.spawn()
     }
 
-    /// The certificate, as PEM, that signed the certificate it serves with.
-    pub fn authority(&self) -> &str {
-        &self.authority
+    /// Waits until `/readyz` says 200.
+    ///
+    /// # Errors
+    /// If it ended, or wasn't ready in time; with the end of its log.
+    pub async fn wait_ready(&mut self, within: Duration) -> Result<()> {
+        let url = format!("http://{}/readyz", self.health_probe_address());
+        let process = self
+            .process
+            .as_mut()
+            .context("the operator is not running")?;
+        let deadline = Instant::now() + within;
+        loop {
+            process.check()?;
+            let said = match self.http.get(&url).send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) => format!(
+                    "{}: {}",
+                    answer.status(),
+                    answer.text().await.unwrap_or_default()
+                ),
+                Err(error) => format!("{:#}", anyhow!(error)),
+            };
+            ensure!(
+                Instant::now() < deadline,
+                "the operator is not ready after {within:?}; {url} says {said}; its log ends with\n{}",
+                process.tail()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
-    pub fn log_path(&self) -> PathBuf {
-        self.settings.dir.join("operator.log")
+    /// Makes `cluster` ask this operator for external metrics.
+    ///
+    /// # Errors
+    /// If the API server refuses one of the objects.
+    pub async fn register(&self, cluster: &Cluster) -> Result<()> {
+        let trust = ExternalMetricsTrust::Authority(self.authority.certificate().to_owned());
+        cluster
+            .register_external_metrics(self.ports.external_metrics.number(), &trust)
+            .await
+    }
+
+    /// Waits until the API server says that the registered API answers.
+    ///
+    /// # Errors
+    /// If it doesn't in time; with the API server's own reason and the end of the operator's log.
+    pub async fn wait_registered(&self, client: &Client, within: Duration) -> Result<()> {
+        let path = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io";
+        eventually("available APIService", within, async || {
+            let service: Value = client
+                .request(http::Request::get(path).body(Vec::new())?)
+                .await?;
+            let conditions = service["status"]["conditions"]
+                .as_array()
+                .context("it has no conditions yet")?;
+            let available = conditions
+                .iter()
+                .find(|condition| condition["type"] == "Available")
+                .context("it has no condition Available yet")?;
+            ensure!(
+                available["status"] == "True",
+                "{}: {}",
+                available["reason"],
+                available["message"]
+            );
+            Ok(Some(()))
+        })
+        .await
+        .with_context(|| format!("the operator's log ends with\n{}", self.log_tail()))
+    }
+
+    /// Kills it as the kernel would (SIGKILL): it gets no chance to say goodbye.
+    ///
+    /// # Errors
+    /// If it isn't running.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process
+            .take()
+            .context("the operator is not running")?
+            .kill();
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM), and gives how it ended and how long that took.
+    ///
+    /// # Errors
+    /// If it isn't running, or had to be killed after `within`.
+    pub async fn terminate(&mut self, within: Duration) -> Result<(ExitStatus, Duration)> {
+        let mut process = self.process.take().context("the operator is not running")?;
+        process.check()?;
+        let start = Instant::now();
+        let status = tokio::task::spawn_blocking(move || process.stop(within)).await?;
+        let took = start.elapsed();
+        ensure!(
+            took < within,
+            "the operator still ran {within:?} after SIGTERM"
+        );
+        Ok((status.context("the operator's exit status is lost")?, took))
     }
 
     /// Process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().and_then(Child::id)
+        self.process.as_ref().map(Process::id)
     }
 
     /// Its resident memory.
@@ -121,105 +251,69 @@ impl Operator {
         memory::of_process(self.pid().context("the operator is not running")?)
     }
 
-    /// Starts it again on the same ports with the same certificates.
+    /// What it serves on `/metrics`, in Prometheus' text format.
     ///
     /// # Errors
-    /// If it still runs or can't be started.
-    pub fn restart(&mut self) -> Result<()> {
-        ensure!(self.child.is_none(), "the operator still runs");
-        self.spawn()
+    /// If it doesn't answer with 200.
+    pub async fn metrics(&self) -> Result<String> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.ports.metrics.number());
+        Ok(self
+            .http
+            .get(url)
+            .send()
+            .await?
+            .error_for_status()?
+            .text()
+            .await?)
     }
 
-    /// Waits until `/readyz` says 200.
-    ///
-    /// # Errors
-    /// If it ended, or wasn't ready in time; with the end of its log.
-    pub async fn wait_ready(&mut self, within: Duration) -> Result<()> {
-        crate::choose_tls_provider();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(2))
-            .build()?;
-        let url = format!("http://{}/readyz", self.addresses.health_probe);
-        let child = self.child.as_mut().context("the operator is not running")?;
-        let ready = async {
-            wait_for("ready operator", within, async || {
-                let answer = client.get(&url).send().await?;
-                let status = answer.status();
-                ensure!(
-                    status.is_success(),
-                    "{url} says {status}: {}",
-                    answer.text().await.unwrap_or_default()
-                );
-                Ok(())
-            })
-            .await
-        };
-        let outcome = tokio::select! {
-            outcome = ready => outcome,
-            status = child.wait() => Err(anyhow!("the operator ended with {}", status?)),
-        };
-        outcome.with_context(|| format!("the operator's log ends with:\n{}", self.log_tail(20)))
+    pub fn health_probe_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.health_probe.number()))
     }
 
-    /// Kills it as the kernel would (SIGKILL): it gets no chance to say goodbye.
-    ///
-    /// # Errors
-    /// If it isn't running.
-    pub async fn kill(&mut self) -> Result<()> {
-        let mut child = self.child.take().context("the operator is not running")?;
-        child.kill().await.context("can't kill the operator")
+    pub fn external_metrics_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.external_metrics.number()))
     }
 
-    /// Asks it to end (SIGTERM) and waits until it has.
-    ///
-    /// # Errors
-    /// If it isn't running, or still runs after `within`; then it is killed.
-    pub async fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
-        let mut child = self.child.take().context("the operator is not running")?;
-        let pid = child
-            .id()
-            .context("the operator ended before it was asked to")?;
-        kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
-        match tokio::time::timeout(within, child.wait()).await {
-            Ok(status) => Ok(status?),
-            Err(_) => {
-                child.kill().await?;
-                bail!(
-                    "the operator still ran {} s after SIGTERM",
-                    within.as_secs_f64()
-                )
-            }
+    pub fn webhook_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.webhook.number()))
+    }
+
+    /// Where it logs; one file over restarts, gone when this value is dropped.
+    pub fn log_path(&self) -> PathBuf {
+        self.sandbox.log("operator")
+    }
+
+    /// The last lines of its log, for messages.
+    pub fn log_tail(&self) -> String {
+        match &self.process {
+            Some(process) => process.tail(),
+            None => std::fs::read_to_string(self.log_path()).unwrap_or_default(),
         }
     }
 
-    /// The last lines of its log.
-    pub fn log_tail(&self, lines: usize) -> String {
-        let text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
-        let all: Vec<&str> = text.lines().collect();
-        all[all.len().saturating_sub(lines)..].join("\n")
-    }
-
     fn spawn(&mut self) -> Result<()> {
-        let program = binary::sakidori()?;
-        let log = open_log(&self.log_path())?;
-        let mut command = Command::new(&program);
+        let address = |port: &Port| format!("127.0.0.1:{}", port.number());
+        let mut command = Command::new(binary::sakidori()?);
         command
             .arg("operator")
-            .arg(format!("--metrics-bind-address={}", self.addresses.metrics))
+            .arg(format!(
+                "--metrics-bind-address={}",
+                address(&self.ports.metrics)
+            ))
             .arg(format!(
                 "--health-probe-bind-address={}",
-                self.addresses.health_probe
+                address(&self.ports.health_probe)
             ))
             .arg(format!(
                 "--external-metrics-bind-address={}",
-                self.addresses.external_metrics
+                address(&self.ports.external_metrics)
             ))
-            .arg(format!("--webhook-bind-address={}", self.addresses.webhook))
             .arg(format!(
-                "--cert-dir={}",
-                self.settings.dir.join("certs").display()
+                "--webhook-bind-address={}",
+                address(&self.ports.webhook)
             ))
+            .arg(format!("--cert-dir={}", self.sandbox.dir().display()))
             .arg("--enable-cert-rotation=false")
             .arg(format!("--leader-elect={}", self.settings.leader_elect))
             .arg("--log-format=json")
@@ -227,27 +321,8 @@ impl Operator {
             .args(&self.settings.extra_args)
             .env("KUBECONFIG", &self.settings.kubeconfig)
             .env("POD_NAMESPACE", &self.settings.namespace)
-            .env("WATCH_NAMESPACE", &self.settings.watch_namespace)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            // Of its own group, so that Ctrl-C on a terminal reaches only the program that decides in which order to stop.
-            .process_group(0)
-            .kill_on_drop(true);
-        self.child = Some(
-            command
-                .spawn()
-                .with_context(|| format!("can't start {}", program.display()))?,
-        );
+            .env("WATCH_NAMESPACE", &self.settings.watch_namespace);
+        self.process = Some(self.sandbox.spawn("operator", command)?);
         Ok(())
     }
-}
-
-/// Appends, so that the log of a restarted operator tells the whole story.
-fn open_log(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .with_context(|| format!("can't open {}", path.display()))
 }
