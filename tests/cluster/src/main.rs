@@ -1,6 +1,6 @@
 //! The command `test-cluster`: installs what the test bed needs, and runs a control plane in the foreground.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -63,6 +63,13 @@ struct Start {
     until_stdin_closes: bool,
 }
 
+/// Prints a line. Unlike `println!`, it doesn't panic when the reader of a pipe has gone.
+macro_rules! say {
+    ($($line:tt)*) => {
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    };
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     match Arguments::parse().command {
@@ -96,23 +103,23 @@ async fn run(start: Start) -> Result<()> {
     let cluster = tokio::select! {
         cluster = Cluster::start(options) => cluster?,
         reason = stop() => {
-            println!("{reason} while starting: stopped");
+            say!("{reason} while starting: stopped");
             return Ok(());
         }
     };
     let path = cluster.kubeconfig().display();
-    println!(
+    say!(
         "Ready in {:.1} s. Point kubectl at it with",
         cluster.start_duration().as_secs_f64()
     );
-    println!("  export KUBECONFIG={path}");
-    println!(
+    say!("  export KUBECONFIG={path}");
+    say!(
         "Logs are in {}. Ctrl-C stops it and removes everything.",
         cluster.dir().display()
     );
     let reason = stop().await;
     drop(cluster);
-    println!("{reason}: stopped and removed");
+    say!("{reason}: stopped and removed");
     Ok(())
 }
 

@@ -24,7 +24,7 @@ const WARDEN: &str = r#"
 trap '' INT TERM HUP
 cat >/dev/null
 tries=0
-while kill -KILL -- "-$1" 2>/dev/null && [ "$tries" -lt 100 ]; do
+while kill -s KILL -- "-$1" 2>/dev/null && [ "$tries" -lt 100 ]; do
     sleep 0.1
     tries=$((tries + 1))
 done
