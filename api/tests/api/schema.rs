@@ -376,6 +376,65 @@ fn defaults_are_in_the_schema_only_where_keda_has_them() {
 }
 
 #[test]
+fn every_value_that_keda_accepts_is_accepted() {
+    fn enums(schema: &Value, name: &str, found: &mut Vec<(String, Value)>) {
+        if schema["enum"].is_array() {
+            found.push((name.to_owned(), schema["enum"].clone()));
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            enums(property, name, found);
+        }
+        if schema["items"].is_object() {
+            enums(&schema["items"], name, found);
+        }
+    }
+    let found = |kind: &str| {
+        let mut found = Vec::new();
+        enums(&of(kind), "", &mut found);
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        json!(found)
+    };
+    let behaviors = [
+        "static",
+        "currentReplicas",
+        "currentReplicasIfHigher",
+        "currentReplicasIfLower",
+        "scalingModifiers",
+    ];
+    let expected = json!([
+        ["behavior", behaviors],
+        [
+            "kind",
+            ["TriggerAuthentication", "ClusterTriggerAuthentication"]
+        ],
+        ["metricType", ["AverageValue", "Value"]],
+    ]);
+    assert_eq!(found("ScaledObject"), expected);
+    let owners = json!(["identityOwner", ["keda", "workload"]]);
+    let providers = json!([
+        "provider",
+        ["azure-workload", "gcp", "aws", "aws-eks", "none"]
+    ]);
+    let expected = json!([
+        ["authentication", ["token", "kubernetes"]],
+        // One pod identity of its own, and one for each cloud's secret store.
+        owners,
+        owners,
+        owners,
+        owners,
+        providers,
+        providers,
+        providers,
+        providers,
+        ["type", ["", "secretV2", "secret", "pki"]],
+        ["type", ["clientCredentials"]],
+    ]);
+    for kind in ["TriggerAuthentication", "ClusterTriggerAuthentication"] {
+        assert_eq!(found(kind), expected, "{kind}");
+    }
+}
+
+#[test]
 fn the_minimum_may_not_exceed_the_maximum() {
     let rules = &of("ScaledObject")["properties"]["spec"]["x-kubernetes-validations"];
     let expected = json!([{
