@@ -28,7 +28,7 @@ const FAILURE_TOLD_EVERY: SignedDuration = SignedDuration::from_secs(60);
 pub(crate) struct Tracked {
     /// As it was last applied.
     wanted: ScaledObject,
-    /// As it was last prepared: what polls are judged by. `None` while it can't be polled.
+    /// As it was last prepared: whose triggers answer polls. `None` while it can't be polled.
     polled_as: Option<ScaledObject>,
     preparation: Preparation,
     polling: Polling,
@@ -236,7 +236,7 @@ impl Tracked {
             );
         }
 
-        self.start_polling_as_wanted(turn);
+        self.poll_as_wanted(turn);
         let restarted = first && self.preparation.seen_before;
         self.status.hold_for_first_poll();
         if restarted {
@@ -256,7 +256,7 @@ impl Tracked {
         let wait = self.preparation.backoff.next(&self.wanted.uid);
         self.plan_preparation(turn, wait);
         if pollable {
-            self.start_polling_as_wanted(turn);
+            self.poll_as_wanted(turn);
             if !self.polling.is_planned() {
                 self.polling.poll_now(turn, self.interval());
             }
@@ -269,8 +269,8 @@ impl Tracked {
         self.flush(turn);
     }
 
-    /// Judges polls by the object as it is wanted; those under way are about the object as it was.
-    fn start_polling_as_wanted(&mut self, turn: &mut Turn<'_>) {
+    /// From now on polls are about the object as it is wanted; those under way are about the object as it was.
+    fn poll_as_wanted(&mut self, turn: &mut Turn<'_>) {
         if !self.preparation.failed || self.polled_as.as_ref() != Some(&self.wanted) {
             self.polling.outdate();
         }
@@ -337,11 +337,12 @@ impl Tracked {
             // be read, never make the cooldown end sooner.
             self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
         }
-        // What a changed object wants is not known before it is prepared.
+        // The bounds are those that are wanted now; the triggers that answered may still be those of an older
+        // specification, so nothing is scaled in before the new one is prepared.
         let may_scale_in = !self.preparation.failed && *object == self.wanted;
         let last_active = self.status.current.last_active_time;
         let decision = activation::decide(
-            object,
+            &self.wanted,
             &outcome,
             &activity,
             last_active,

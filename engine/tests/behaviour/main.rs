@@ -1,0 +1,14 @@
+//! What the engine does, seen from outside: `scenarios` tells single stories; `scaling` and `lease` make up traces of
+//! faults, edits and restarts and check what has to hold whatever happens. `world` plays the cluster: source, target,
+//! HPA and the operator's shell.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod lease;
+mod scaling;
+mod scenarios;
+mod world;

@@ -1,0 +1,158 @@
+//! The engine's promises, over made-up traces. Most are checked by the world at each effect.
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use sakidori_engine::{ConditionStatus, ScaledObject};
+
+use crate::world::{Source, Step, World};
+
+fn object() -> impl Strategy<Value = ScaledObject> {
+    (bounds(), 1..40_i64, 0..120_i64, 0..60_i64).prop_map(
+        |((idle, min, max), interval, cooldown, initial)| ScaledObject {
+            uid: "4b0c1f0e-0000-4000-8000-000000000001".into(),
+            generation: 1,
+            created_at: Timestamp::from_second(1_700_000_000).unwrap(),
+            polling_interval: SignedDuration::from_secs(interval),
+            cooldown_period: SignedDuration::from_secs(cooldown),
+            initial_cooldown_period: SignedDuration::from_secs(initial),
+            idle_replicas: idle,
+            min_replicas: min,
+            max_replicas: max,
+            target_kind: "apps/v1.Deployment".into(),
+            target_name: "web".into(),
+            trigger_count: 2,
+        },
+    )
+}
+
+/// Valid bounds: idle < min <= max.
+fn bounds() -> impl Strategy<Value = (Option<i32>, i32, i32)> {
+    (0..4_i32, 1..8_i32, prop::option::of(0..3_i32))
+        .prop_map(|(min, more, idle)| (idle.filter(|idle| *idle < min), min, min.max(1) + more))
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    prop_oneof![
+        4 => Just(Source::Holds(0)),
+        4 => (1..100_u32).prop_map(Source::Holds),
+        2 => Just(Source::Fails),
+        1 => Just(Source::SaysNothing),
+        1 => Just(Source::SaysNaN),
+        1 => Just(Source::Resource),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (1..90_000_u32).prop_map(Step::Wait),
+        4 => (0..1000_u32).prop_map(Step::Wait),
+        6 => (0..2_usize, source()).prop_map(|(trigger, source)| Step::Source(trigger, source)),
+        2 => (0..12_i32).prop_map(Step::Scale),
+        1 => any::<bool>().prop_map(Step::TargetReadable),
+        1 => any::<bool>().prop_map(Step::ScaleWritable),
+        1 => prop::option::of(any::<bool>()).prop_map(Step::Preparation),
+        1 => prop_oneof![4 => (0..5000_u32).prop_map(Some), 1 => Just(None)].prop_map(Step::Latency),
+        1 => Just(Step::ReferenceChanged),
+        2 => Just(Step::ReadingWanted),
+        1 => any::<bool>().prop_map(Step::HpaFlips),
+        1 => bounds().prop_map(|(idle, min, max)| Step::Edit(idle, min, max)),
+        1 => Just(Step::Recreate),
+        2 => Just(Step::Restart),
+    ]
+}
+
+fn run(object: &ScaledObject, replicas: i32, trace: &[Step]) -> World {
+    let mut world = World::new(
+        object.clone(),
+        replicas,
+        [Source::Holds(0), Source::Holds(0)],
+    );
+    for step in trace {
+        world.take(step);
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// The world checks each effect: bounds, cooldown, no scaling in on errors, one poll under way, one status write.
+    #[test]
+    fn no_trace_breaks_a_promise_and_each_comes_to_rest(
+        object in object(),
+        replicas in 0..12_i32,
+        trace in prop::collection::vec(step(), 0..60),
+    ) {
+        let mut world = run(&object, replicas, &trace);
+        world.settle();
+        prop_assert!(world.status_writes <= world.occasions, "{} writes for {} occasions", world.status_writes, world.occasions);
+
+        let status = world.status.clone().expect("an object that was prepared has a status");
+        prop_assert_eq!(&status.conditions.ready.reason, "ScaledObjectReady");
+        let min = world.object.min_replicas;
+        if status.conditions.active.status == ConditionStatus::True {
+            prop_assert!(world.replicas >= min.max(1), "active with {} replicas", world.replicas);
+        } else if let Some(idle) = world.object.idle_replicas {
+            prop_assert_eq!(world.replicas, idle.min(world.replicas), "inactive above the idle replicas");
+        } else if min == 0 {
+            prop_assert_eq!(world.replicas, 0, "inactive");
+        } else {
+            prop_assert!(world.replicas >= min, "{} replicas below the minimum {}", world.replicas, min);
+        }
+    }
+
+    #[test]
+    fn the_same_trace_has_the_same_effects(
+        object in object(),
+        replicas in 0..12_i32,
+        trace in prop::collection::vec(step(), 0..30),
+    ) {
+        prop_assert_eq!(run(&object, replicas, &trace).log, run(&object, replicas, &trace).log);
+    }
+
+    #[test]
+    fn a_restart_at_any_point_ends_in_the_same_replicas(
+        object in object(),
+        replicas in 0..12_i32,
+        trace in prop::collection::vec(step(), 1..30),
+        point in any::<prop::sample::Index>(),
+    ) {
+        let mut with_restart = trace.clone();
+        with_restart.insert(point.index(trace.len() + 1), Step::Restart);
+        let mut world = run(&object, replicas, &trace);
+        let mut restarted = run(&object, replicas, &with_restart);
+        world.settle();
+        restarted.settle();
+        prop_assert_eq!(world.replicas, restarted.replicas);
+    }
+
+    /// While every trigger fails, and whatever else happens, nobody's replicas go down.
+    #[test]
+    fn failing_sources_never_lower_replicas(
+        object in object(),
+        replicas in 0..12_i32,
+        before in prop::collection::vec(step(), 0..20),
+        failures in prop::collection::vec(prop_oneof![
+            3 => (1..200_000_u32).prop_map(Step::Wait),
+            1 => (0..2_usize, prop_oneof![Just(Source::Fails), Just(Source::SaysNothing), Just(Source::SaysNaN)])
+                .prop_map(|(trigger, source)| Step::Source(trigger, source)),
+            1 => Just(Step::Restart),
+            1 => Just(Step::ReferenceChanged),
+            1 => Just(Step::ReadingWanted),
+            1 => any::<bool>().prop_map(Step::TargetReadable),
+            1 => prop::option::of(any::<bool>()).prop_map(Step::Preparation),
+        ], 1..20),
+    ) {
+        let mut world = run(&object, replicas, &before);
+        world.take(&Step::Source(0, Source::Fails));
+        world.take(&Step::Source(1, Source::Fails));
+        // A reading taken just before may still be acted upon.
+        world.take(&Step::Latency(Some(20)));
+        world.take(&Step::Wait(10_000));
+        let replicas = world.replicas;
+        for step in &failures {
+            world.take(step);
+            prop_assert!(world.replicas >= replicas, "{} replicas became {} by {:?}", replicas, world.replicas, step);
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! A small cluster around one ScaledObject: a source with two triggers, a target, an HPA, and the operator's shell.
+//! It checks each effect as it comes, against what it remembers itself (never against what the engine remembers).
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use sakidori_engine::{
+    Effect, Engine, Event, ObjectKey, ObjectStatus, PollId, PollOutcome, PrepareOutcome, Reading,
+    Remembered, ScaleDirection, ScaleOutcome, ScaledObject, TriggerOutcome,
+};
+
+/// What a trigger's source answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    /// So many messages; active above zero.
+    Holds(u32),
+    Fails,
+    /// The scaler answers, but with nothing.
+    SaysNothing,
+    SaysNaN,
+    /// A `cpu` trigger.
+    Resource,
+}
+
+/// What a trace is made of.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Wait(u32),
+    Source(usize, Source),
+    /// Someone scales the target by hand.
+    Scale(i32),
+    TargetReadable(bool),
+    ScaleWritable(bool),
+    Preparation(Option<bool>),
+    /// Milliseconds that each answer takes; `None` loses answers to polls.
+    Latency(Option<u32>),
+    ReferenceChanged,
+    ReadingWanted,
+    HpaFlips(bool),
+    /// New bounds: idle, min, max.
+    Edit(Option<i32>, i32, i32),
+    Recreate,
+    Restart,
+}
+
+/// What reaches whom, later.
+#[derive(Debug)]
+enum Message {
+    Answer(Event),
+    Prepare(i64),
+    Poll(PollId),
+    Scale { from: i32, to: i32 },
+    HpaLooks,
+}
+
+pub struct World {
+    pub engine: Engine,
+    pub now: Timestamp,
+    pub object: ScaledObject,
+    pub replicas: i32,
+    pub status: Option<ObjectStatus>,
+    /// All effects, in words: the same trace has to give the same.
+    pub log: Vec<String>,
+    pub status_writes: usize,
+    /// Events that justify a status write.
+    pub occasions: usize,
+    sources: [Source; 2],
+    target_readable: bool,
+    scale_writable: bool,
+    /// How preparing fails (`Some(pollable)`), if it does.
+    preparation: Option<bool>,
+    latency: Option<u32>,
+    queue: BTreeMap<(Timestamp, u64), Message>,
+    sequence: u64,
+    polls_under_way: Vec<(PollId, Timestamp)>,
+    /// By what the engine knows: when an answer last showed activity; over restarts.
+    last_active: Option<Timestamp>,
+    /// The last answer to a poll could be used throughout and showed no activity.
+    last_answer_inactive: bool,
+    prepared: bool,
+}
+
+/// The HPA's sync period.
+const HPA_PERIOD: SignedDuration = SignedDuration::from_secs(15);
+/// Messages per replica that the HPA aims at.
+const TARGET: u32 = 10;
+
+impl World {
+    pub fn new(object: ScaledObject, replicas: i32, sources: [Source; 2]) -> Self {
+        let mut world = Self {
+            engine: Engine::default(),
+            now: object.created_at,
+            object,
+            replicas,
+            status: None,
+            log: Vec::new(),
+            status_writes: 0,
+            occasions: 0,
+            sources,
+            target_readable: true,
+            scale_writable: true,
+            preparation: None,
+            latency: Some(20),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            polls_under_way: Vec::new(),
+            last_active: None,
+            last_answer_inactive: false,
+            prepared: false,
+        };
+        world.post(HPA_PERIOD, Message::HpaLooks);
+        world.apply();
+        world
+    }
+
+    pub fn key() -> ObjectKey {
+        ObjectKey::new("shop", "web")
+    }
+
+    pub fn take(&mut self, step: &Step) {
+        match step.clone() {
+            Step::Wait(millis) => self.pass(SignedDuration::from_millis(i64::from(millis))),
+            Step::Source(trigger, source) => self.sources[trigger % 2] = source,
+            Step::Scale(replicas) => self.replicas = replicas,
+            Step::TargetReadable(readable) => self.target_readable = readable,
+            Step::ScaleWritable(writable) => self.scale_writable = writable,
+            Step::Preparation(outcome) => self.preparation = outcome,
+            Step::Latency(latency) => self.latency = latency,
+            Step::ReferenceChanged => self.tell(Event::ReferenceChanged { key: Self::key() }),
+            Step::ReadingWanted => self.tell(Event::ReadingWanted { key: Self::key() }),
+            Step::HpaFlips(status) => self.tell(Event::HpaObserved {
+                key: Self::key(),
+                status,
+                reason: "Reason".into(),
+                message: "message".into(),
+            }),
+            Step::Edit(idle, min, max) => {
+                self.object.idle_replicas = idle;
+                self.object.min_replicas = min;
+                self.object.max_replicas = max;
+                self.object.generation += 1;
+                self.apply();
+            }
+            Step::Recreate => {
+                self.tell(Event::Deleted { key: Self::key() });
+                assert_eq!(
+                    self.engine.next_wakeup(),
+                    None,
+                    "a deleted object leaves nothing on the agenda"
+                );
+                self.forget_answers();
+                self.status = None;
+                self.last_active = None;
+                self.object.created_at = self.now;
+                self.object.uid.push('x');
+                self.apply();
+            }
+            Step::Restart => {
+                self.engine = Engine::default();
+                self.forget_answers();
+                self.apply();
+            }
+        }
+    }
+
+    /// No faults any more, and time for everything to come to rest.
+    pub fn settle(&mut self) {
+        self.target_readable = true;
+        self.scale_writable = true;
+        self.preparation = None;
+        self.latency = Some(20);
+        for source in &mut self.sources {
+            if matches!(
+                source,
+                Source::Fails | Source::SaysNothing | Source::SaysNaN
+            ) {
+                *source = Source::Holds(0);
+            }
+        }
+        let lost = self.object.polling_interval * 2 + SignedDuration::from_secs(70);
+        self.pass(self.object.cooldown_period + self.object.polling_interval * 5 + lost);
+    }
+
+    /// The operator's process ends: no answer reaches anyone.
+    fn forget_answers(&mut self) {
+        self.queue
+            .retain(|_, message| matches!(message, Message::HpaLooks));
+        self.polls_under_way.clear();
+        self.prepared = false;
+    }
+
+    fn apply(&mut self) {
+        let remembered = self
+            .status
+            .clone()
+            .map_or_else(Remembered::default, |status| Remembered {
+                // metav1.Time drops what is less than a second.
+                last_active_time: status
+                    .last_active_time
+                    .map(|time| Timestamp::from_second(time.as_second()).unwrap()),
+                conditions: status.conditions,
+                seen_before: true,
+            });
+        self.occasions += 2;
+        self.tell(Event::Applied {
+            key: Self::key(),
+            object: self.object.clone(),
+            remembered,
+        });
+    }
+
+    fn post(&mut self, wait: SignedDuration, message: Message) {
+        self.queue.insert((self.now + wait, self.sequence), message);
+        self.sequence += 1;
+    }
+
+    fn pass(&mut self, duration: SignedDuration) {
+        let end = self.now + duration;
+        let mut at_this_instant = 0;
+        loop {
+            let message = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let wakeup = self.engine.next_wakeup();
+            let next = [message, wakeup]
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|at| *at <= end);
+            let Some(next) = next else { break };
+            at_this_instant = if next > self.now {
+                0
+            } else {
+                at_this_instant + 1
+            };
+            assert!(
+                at_this_instant < 1000,
+                "the engine never sleeps at {}",
+                self.now
+            );
+            self.now = self.now.max(next);
+            if wakeup.is_some_and(|at| at <= self.now) {
+                self.tell(Event::Woke);
+            } else if let Some(entry) = self.queue.pop_first() {
+                self.deliver(entry.1);
+            }
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let key = Self::key();
+        match message {
+            Message::Answer(event) => self.tell(event),
+            Message::Prepare(generation) => {
+                let outcome = match self.preparation {
+                    None => PrepareOutcome::Done {
+                        target_replicas: self.replicas,
+                        problems: Vec::new(),
+                    },
+                    Some(pollable) => PrepareOutcome::Failed {
+                        message: "no target".into(),
+                        pollable,
+                    },
+                };
+                self.answer(Event::Prepared {
+                    key,
+                    generation,
+                    outcome,
+                });
+            }
+            Message::Poll(poll) => {
+                let replicas = if self.target_readable {
+                    Ok(self.replicas)
+                } else {
+                    Err("unreachable".into())
+                };
+                let triggers = (0..2).map(|index| self.read(index)).collect();
+                if self.latency.is_some() {
+                    self.answer(Event::Polled {
+                        key,
+                        poll,
+                        outcome: PollOutcome { replicas, triggers },
+                    });
+                }
+            }
+            Message::Scale { from, to } => {
+                let outcome = if !self.scale_writable {
+                    ScaleOutcome::Failed {
+                        from,
+                        to,
+                        message: "forbidden".into(),
+                    }
+                } else if self.replicas == from {
+                    self.replicas = to;
+                    ScaleOutcome::Done { from, to }
+                } else {
+                    ScaleOutcome::Conflict
+                };
+                self.answer(Event::Scaled { key, outcome });
+            }
+            Message::HpaLooks => {
+                self.hpa();
+                self.post(HPA_PERIOD, Message::HpaLooks);
+            }
+        }
+    }
+
+    fn answer(&mut self, event: Event) {
+        let wait = SignedDuration::from_millis(i64::from(self.latency.unwrap_or(20)));
+        self.post(wait, Message::Answer(event));
+    }
+
+    fn read(&self, index: usize) -> TriggerOutcome {
+        let metric = format!("s{index}-queue");
+        match self.sources[index] {
+            Source::Holds(value) => TriggerOutcome::Read(vec![Reading {
+                metric,
+                value: f64::from(value),
+                active: value > 0,
+            }]),
+            Source::Fails => TriggerOutcome::Failed {
+                message: "connection refused".into(),
+            },
+            Source::SaysNothing => TriggerOutcome::Read(Vec::new()),
+            Source::SaysNaN => TriggerOutcome::Read(vec![Reading {
+                metric,
+                value: f64::NAN,
+                active: false,
+            }]),
+            Source::Resource => TriggerOutcome::Resource,
+        }
+    }
+
+    /// The HPA scales between its bounds, unless the target is at zero or a metric is missing.
+    fn hpa(&mut self) {
+        let mut desired = 0;
+        for source in self.sources {
+            match source {
+                Source::Holds(value) => desired = desired.max(value.div_ceil(TARGET)),
+                Source::Resource => {}
+                _ => return,
+            }
+        }
+        if self.replicas > 0 && self.prepared {
+            let (min, max) = (self.object.min_replicas.max(1), self.object.max_replicas);
+            let desired = i32::try_from(desired).unwrap();
+            // In idle mode the idle replicas are left alone while nothing is active, as KEDA's users expect of it.
+            if self.object.idle_replicas != Some(self.replicas) {
+                self.replicas = desired.clamp(min, max);
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.observe(&event);
+        let polled = matches!(event, Event::Polled { .. });
+        let effects = self.engine.handle(self.now, event);
+        let writes = effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::WriteStatus { .. }))
+            .count();
+        assert!(writes <= 1, "two status writes at once: {effects:?}");
+        let scales = effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Scale { .. }))
+            .count();
+        assert!(
+            scales == 0 || (scales == 1 && polled),
+            "only a poll scales: {effects:?}"
+        );
+        for effect in effects {
+            self.log.push(format!("{} {effect:?}", self.now));
+            self.carry_out(effect);
+        }
+    }
+
+    /// Keeps the world's own account of what the engine is told.
+    fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Prepared {
+                outcome,
+                generation,
+                ..
+            } => {
+                self.occasions += 2;
+                self.prepared = *generation == self.object.generation
+                    && matches!(outcome, PrepareOutcome::Done { .. });
+            }
+            Event::Polled { poll, outcome, .. } => {
+                self.occasions += 1;
+                self.polls_under_way
+                    .retain(|(under_way, _)| under_way != poll);
+                let usable = |outcome: &TriggerOutcome| match outcome {
+                    TriggerOutcome::Read(readings) => {
+                        !readings.is_empty() && readings.iter().all(|r| r.value.is_finite())
+                    }
+                    TriggerOutcome::Failed { .. } => false,
+                    TriggerOutcome::Resource => true,
+                };
+                let active = outcome.triggers.iter().any(
+                    |outcome| matches!(outcome, TriggerOutcome::Read(readings) if readings.iter().any(|r| r.active)),
+                );
+                if active {
+                    self.last_active = Some(self.now);
+                }
+                let only_resources = outcome
+                    .triggers
+                    .iter()
+                    .all(|outcome| *outcome == TriggerOutcome::Resource);
+                self.last_answer_inactive = !active
+                    && !only_resources
+                    && outcome.replicas.is_ok()
+                    && outcome.triggers.iter().all(usable);
+            }
+            _ => {}
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Prepare { generation, .. } => {
+                self.post(SignedDuration::from_millis(5), Message::Prepare(generation))
+            }
+            Effect::Poll { poll, .. } => {
+                let now = self.now;
+                let given_up =
+                    (self.object.polling_interval * 2).max(SignedDuration::from_secs(60));
+                self.polls_under_way
+                    .retain(|(_, since)| now.duration_since(*since) < given_up);
+                assert!(
+                    self.polls_under_way.is_empty(),
+                    "polled while {:?} are under way",
+                    self.polls_under_way
+                );
+                self.polls_under_way.push((poll, now));
+                self.post(SignedDuration::from_millis(5), Message::Poll(poll));
+            }
+            Effect::Scale {
+                from,
+                to,
+                direction,
+                ..
+            } => {
+                self.judge_scale(from, to, direction);
+                self.post(SignedDuration::from_millis(5), Message::Scale { from, to });
+            }
+            Effect::WriteStatus { status, .. } => {
+                self.status_writes += 1;
+                self.status = Some(status);
+            }
+            Effect::Publish { .. } => {}
+        }
+    }
+
+    fn judge_scale(&mut self, from: i32, to: i32, direction: ScaleDirection) {
+        let ScaledObject {
+            idle_replicas,
+            min_replicas,
+            max_replicas,
+            ..
+        } = self.object;
+        assert!(to >= 0);
+        match direction {
+            ScaleDirection::Activate | ScaleDirection::RaiseToMinimum => {
+                assert!(to > from, "raised from {from} to {to}");
+                let least = if direction == ScaleDirection::Activate {
+                    1
+                } else {
+                    0
+                };
+                assert_eq!(to, min_replicas.max(least).min(max_replicas));
+            }
+            ScaleDirection::Deactivate => {
+                assert!(to < from, "lowered from {from} to {to}");
+                assert_eq!(to, idle_replicas.unwrap_or(0));
+                assert!(self.prepared, "lowered while the object is not prepared");
+                assert!(
+                    self.last_answer_inactive,
+                    "lowered though the last answer does not say so"
+                );
+                assert!(
+                    idle_replicas.is_some() || min_replicas == 0,
+                    "lowered below the minimum"
+                );
+                let waited = self
+                    .last_active
+                    .is_none_or(|time| self.now > time + self.object.cooldown_period);
+                assert!(
+                    waited,
+                    "lowered at {} within the cooldown after {:?}",
+                    self.now, self.last_active
+                );
+            }
+        }
+    }
+}
