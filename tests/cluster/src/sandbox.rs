@@ -197,6 +197,16 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Stops it where it is (SIGSTOP): its sockets stay open, and nothing is answered. [`kill`](Self::kill) works still.
+    pub fn pause(&self) {
+        let _ = kill(self.pid(), Signal::SIGSTOP);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self) {
+        let _ = kill(self.pid(), Signal::SIGCONT);
+    }
+
     /// Asks it to end (SIGTERM), and kills it when it is still there after `grace`. Blocks.
     pub fn stop(&mut self, grace: Duration) -> Option<ExitStatus> {
         let _ = kill(
@@ -212,6 +222,10 @@ impl Process {
         }
         let _ = self.child.kill();
         self.child.wait().ok()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 }
 

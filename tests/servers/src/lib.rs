@@ -1,1 +1,13 @@
-//! placeholder
+//! Servers that triggers read from, each on loopback with ports and a folder of its own, gone once the value is dropped
+//! or the test is killed.
+//!
+//! - [`RabbitMq`]: a real broker, with the management API and TLS.
+//! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
+
+mod http_source;
+mod rabbitmq;
+mod tls;
+
+pub use http_source::{Answer, HttpSource, Received};
+pub use rabbitmq::{RabbitMq, RabbitMqOptions, Unacknowledged};
+pub use tls::{Tls, TlsMaterial};
