@@ -58,10 +58,17 @@ bench: ## 200 ScaledObjects at once: time, API writes and memory (ARGS="--object
 	$(RELEASE)/test-cluster install
 	SAKIDORI_BIN=$(RELEASE)/sakidori $(RELEASE)/bench $(ARGS)
 
-lint: ## check formatting, lints and the links between documents
+lint: build ## check formatting, lints and the links between documents
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo test -p sakidori-tests --test e2e -- architecture:: repository::
+	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test -p sakidori-tests --test e2e -- architecture:: repository::
+
+docs: build ## write the reference pages in docs/ and the chart's CRDs from the code
+	$(DEBUG)/sakidori crds --dir charts/sakidori/crds
+	SAKIDORI_UPDATE=1 SAKIDORI_BIN=$(DEBUG)/sakidori cargo test -p sakidori-tests --test e2e -- repository::reference
+
+crds: build ## print the custom resource definitions, for kubectl apply --server-side -f -
+	@$(DEBUG)/sakidori crds
 
 clean: ## remove what was built here (not the caches in ~/.cache/sakidori)
 	cargo clean

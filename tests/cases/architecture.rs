@@ -26,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (CLI, &[API, OPERATOR]),
     (TEST_CLUSTER, &[]),
     (TEST_SERVERS, &[TEST_CLUSTER]),
-    (TESTS, &[API, ENGINE, TEST_CLUSTER, TEST_SERVERS]),
+    (TESTS, &[API, ENGINE, SCALERS, TEST_CLUSTER, TEST_SERVERS]),
 ];
 
 #[derive(Deserialize)]

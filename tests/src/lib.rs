@@ -6,5 +6,6 @@ pub mod manifests;
 pub mod memory;
 pub mod observe;
 pub mod operator;
+pub mod reference;
 
 pub use operator::{Operator, OperatorSettings};

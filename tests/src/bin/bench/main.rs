@@ -1,7 +1,6 @@
 //! `make bench`: how long it takes, and what it costs the API server and the operator, to bring up many ScaledObjects.
 
 mod report;
-mod source;
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +13,13 @@ use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
 use sakidori_api::ScaledObject;
 use sakidori_test_cluster::{Cluster, ClusterOptions, eventually};
+use sakidori_test_servers::{Answer, HttpSource};
 use sakidori_tests::operator::NAMESPACE as OPERATOR_NAMESPACE;
 use sakidori_tests::{Operator, OperatorSettings, manifests};
 use serde_json::json;
 use tokio::time::Instant as Deadline;
 
 use report::{HPA_CONTROLLER, OPERATOR, Report, Writes};
-use source::Source;
 
 /// Create many ScaledObjects at once, and measure until their HPAs exist and for a minute.
 ///
@@ -64,7 +63,13 @@ async fn measure(objects: u32) -> Result<Report> {
     };
     let cluster = Cluster::start(options).await?;
     let client = cluster.client();
-    let source = Source::start(VALUE).await?;
+    let source = HttpSource::start()?;
+    for number in 0..objects {
+        source.set(
+            &path(&name(number)),
+            Answer::json(&json!({ "tasks": VALUE })),
+        );
+    }
     let operator = start_operator(&cluster).await?;
 
     cluster.create_namespace(NAMESPACE).await?;
@@ -92,7 +97,10 @@ async fn measure(objects: u32) -> Result<Report> {
 
     let earlier = cluster.write_log()?.len();
     let start = Instant::now();
-    create_all::<ScaledObject>(&client, objects, |name| scaled_object(name, source.port)).await?;
+    create_all::<ScaledObject>(&client, objects, |name| {
+        scaled_object(name, &source.url(&path(name)))
+    })
+    .await?;
     let last_create = Deadline::now();
     println!("created in {:.1} s", start.elapsed().as_secs_f64());
 
@@ -113,7 +121,7 @@ async fn measure(objects: u32) -> Result<Report> {
     .await?;
     let until_hpas = last_create.elapsed();
     let writes_until_hpas = Writes::of(&cluster.write_log()?[earlier..], OPERATOR);
-    let reads_until_hpas = source.reads();
+    let reads_until_hpas = source.all_requests();
     println!(
         "HPAs exist {:.1} s later; measuring until a minute after the last create",
         until_hpas.as_secs_f64()
@@ -128,7 +136,7 @@ async fn measure(objects: u32) -> Result<Report> {
         operator_in_first_minute: Writes::of(log, OPERATOR),
         hpa_controller_in_first_minute: Writes::of(log, HPA_CONTROLLER),
         reads_until_hpas,
-        reads_in_first_minute: source.reads(),
+        reads_in_first_minute: source.all_requests(),
         memory: operator.memory()?,
     })
 }
@@ -181,7 +189,7 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), NAMESPACE);
     stream::iter(0..count)
         .map(|number| {
-            let object = object(&format!("object-{number}"));
+            let object = object(&name(number));
             let api = &api;
             async move {
                 let object: K = serde_json::from_value(object)
@@ -193,6 +201,15 @@ where
         .buffer_unordered(CREATE_AT_ONCE)
         .try_collect::<()>()
         .await
+}
+
+fn name(number: u32) -> String {
+    format!("object-{number}")
+}
+
+/// Where the source answers for an object.
+fn path(name: &str) -> String {
+    format!("/objects/{name}")
 }
 
 fn deployment(name: &str) -> serde_json::Value {
@@ -211,7 +228,7 @@ fn deployment(name: &str) -> serde_json::Value {
     })
 }
 
-fn scaled_object(name: &str, port: u16) -> serde_json::Value {
+fn scaled_object(name: &str, url: &str) -> serde_json::Value {
     json!({
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
@@ -222,7 +239,7 @@ fn scaled_object(name: &str, port: u16) -> serde_json::Value {
             "triggers": [{
                 "type": "metrics-api",
                 "metadata": {
-                    "url": format!("http://127.0.0.1:{port}/objects/{name}"),
+                    "url": url,
                     "valueLocation": "tasks",
                     "targetValue": VALUE.to_string(),
                 },

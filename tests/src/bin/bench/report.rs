@@ -46,8 +46,8 @@ pub struct Report {
     pub writes_until_hpas: Writes,
     pub operator_in_first_minute: Writes,
     pub hpa_controller_in_first_minute: Writes,
-    pub reads_until_hpas: usize,
-    pub reads_in_first_minute: usize,
+    pub reads_until_hpas: u64,
+    pub reads_in_first_minute: u64,
     /// At the end of the first minute.
     pub memory: Memory,
 }
@@ -116,12 +116,15 @@ impl fmt::Display for Report {
         )?;
         line(
             "source reads per object until all HPAs exist",
-            format!("{:.2}", self.per_object(self.reads_until_hpas)),
+            format!("{:.2}", self.reads_until_hpas as f64 / self.objects as f64),
             "",
         )?;
         line(
             "source reads per object in the first minute",
-            format!("{:.2}", self.per_object(self.reads_in_first_minute)),
+            format!(
+                "{:.2}",
+                self.reads_in_first_minute as f64 / self.objects as f64
+            ),
             "",
         )?;
         for (who, writes) in [

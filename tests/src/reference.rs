@@ -1,0 +1,303 @@
+//! The reference pages in `docs/`: written from the code by `make docs`, and held current by a test.
+//!
+//! A trigger type's page is the `//!` header of its file, and a table of its parameters: their declarations, and the `///`
+//! lines of the struct that they are parsed into. The command line's page is what `--help` prints.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use sakidori_scalers::Kind;
+use sakidori_scalers::params::{Field, Source};
+
+use crate::binary;
+
+/// All reference pages: their paths relative to the repository's root, and what they hold.
+///
+/// # Errors
+/// If a source file is missing, a parameter is undocumented, or there is no `sakidori` binary.
+pub fn pages() -> Result<BTreeMap<PathBuf, String>> {
+    let root = binary::repository();
+    let mut pages = BTreeMap::new();
+    for kind in sakidori_scalers::kinds() {
+        let page = trigger_page(&root, kind)
+            .with_context(|| format!("the page of trigger type {:?}", kind.name))?;
+        pages.insert(
+            PathBuf::from(format!("docs/scalers/{}.md", kind.name)),
+            page,
+        );
+    }
+    pages.insert(PathBuf::from("docs/scalers/README.md"), trigger_index());
+    pages.insert(
+        PathBuf::from("docs/reference/command-line.md"),
+        command_line_page()?,
+    );
+    Ok(pages)
+}
+
+fn trigger_index() -> String {
+    let mut page = "<!-- Written by `make docs`. -->\n\n# Trigger types\n\n".to_owned();
+    page.push_str("`cpu` and `memory` work as well: the HPA reads those from metrics-server, so they have no scaler here.\n\n");
+    for kind in sakidori_scalers::kinds() {
+        page.push_str(&format!("- [{0}]({0}.md)\n", kind.name));
+    }
+    page
+}
+
+fn trigger_page(root: &Path, kind: &Kind) -> Result<String> {
+    let module = kind.name.replace('-', "_");
+    let folder = root.join("scalers/src");
+    let main = [format!("{module}.rs"), format!("{module}/mod.rs")]
+        .into_iter()
+        .find(|file| folder.join(file).is_file())
+        .with_context(|| {
+            format!("there is neither {module}.rs nor {module}/mod.rs in scalers/src")
+        })?;
+    let descriptions = descriptions(&folder, &module)?;
+
+    let mut page = format!(
+        "<!-- Written by `make docs` from scalers/src/{main}: change it there. -->\n\n# {}\n\n",
+        kind.name
+    );
+    page.push_str(&header(&std::fs::read_to_string(folder.join(&main))?));
+    page.push_str("\n## Parameters\n\n");
+    page.push_str("All values are strings. A parameter is looked up in the given places, in their order: `metadata` is the trigger's own, ");
+    page.push_str("`FromEnv` means that the metadata key with that ending names a variable of the target's container, and ");
+    page.push_str("`authentication` is the TriggerAuthentication.\n\n");
+    page.push_str("| parameter | given in | default | |\n|---|---|---|---|\n");
+    for field in (kind.fields)() {
+        page.push_str(&row(field, &descriptions)?);
+    }
+    Ok(page)
+}
+
+fn row(field: &Field, descriptions: &BTreeMap<String, String>) -> Result<String> {
+    let description = descriptions.get(field.name).with_context(|| {
+        format!(
+            "no struct field of parameter {:?} has a `///` line",
+            field.name
+        )
+    })?;
+    let places: Vec<&str> = field
+        .sources
+        .iter()
+        .map(|source| match source {
+            Source::Metadata => "metadata",
+            Source::Environment => "FromEnv",
+            Source::Authentication => "authentication",
+        })
+        .collect();
+    let default = match field.default {
+        _ if field.required => "**required**".to_owned(),
+        Some(default) => format!("`{default}`"),
+        None => String::new(),
+    };
+    let mut text = description.replace('|', r"\|");
+    if !field.aliases.is_empty() {
+        text.push_str(&format!(" Also called `{}`.", field.aliases.join("`, `")));
+    }
+    if let Some(instead) = field.deprecated {
+        text.push_str(&format!(" Deprecated: {instead}."));
+    }
+    Ok(format!(
+        "| `{}` | {} | {default} | {text} |\n",
+        field.name,
+        places.join(", ")
+    ))
+}
+
+/// The `//!` lines at the start of a source file, without the trigger type's name before the first sentence. Links to items,
+/// which only rustdoc resolves, lose their brackets.
+fn header(source: &str) -> String {
+    let lines: Vec<&str> = source
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    let text = lines.join("\n");
+    let text = match text.split_once("`: ") {
+        Some((name, rest)) if name.starts_with('`') && !name.contains('\n') => capitalised(rest),
+        _ => text,
+    };
+    text.replace("[`", "`").replace("`]", "`") + "\n"
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+/// What the `///` lines before each struct field say, by the field's name in manifests. The trigger type's own files go
+/// before those that several types share.
+fn descriptions(folder: &Path, module: &str) -> Result<BTreeMap<String, String>> {
+    let mut own = Vec::new();
+    let mut shared = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in
+            std::fs::read_dir(&next).with_context(|| format!("can't read {}", next.display()))?
+        {
+            let path = entry?.path();
+            let relative = path.strip_prefix(folder)?;
+            let first = relative
+                .components()
+                .next()
+                .map(|part| part.as_os_str().to_string_lossy().into_owned());
+            let is_own =
+                first.is_some_and(|first| first == module || first == format!("{module}.rs"));
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let list = if is_own { &mut own } else { &mut shared };
+                list.push(path);
+            }
+        }
+    }
+    own.sort();
+    shared.sort();
+    let mut found = BTreeMap::new();
+    for path in own.iter().chain(&shared) {
+        for (name, text) in fields(&std::fs::read_to_string(path)?) {
+            found.entry(name).or_insert(text);
+        }
+    }
+    Ok(found)
+}
+
+/// The documented struct fields of a source file.
+fn fields(source: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut text: Vec<&str> = Vec::new();
+    let mut renamed = None;
+    for line in source.lines().map(str::trim) {
+        if let Some(doc) = line.strip_prefix("///") {
+            text.push(doc.trim());
+        } else if let Some(attribute) = line.strip_prefix("#[serde(") {
+            renamed = attribute
+                .split_once("rename = \"")
+                .and_then(|(_, rest)| rest.split_once('"'))
+                .map(|(name, _)| name);
+        } else if !line.starts_with("#[") {
+            let declaration = line
+                .trim_start_matches("pub(crate) ")
+                .trim_start_matches("pub(super) ")
+                .trim_start_matches("pub ");
+            let identifier = declaration
+                .split_once(": ")
+                .map(|(name, _)| name.trim_start_matches("r#"));
+            if let Some(identifier) =
+                identifier.filter(|name| !text.is_empty() && is_identifier(name))
+            {
+                let name = renamed.map_or_else(|| camel_case(identifier), str::to_owned);
+                found.push((name, text.join(" ")));
+            }
+            text.clear();
+            renamed = None;
+        }
+    }
+    found
+}
+
+fn is_identifier(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
+}
+
+/// `pod_selector` as serde's `rename_all = "camelCase"` writes it.
+fn camel_case(identifier: &str) -> String {
+    let mut words = identifier.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| name + &capitalised(word))
+}
+
+fn command_line_page() -> Result<String> {
+    let mut page =
+        "<!-- Written by `make docs` from what --help prints. -->\n\n# Command line\n\n".to_owned();
+    let main = help(&[])?;
+    page.push_str(&format!("```text\n{main}\n```\n"));
+    for command in subcommands(&main) {
+        page.push_str(&format!(
+            "\n## sakidori {command}\n\n```text\n{}\n```\n",
+            help(&[command])?
+        ));
+    }
+    Ok(page)
+}
+
+fn help(subcommand: &[&str]) -> Result<String> {
+    let program = binary::sakidori()?;
+    let output = Command::new(&program)
+        .args(subcommand)
+        .arg("--help")
+        // The environment's values would stand in the text, and a terminal's width would wrap it.
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("can't run {}", program.display()))?;
+    ensure!(
+        output.status.success(),
+        "{} --help ended with {}",
+        program.display(),
+        output.status
+    );
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text
+        .lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim()
+        .to_owned())
+}
+
+/// The names below `Commands:`, without `help`.
+fn subcommands(main: &str) -> Vec<&str> {
+    main.lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| line.starts_with("  "))
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_have_the_names_of_manifests() {
+        let source = "struct A {\n    /// One\n    /// text.\n    pod_selector: String,\n    undocumented: u8,\n    /// Two.\n    #[serde(rename = \"URL\")]\n    pub(super) url: String,\n}";
+        assert_eq!(
+            fields(source),
+            [
+                ("podSelector".into(), "One text.".into()),
+                ("URL".into(), "Two.".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_header_starts_with_its_first_sentence() {
+        assert_eq!(
+            header("//! `cron`: a number, see [`schedule`].\n//!\n//! More.\nuse x;"),
+            "A number, see `schedule`.\n\nMore.\n"
+        );
+    }
+
+    #[test]
+    fn subcommands_are_found() {
+        assert_eq!(
+            subcommands(
+                "Usage\n\nCommands:\n  operator  Run\n            on\n  help      Print\n\nOptions:\n  -h"
+            ),
+            ["operator"]
+        );
+    }
+}
