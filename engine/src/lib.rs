@@ -16,6 +16,7 @@ mod event;
 mod lease;
 mod object;
 mod poll;
+mod preparation;
 mod quantity;
 mod status;
 mod time;

@@ -45,6 +45,7 @@ pub enum Step {
 
 /// What reaches whom, later.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 enum Message {
     Answer(Event),
     Prepare(i64),
