@@ -202,3 +202,223 @@ fn deactivate(
         reason,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Reading;
+    use crate::object::tests::object;
+
+    fn read(value: f64) -> TriggerOutcome {
+        let reading = Reading {
+            metric: "s0-queue".into(),
+            value,
+            active: value > 0.0,
+        };
+        TriggerOutcome::Read(vec![reading])
+    }
+
+    fn fails() -> TriggerOutcome {
+        TriggerOutcome::Failed {
+            message: "refused".into(),
+        }
+    }
+
+    /// Ready's and Active's reasons and the write that follow from a poll long after the last activity.
+    fn poll(
+        (idle, min, current): (Option<i32>, i32, i32),
+        triggers: Vec<TriggerOutcome>,
+    ) -> (String, Option<String>, Option<(i32, ScaleDirection)>) {
+        let object = ScaledObject {
+            idle_replicas: idle,
+            min_replicas: min,
+            max_replicas: 10,
+            trigger_count: triggers.len(),
+            ..object()
+        };
+        let activity = activity(&object, &triggers);
+        let outcome = PollOutcome {
+            replicas: Ok(current),
+            triggers,
+        };
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let decision = decide(&object, &outcome, &activity, None, true, now);
+        let active = decision.active.map(|condition| condition.reason);
+        (
+            decision.ready.reason,
+            active,
+            decision.scale.map(|scale| (scale.to, scale.direction)),
+        )
+    }
+
+    #[test]
+    fn polls_are_decided_in_kedas_order() {
+        use ScaleDirection::{Activate, Deactivate, RaiseToMinimum};
+        const READY: &str = "ScaledObjectReady";
+        const PARTIAL: &str = "PartialTriggerError";
+        const ERROR: &str = "TriggerError";
+        const YES: &str = "ScalerActive";
+        const NO: &str = "ScalerNotActive";
+        let cases = [
+            // Active: only zero and idle are left by the engine, the rest is the HPA's.
+            (
+                (None, 0, 0),
+                vec![read(1.0)],
+                READY,
+                YES,
+                Some((1, Activate)),
+            ),
+            (
+                (None, 3, 0),
+                vec![read(1.0)],
+                READY,
+                YES,
+                Some((3, Activate)),
+            ),
+            (
+                (Some(1), 3, 1),
+                vec![read(1.0)],
+                READY,
+                YES,
+                Some((3, Activate)),
+            ),
+            (
+                (Some(0), 3, 2),
+                vec![read(1.0)],
+                READY,
+                YES,
+                Some((3, Activate)),
+            ),
+            ((None, 3, 2), vec![read(1.0)], READY, YES, None),
+            ((None, 0, 20), vec![read(1.0)], READY, YES, None),
+            // One that fails beside one that is active does not stop the activation.
+            (
+                (None, 0, 0),
+                vec![read(1.0), fails()],
+                READY,
+                YES,
+                Some((1, Activate)),
+            ),
+            ((None, 0, 2), vec![read(1.0), fails()], PARTIAL, YES, None),
+            // Inactive.
+            (
+                (None, 0, 5),
+                vec![read(0.0)],
+                READY,
+                NO,
+                Some((0, Deactivate)),
+            ),
+            ((None, 0, 0), vec![read(0.0)], READY, NO, None),
+            (
+                (Some(1), 3, 5),
+                vec![read(0.0)],
+                READY,
+                NO,
+                Some((1, Deactivate)),
+            ),
+            ((Some(1), 3, 1), vec![read(0.0)], READY, NO, None),
+            ((None, 3, 5), vec![read(0.0)], READY, NO, None),
+            (
+                (None, 3, 1),
+                vec![read(0.0)],
+                READY,
+                NO,
+                Some((3, RaiseToMinimum)),
+            ),
+            (
+                (None, 3, 0),
+                vec![read(0.0)],
+                READY,
+                NO,
+                Some((3, RaiseToMinimum)),
+            ),
+            ((None, 3, 20), vec![read(0.0)], READY, NO, None),
+            // Inactive as far as is known: nothing is scaled, in neither direction.
+            ((None, 0, 5), vec![fails()], ERROR, NO, None),
+            ((None, 3, 1), vec![fails()], ERROR, NO, None),
+            ((None, 0, 5), vec![read(0.0), fails()], ERROR, NO, None),
+            ((None, 0, 5), vec![read(f64::NAN)], ERROR, NO, None),
+            ((None, 0, 5), vec![read(f64::NEG_INFINITY)], ERROR, NO, None),
+            (
+                (None, 0, 5),
+                vec![TriggerOutcome::Read(vec![])],
+                ERROR,
+                NO,
+                None,
+            ),
+            // cpu and memory.
+            (
+                (None, 1, 2),
+                vec![TriggerOutcome::Resource],
+                READY,
+                YES,
+                None,
+            ),
+            (
+                (None, 0, 2),
+                vec![TriggerOutcome::Resource, read(0.0)],
+                READY,
+                NO,
+                Some((0, Deactivate)),
+            ),
+            (
+                (None, 0, 0),
+                vec![TriggerOutcome::Resource, read(0.0)],
+                READY,
+                NO,
+                None,
+            ),
+            (
+                (None, 0, 2),
+                vec![TriggerOutcome::Resource, fails()],
+                ERROR,
+                NO,
+                None,
+            ),
+        ];
+        for (bounds, triggers, ready, active, scale) in cases {
+            let told = format!("{bounds:?} {triggers:?}");
+            assert_eq!(
+                poll(bounds, triggers),
+                (ready.into(), Some(active.into()), scale),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_trigger_without_an_answer_counts_as_failing() {
+        let activity = activity(&object(), &[]);
+        assert_eq!(
+            activity,
+            Activity {
+                active: false,
+                failing: true,
+                metrics: vec![]
+            }
+        );
+    }
+
+    #[test]
+    fn nothing_is_written_above_the_maximum_even_for_bounds_that_contradict_each_other() {
+        let object = ScaledObject {
+            min_replicas: 20,
+            max_replicas: 10,
+            ..object()
+        };
+        let outcome = PollOutcome {
+            replicas: Ok(0),
+            triggers: vec![read(1.0)],
+        };
+        let activity = activity(&object, &outcome.triggers);
+        let decision = decide(
+            &object,
+            &outcome,
+            &activity,
+            None,
+            true,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(decision.scale.map(|scale| scale.to), Some(10));
+    }
+}

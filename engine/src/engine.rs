@@ -187,3 +187,92 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::event::{PollOutcome, PrepareOutcome, Reading, Remembered, TriggerOutcome};
+    use crate::object::ScaledObject;
+    use crate::object::tests::object;
+
+    /// Answers whatever the effects ask for until they ask for nothing more.
+    fn answer(engine: &mut Engine, now: Timestamp, effects: Vec<Effect>) {
+        for effect in effects {
+            let event = match effect {
+                Effect::Prepare { key, generation } => {
+                    let outcome = PrepareOutcome::Done {
+                        target_replicas: 1,
+                        problems: vec![],
+                    };
+                    Event::Prepared {
+                        key,
+                        generation,
+                        outcome,
+                    }
+                }
+                Effect::Poll { key, poll } => {
+                    let reading = Reading {
+                        metric: "s0-queue".into(),
+                        value: 1.0,
+                        active: true,
+                    };
+                    let triggers = vec![TriggerOutcome::Read(vec![reading])];
+                    Event::Polled {
+                        key,
+                        poll,
+                        outcome: PollOutcome {
+                            replicas: Ok(1),
+                            triggers,
+                        },
+                    }
+                }
+                _ => continue,
+            };
+            let effects = engine.handle(now, event);
+            answer(engine, now, effects);
+        }
+    }
+
+    /// They come, are polled, change, are wanted by the HPA, and go.
+    #[test]
+    fn ten_thousand_objects_fill_the_agenda_with_one_entry_each() {
+        let mut engine = Engine::default();
+        let mut now = Timestamp::UNIX_EPOCH;
+        let key = |number: i32| ObjectKey::new("shop", format!("web-{number}"));
+        let apply = |number: i32, generation| Event::Applied {
+            key: key(number),
+            object: ScaledObject {
+                uid: number.to_string(),
+                generation,
+                ..object()
+            },
+            remembered: Remembered::default(),
+        };
+        for number in 0..10_000 {
+            let effects = engine.handle(now, apply(number, 1));
+            answer(&mut engine, now, effects);
+        }
+        for generation in 2..6 {
+            now += SignedDuration::from_secs(30);
+            let effects = engine.handle(now, Event::Woke);
+            answer(&mut engine, now, effects);
+            for number in 0..10_000 {
+                let effects = engine.handle(now, apply(number, generation));
+                answer(&mut engine, now, effects);
+                let effects = engine.handle(now, Event::ReadingWanted { key: key(number) });
+                answer(&mut engine, now, effects);
+            }
+            assert!(
+                engine.agenda.len() <= 20_000,
+                "{} entries",
+                engine.agenda.len()
+            );
+        }
+        for number in 0..10_000 {
+            engine.handle(now, Event::Deleted { key: key(number) });
+        }
+        assert_eq!((engine.agenda.len(), engine.next_wakeup()), (0, None));
+    }
+}

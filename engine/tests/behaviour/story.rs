@@ -1,0 +1,188 @@
+//! An engine that is told about one object, event by event, and what it says in brief.
+
+use jiff::{SignedDuration, Timestamp};
+use sakidori_engine::{
+    Effect, Engine, Event, EventType, ObjectKey, ObjectStatus, PollId, PollOutcome, PrepareOutcome,
+    Reading, Remembered, ScaleDirection, ScaleOutcome, ScaledObject, TriggerOutcome,
+};
+
+/// An engine that is told about one object.
+pub struct Story {
+    pub engine: Engine,
+    pub now: Timestamp,
+    pub key: ObjectKey,
+    pub object: ScaledObject,
+}
+
+/// What effects are about, without what doesn't matter to a story.
+#[derive(Debug, PartialEq)]
+pub enum Brief {
+    Prepare(i64),
+    Poll,
+    Scale(i32, i32, ScaleDirection),
+    Status,
+    Normal(&'static str, String),
+    Warning(&'static str, String),
+}
+
+pub fn brief(effects: &[Effect]) -> Vec<Brief> {
+    let brief = |effect: &Effect| match effect {
+        Effect::Prepare { generation, .. } => Brief::Prepare(*generation),
+        Effect::Poll { .. } => Brief::Poll,
+        Effect::Scale {
+            from,
+            to,
+            direction,
+            ..
+        } => Brief::Scale(*from, *to, *direction),
+        Effect::WriteStatus { .. } => Brief::Status,
+        Effect::Publish {
+            kind: EventType::Normal,
+            reason,
+            message,
+            ..
+        } => Brief::Normal(reason, message.clone()),
+        Effect::Publish {
+            kind: EventType::Warning,
+            reason,
+            message,
+            ..
+        } => Brief::Warning(reason, message.clone()),
+    };
+    effects.iter().map(brief).collect()
+}
+
+pub fn status(effects: &[Effect]) -> Option<&ObjectStatus> {
+    effects.iter().find_map(|effect| {
+        if let Effect::WriteStatus { status, .. } = effect {
+            Some(status)
+        } else {
+            None
+        }
+    })
+}
+
+pub fn poll_of(effects: &[Effect]) -> PollId {
+    let poll = effects.iter().find_map(|effect| {
+        if let Effect::Poll { poll, .. } = effect {
+            Some(*poll)
+        } else {
+            None
+        }
+    });
+    poll.unwrap_or_else(|| panic!("no poll in {effects:?}"))
+}
+
+pub fn reading(value: f64) -> TriggerOutcome {
+    TriggerOutcome::Read(vec![Reading {
+        metric: "s0-queue".into(),
+        value,
+        active: value > 0.0,
+    }])
+}
+
+pub fn failing(message: &str) -> TriggerOutcome {
+    TriggerOutcome::Failed {
+        message: message.into(),
+    }
+}
+
+pub fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+impl Story {
+    pub fn new() -> Self {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let object = ScaledObject {
+            uid: "4b0c1f0e-0000-4000-8000-000000000001".into(),
+            generation: 1,
+            created_at: now,
+            polling_interval: seconds(30),
+            cooldown_period: seconds(300),
+            initial_cooldown_period: SignedDuration::ZERO,
+            idle_replicas: None,
+            min_replicas: 0,
+            max_replicas: 100,
+            target_kind: "apps/v1.Deployment".into(),
+            target_name: "web".into(),
+            trigger_count: 1,
+        };
+        Self {
+            engine: Engine::default(),
+            now,
+            key: ObjectKey::new("shop", "web"),
+            object,
+        }
+    }
+
+    pub fn apply(&mut self, remembered: Remembered) -> Vec<Effect> {
+        let event = Event::Applied {
+            key: self.key.clone(),
+            object: self.object.clone(),
+            remembered,
+        };
+        self.engine.handle(self.now, event)
+    }
+
+    pub fn prepared(&mut self, outcome: PrepareOutcome) -> Vec<Effect> {
+        let event = Event::Prepared {
+            key: self.key.clone(),
+            generation: self.object.generation,
+            outcome,
+        };
+        self.engine.handle(self.now, event)
+    }
+
+    pub fn done(&mut self) -> Vec<Effect> {
+        self.prepared(PrepareOutcome::Done {
+            target_replicas: 0,
+            problems: vec![],
+        })
+    }
+
+    pub fn polled(&mut self, poll: PollId, replicas: i32, trigger: TriggerOutcome) -> Vec<Effect> {
+        let outcome = PollOutcome {
+            replicas: Ok(replicas),
+            triggers: vec![trigger],
+        };
+        self.engine.handle(
+            self.now,
+            Event::Polled {
+                key: self.key.clone(),
+                poll,
+                outcome,
+            },
+        )
+    }
+
+    pub fn scaled(&mut self, outcome: ScaleOutcome) -> Vec<Effect> {
+        self.engine.handle(
+            self.now,
+            Event::Scaled {
+                key: self.key.clone(),
+                outcome,
+            },
+        )
+    }
+
+    pub fn wait(&mut self, duration: SignedDuration) -> Vec<Effect> {
+        self.now += duration;
+        self.engine.handle(self.now, Event::Woke)
+    }
+
+    /// An object that is prepared and whose first poll is under way.
+    pub fn brought_up() -> (Self, PollId) {
+        let mut story = Self::new();
+        story.apply(Remembered::default());
+        let poll = poll_of(&story.done());
+        (story, poll)
+    }
+
+    /// Waits until the next poll is due, and answers it.
+    pub fn poll(&mut self, replicas: i32, trigger: TriggerOutcome) -> Vec<Effect> {
+        let wait = self.engine.next_wakeup().unwrap().duration_since(self.now);
+        let effects = self.wait(wait);
+        self.polled(poll_of(&effects), replicas, trigger)
+    }
+}
