@@ -137,7 +137,8 @@ impl RabbitMq {
     }
 
     /// Kills the broker if it runs, starts it again on the same ports with the same data, and waits until it serves.
-    /// Durable queues and their persistent messages are there again.
+    /// Durable queues and their persistent messages are there again, and with them some that were acknowledged just
+    /// before the kill: the broker writes acknowledgements down a moment later, and delivers at least once.
     ///
     /// # Errors
     /// When it does not answer in 90 s.
