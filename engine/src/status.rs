@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::conditions::ConditionStatus;
 use crate::effect::ObjectStatus;
 use crate::event::Remembered;
 
@@ -70,8 +71,10 @@ impl StatusRecord {
         {
             return true;
         }
+        // Only for an object that is shown as active does a restart count the time since as active, too.
+        let may_lag = written.conditions.active.status == ConditionStatus::True;
         match (written.last_active_time, self.current.last_active_time) {
-            (Some(written), Some(current)) => current.duration_since(written) >= lag,
+            (Some(written), Some(current)) if may_lag => current.duration_since(written) >= lag,
             (written, current) => written != current,
         }
     }

@@ -132,19 +132,21 @@ impl Tracked {
 
     pub(crate) fn polled(&mut self, turn: &mut Turn<'_>, poll: PollId, outcome: PollOutcome) {
         let answer = self.polling.answered(poll);
-        let Some(object) = &self.polled_as else {
+        if answer == Answer::Late {
             return;
-        };
-        match answer {
-            Answer::Late => return,
-            Answer::Outdated => return self.polling.poll_now(turn, self.interval()),
-            Answer::Current => {}
         }
+        let object = self.polled_as.as_ref().unwrap_or(&self.wanted);
         let activity = activation::activity(object, &outcome.triggers);
         if activity.active {
-            // KEDA leaves the time as it is while some trigger fails. Here a failing trigger, or replicas that can't
-            // be read, never make the cooldown end sooner.
+            // KEDA leaves the time as it is while some trigger fails. Here nothing that goes wrong (a failing trigger,
+            // replicas that can't be read, an answer that comes while preparing) makes the cooldown end sooner.
             self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
+        }
+        if self.polled_as.is_none() {
+            return;
+        }
+        if answer == Answer::Outdated {
+            return self.polling.poll_now(turn, self.interval());
         }
         // The bounds are those that are wanted now; the triggers that answered may still be those of an older
         // specification, so nothing is scaled in before the new one is prepared.
