@@ -12,6 +12,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use crate::sandbox::Sandbox;
+
 /// The version of Kubernetes the control plane is built from; `go.mod` names the same one (a test compares them).
 pub const KUBERNETES_VERSION: &str = "v1.36.3";
 /// The version of the fake kubelet.
@@ -101,12 +103,9 @@ pub fn everything() -> Result<()> {
 }
 
 fn build_controlplane(cache: &Path, program: &Path) -> Result<()> {
-    let source = tempfile::Builder::new()
-        .prefix("source-")
-        .tempdir_in(cache)
-        .context("can't make a folder for the source")?;
+    let sandbox = Sandbox::new("sakidori-build")?;
     for (name, text) in SOURCES {
-        crate::pki::write(source.path(), name, text)?;
+        crate::pki::write(sandbox.dir(), name, text)?;
     }
     let (major, minor) = major_minor();
     // Without a version in the binary, /version says v0.0.0 and kubectl complains.
@@ -114,29 +113,41 @@ fn build_controlplane(cache: &Path, program: &Path) -> Result<()> {
     let flags = format!(
         "-s -w -X {version}.gitVersion={KUBERNETES_VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
     );
-    let built = source.path().join("controlplane");
+    let built = cache.join("controlplane.new");
     let mut go = Command::new("go");
     go.args(["build", "-ldflags", &flags, "-o"])
         .arg(&built)
-        .arg(".")
-        .current_dir(source.path());
-    run(go)?;
+        .arg(".");
+    build(&sandbox, go)?;
     publish(&built, program)
 }
 
 fn build_kwok(cache: &Path, program: &Path) -> Result<()> {
-    let bin = tempfile::Builder::new()
-        .prefix("bin-")
-        .tempdir_in(cache)
-        .context("can't make a folder for kwok")?;
+    let sandbox = Sandbox::new("sakidori-build")?;
     let mut go = Command::new("go");
     go.args([
         "install",
+        "-ldflags",
+        "-s -w",
         &format!("sigs.k8s.io/kwok/cmd/kwok@{KWOK_VERSION}"),
-    ])
-    .env("GOBIN", bin.path());
-    run(go)?;
-    publish(&bin.path().join("kwok"), program)
+    ]);
+    go.env("GOBIN", cache);
+    build(&sandbox, go)?;
+    publish(&cache.join("kwok"), program)
+}
+
+/// Runs Go in a sandbox: a build of minutes must not go on after whoever wanted it has ended.
+fn build(sandbox: &Sandbox, go: Command) -> Result<()> {
+    let hint = "Go 1.26 or newer is needed: https://go.dev/dl/";
+    let mut process = sandbox.spawn("go", go).context(hint)?;
+    let status = process.wait()?;
+    if !status.success() {
+        bail!(
+            "the build failed ({status}); {hint}. It ended with:\n{}",
+            process.tail()
+        );
+    }
+    Ok(())
 }
 
 /// A rename is atomic: nobody ever starts half a program.
@@ -176,22 +187,16 @@ fn install_package(package: &str, file: &str) -> Result<()> {
 
 /// Runs a command with its output on our stderr, so that the stdout of a caller stays its own.
 fn run(mut command: Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
     let shown = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|part| part.to_string_lossy())
         .collect::<Vec<_>>()
         .join(" ");
-    let hint = if program == "go" {
-        "; Go 1.26 or newer is needed: https://go.dev/dl/"
-    } else {
-        ""
-    };
     let status = command
         .stdin(Stdio::null())
         .stdout(std::io::stderr())
         .status()
-        .with_context(|| format!("can't start `{shown}`{hint}"))?;
+        .with_context(|| format!("can't start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }

@@ -101,10 +101,16 @@ async fn run(start: Start) -> Result<()> {
 
     let options = start.into();
     let cluster = tokio::select! {
-        cluster = Cluster::start(options) => cluster?,
-        reason = stop() => {
+        cluster = Cluster::start(options) => Ok(cluster?),
+        reason = stop() => Err(reason),
+    };
+    let cluster = match cluster {
+        Ok(cluster) => cluster,
+        Err(reason) => {
             say!("{reason} while starting: stopped");
-            return Ok(());
+            // Not a return: the runtime would wait for a build that is under way on one of its threads. Its sandbox
+            // ends with this process.
+            std::process::exit(0);
         }
     };
     let path = cluster.kubeconfig().display();

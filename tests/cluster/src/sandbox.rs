@@ -18,13 +18,13 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// What the warden does: wait for the end of its input, then end the group `$1` and remove the folder `$2`.
-/// It gives up waiting for the group after 10 s: an init process that reaps no orphans leaves zombies behind,
-/// and they count as members for ever.
+/// It waits 2 s at most for the group to be gone: where the init process is slow to reap orphans, they count as members
+/// long after they have ended.
 const WARDEN: &str = r#"
 trap '' INT TERM HUP
 cat >/dev/null
 tries=0
-while kill -s KILL -- "-$1" 2>/dev/null && [ "$tries" -lt 100 ]; do
+while kill -s KILL -- "-$1" 2>/dev/null && [ "$tries" -lt 20 ]; do
     sleep 0.1
     tries=$((tries + 1))
 done
@@ -189,6 +189,16 @@ impl Process {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Waits until it ends by itself. Blocks.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.child
+            .wait()
+            .with_context(|| format!("can't wait for {}", self.name))
     }
 
     /// Ends it at once (SIGKILL), as a crash does.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lapin::{Connection, ConnectionProperties};
@@ -17,9 +17,19 @@ use sakidori_test_servers::{RabbitMq, RabbitMqOptions, Tls, TlsMaterial};
 
 use crate::SOON;
 
+/// One broker for all: a start costs seconds.
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_survive_a_kill() -> Result<()> {
+async fn a_broker_serves() -> Result<()> {
+    let started = Instant::now();
     let mut rabbit = RabbitMq::start().await?;
+    println!("ready in {:?}", started.elapsed());
+    refused_logins_are_counted(&rabbit).await?;
+    unacknowledged_messages_are_counted_apart(&rabbit).await?;
+    a_paused_broker_hangs(&rabbit).await?;
+    messages_survive_a_kill(&mut rabbit).await
+}
+
+async fn messages_survive_a_kill(rabbit: &mut RabbitMq) -> Result<()> {
     rabbit.declare_queue("/", "orders").await?;
     rabbit.publish("/", "orders", 50).await?;
     assert_eq!(rabbit.queue_depth("/", "orders").await?, 50);
@@ -47,9 +57,7 @@ async fn messages_survive_a_kill() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn unacknowledged_messages_are_counted_apart() -> Result<()> {
-    let rabbit = RabbitMq::start().await?;
+async fn unacknowledged_messages_are_counted_apart(rabbit: &RabbitMq) -> Result<()> {
     rabbit.create_vhost("shop/eu").await?;
     rabbit.declare_queue("shop/eu", "orders").await?;
     rabbit.publish("shop/eu", "orders", 5).await?;
@@ -68,9 +76,7 @@ async fn unacknowledged_messages_are_counted_apart() -> Result<()> {
     .await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn refused_logins_are_counted() -> Result<()> {
-    let rabbit = RabbitMq::start().await?;
+async fn refused_logins_are_counted(rabbit: &RabbitMq) -> Result<()> {
     rabbit.set_user("scaler", "right").await?;
     rabbit.allow("scaler", "/").await?;
     let connect = async |password: &str| {
@@ -102,9 +108,7 @@ async fn refused_logins_are_counted() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_paused_broker_hangs() -> Result<()> {
-    let rabbit = RabbitMq::start().await?;
+async fn a_paused_broker_hangs(rabbit: &RabbitMq) -> Result<()> {
     rabbit.declare_queue("/", "orders").await?;
     rabbit.pause();
     let depth =
