@@ -2,6 +2,7 @@
 //! manifests, and looking at what happened.
 
 pub mod binary;
+pub mod chart;
 pub mod manifests;
 pub mod memory;
 pub mod observe;

@@ -13,8 +13,8 @@ use sakidori_test_cluster::sandbox::{Process, Sandbox};
 use sakidori_test_cluster::{Cluster, ExternalMetricsTrust, eventually};
 use serde_json::Value;
 
-use crate::binary;
 use crate::memory::{self, Memory};
+use crate::{binary, chart, manifests};
 
 /// The namespace the operator is installed in.
 pub const NAMESPACE: &str = "keda";
@@ -71,14 +71,15 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Installs the CRDs, starts an operator that watches all of `cluster`, waits until it is ready, and registers it as
-    /// the external metrics API: what most callers want.
+    /// Installs the CRDs, starts an operator that watches all of `cluster` with the rights that the chart gives it, waits
+    /// until it is ready, and registers it as the external metrics API: what most callers want.
     ///
     /// # Errors
     /// If one of these steps fails; the message ends with the operator's log where that may help.
     pub async fn install(cluster: &Cluster) -> Result<Self> {
-        crate::manifests::install_crds(&cluster.client()).await?;
-        let mut operator = Self::start(OperatorSettings::new(cluster.kubeconfig()))?;
+        manifests::install_crds(&cluster.client()).await?;
+        let kubeconfig = chart::service_account(cluster).await?;
+        let mut operator = Self::start(OperatorSettings::new(kubeconfig))?;
         operator.wait_ready(Duration::from_secs(30)).await?;
         operator.register(cluster).await?;
         operator
@@ -206,7 +207,12 @@ impl Operator {
             Ok(Some(()))
         })
         .await
-        .with_context(|| format!("the operator's log ends with\n{}", self.log_tail()))
+        .map_err(|error| {
+            anyhow!(
+                "{error:#}\nthe operator's log ends with\n{}",
+                self.log_tail()
+            )
+        })
     }
 
     /// Kills it as the kernel would (SIGKILL): it gets no chance to say goodbye.

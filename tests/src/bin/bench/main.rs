@@ -14,8 +14,7 @@ use kube::api::{Api, ListParams, PostParams};
 use sakidori_api::ScaledObject;
 use sakidori_test_cluster::{Cluster, ClusterOptions, eventually};
 use sakidori_test_servers::{Answer, HttpSource};
-use sakidori_tests::operator::NAMESPACE as OPERATOR_NAMESPACE;
-use sakidori_tests::{Operator, OperatorSettings, manifests};
+use sakidori_tests::Operator;
 use serde_json::json;
 use tokio::time::Instant as Deadline;
 
@@ -70,7 +69,7 @@ async fn measure(objects: u32) -> Result<Report> {
             Answer::json(&json!({ "tasks": VALUE })),
         );
     }
-    let operator = start_operator(&cluster).await?;
+    let operator = Operator::install(&cluster).await?;
 
     cluster.create_namespace(NAMESPACE).await?;
     create_all::<Deployment>(&client, objects, deployment).await?;
@@ -139,41 +138,6 @@ async fn measure(objects: u32) -> Result<Report> {
         reads_in_first_minute: source.all_requests(),
         memory: operator.memory()?,
     })
-}
-
-/// Starts the operator under a service account of its own, so that its writes can be told from all others.
-async fn start_operator(cluster: &Cluster) -> Result<Operator> {
-    let client = cluster.client();
-    manifests::install_crds(&client).await?;
-    cluster.create_namespace(OPERATOR_NAMESPACE).await?;
-    manifests::apply(
-        &client,
-        OPERATOR_NAMESPACE,
-        "
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: keda-operator
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata:
-  name: keda-operator
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
-subjects: [{kind: ServiceAccount, name: keda-operator, namespace: keda}]
-",
-    )
-    .await?;
-    let kubeconfig = cluster
-        .service_account_kubeconfig(OPERATOR_NAMESPACE, "keda-operator")
-        .await?;
-    let mut operator = Operator::start(OperatorSettings::new(kubeconfig))?;
-    operator.wait_ready(Duration::from_secs(30)).await?;
-    operator.register(cluster).await?;
-    operator
-        .wait_registered(&client, Duration::from_secs(30))
-        .await?;
-    Ok(operator)
 }
 
 /// Creates `object-0` and so on, several at a time.

@@ -95,7 +95,10 @@ pub async fn tell(keep: bool) -> Result<()> {
             Ok(times) => times,
             Err(error) => {
                 story.table.end()?;
-                return Err(error.context(diagnosis(&client, &operator).await));
+                return Err(anyhow!(
+                    "{error:#}\n{}",
+                    diagnosis(&client, &operator).await
+                ));
             }
         };
         story.table.end()?;
