@@ -191,3 +191,57 @@ impl From<Event> for Write {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complete_lines_are_counted_by_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let status = r#"{"verb":"patch","user":{"username":"u"},"userAgent":"a/1","objectRef":{"resource":"pods",
+            "subresource":"status","namespace":"n","name":"p","apiVersion":"v1"},"responseStatus":{"code":200}}"#
+            .replace('\n', "");
+        // A request that is not about an object has no objectRef, and one that was cut off no response.
+        let review = r#"{"verb":"create","user":{}}"#;
+        std::fs::write(
+            &path,
+            format!("{status}\n{status}\n{review}\n{{\"verb\":\"pat"),
+        )
+        .unwrap();
+
+        let writes = read(&path).unwrap();
+        assert_eq!(writes.len(), 3);
+        assert_eq!(
+            (
+                writes[0].name.as_str(),
+                writes[0].user_agent.as_str(),
+                writes[0].code
+            ),
+            ("p", "a/1", 200)
+        );
+        let counts: WriteCounts = writes.iter().collect();
+        assert_eq!(
+            (
+                counts.of("pods", "status", "patch"),
+                counts.of("pods", "", "patch")
+            ),
+            (2, 0)
+        );
+        assert_eq!((counts.resource("pods"), counts.total()), (2, 3));
+        assert!(
+            counts.to_string().contains("2 patch pods/status"),
+            "{counts}"
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        std::fs::write(&path, "what is this\n").unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("what is this"), "{error}");
+    }
+}

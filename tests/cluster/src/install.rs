@@ -157,8 +157,7 @@ fn publish(built: &Path, program: &Path) -> Result<()> {
 }
 
 fn install_package(package: &str, file: &str) -> Result<()> {
-    // The owner of a process's folder in /proc is its effective user.
-    let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    let root = user_id() == Some(0);
     say(&format!(
         "{package}: installing with `{}apt-get install {package}`",
         if root { "" } else { "sudo " }
@@ -201,6 +200,13 @@ fn run(mut command: Command) -> Result<()> {
         bail!("`{shown}` failed ({status})");
     }
     Ok(())
+}
+
+/// The effective user: the owner of a process's folder in /proc.
+pub(crate) fn user_id() -> Option<u32> {
+    std::fs::metadata("/proc/self")
+        .ok()
+        .map(|process| process.uid())
 }
 
 fn say(line: &str) {

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, Result, bail};
 
+use crate::install;
+
 /// Below this are ports of well-known services (5432, 5672, 8080, 9090, ...).
 const LOWEST: u16 = 20_000;
 /// Where Linux starts its ephemeral range when /proc can't be read.
@@ -29,7 +31,7 @@ impl Port {
     ///
     /// # Errors
     /// When no port between 20000 and the kernel's ephemeral range is free, or the folder of locks
-    /// (`$TMPDIR/sakidori-ports`) can't be written.
+    /// (`$TMPDIR/sakidori-ports-UID`) can't be written.
     pub fn take() -> Result<Port> {
         let end = ephemeral_start();
         if end <= LOWEST {
@@ -63,7 +65,9 @@ impl Port {
 }
 
 fn lock(number: u16) -> Result<Option<File>> {
-    let dir = std::env::temp_dir().join("sakidori-ports");
+    // A folder per user, for nobody can open another's files. Between users the test of the port itself must do.
+    let user = install::user_id().unwrap_or_default();
+    let dir = std::env::temp_dir().join(format!("sakidori-ports-{user}"));
     std::fs::create_dir_all(&dir)
         .with_context(|| format!("can't make the folder {}", dir.display()))?;
     let path = dir.join(number.to_string());

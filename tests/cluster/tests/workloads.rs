@@ -39,7 +39,7 @@ async fn a_cluster_runs_workloads() -> Result<()> {
         a_service_account_has_only_its_own_rights(&cluster),
     )?;
     // Last, for it takes the API server away from the others.
-    state_outlives_the_apiserver(&cluster).await
+    state_outlives_the_apiserver_and_etcd(&cluster).await
 }
 
 async fn a_deployment_becomes_ready(cluster: &Cluster) -> Result<()> {
@@ -292,12 +292,16 @@ async fn a_service_account_has_only_its_own_rights(cluster: &Cluster) -> Result<
     Ok(())
 }
 
-async fn state_outlives_the_apiserver(cluster: &Cluster) -> Result<()> {
+async fn state_outlives_the_apiserver_and_etcd(cluster: &Cluster) -> Result<()> {
     let before = cluster
         .process_id(Component::Apiserver)
         .context("no API server")?;
     cluster.restart_apiserver().await?;
     assert_ne!(cluster.process_id(Component::Apiserver), Some(before));
+    cluster.kill(Component::Etcd);
+    assert_eq!(cluster.process_id(Component::Etcd), None);
+    cluster.run(Component::Etcd)?;
+    cluster.wait_for_apiserver().await?;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client(), "ready");
     deployments
         .patch(

@@ -1,5 +1,6 @@
 //! The servers' own tests: that they do what the other tests take them for, and that nothing of them stays behind.
 
+mod aggregation;
 mod http_source;
 mod rabbitmq;
 
