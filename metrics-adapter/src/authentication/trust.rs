@@ -1,0 +1,119 @@
+//! Whose certificates count: ConfigMap `kube-system/extension-apiserver-authentication`, which kube-apiserver publishes
+//! for servers like this one, followed so that a rotated authority is known at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use futures::StreamExt;
+use http::HeaderName;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+
+use super::certificate::Authorities;
+use super::request_header::FrontProxy;
+
+const NAMESPACE: &str = "kube-system";
+const NAME: &str = "extension-apiserver-authentication";
+/// For messages.
+pub(crate) const OBJECT: &str = "ConfigMap kube-system/extension-apiserver-authentication";
+
+/// Whose certificates count.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    /// None when the cluster has no aggregation layer: then headers name nobody.
+    pub(crate) front_proxy: Option<FrontProxy>,
+    /// None when the cluster has no client certificates.
+    pub(crate) clients: Option<Authorities>,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("{OBJECT}, key {key:?}: {problem}")]
+pub(crate) struct TrustError {
+    key: &'static str,
+    problem: String,
+}
+
+impl Trust {
+    /// Reads the ConfigMap's keys.
+    ///
+    /// # Errors
+    /// Names the key that is wrong.
+    pub(crate) fn read(keys: &BTreeMap<String, String>) -> Result<Self, TrustError> {
+        let authorities =
+            |key: &'static str| match keys.get(key).filter(|bundle| !bundle.is_empty()) {
+                Some(bundle) => Authorities::from_pem(bundle)
+                    .map(Some)
+                    .map_err(|problem| TrustError { key, problem }),
+                None => Ok(None),
+            };
+        let front_proxy = match authorities("requestheader-client-ca-file")? {
+            Some(authorities) => Some(FrontProxy {
+                authorities,
+                allowed_names: list(keys, "requestheader-allowed-names")?,
+                username_headers: headers(keys, "requestheader-username-headers")?,
+                uid_headers: headers(keys, "requestheader-uid-headers")?,
+                group_headers: headers(keys, "requestheader-group-headers")?,
+                extra_header_prefixes: list(keys, "requestheader-extra-headers-prefix")?
+                    .iter()
+                    .map(|prefix| prefix.to_ascii_lowercase())
+                    .collect(),
+            }),
+            None => None,
+        };
+        Ok(Self {
+            front_proxy,
+            clients: authorities("client-ca-file")?,
+        })
+    }
+}
+
+/// A JSON list of strings; absent is empty.
+fn list(keys: &BTreeMap<String, String>, key: &'static str) -> Result<Vec<String>, TrustError> {
+    match keys.get(key).filter(|text| !text.is_empty()) {
+        Some(text) => serde_json::from_str(text).map_err(|error| TrustError {
+            key,
+            problem: format!("{text:?} is no JSON list of strings: {error}"),
+        }),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn headers(
+    keys: &BTreeMap<String, String>,
+    key: &'static str,
+) -> Result<Vec<HeaderName>, TrustError> {
+    list(keys, key)?
+        .iter()
+        .map(|name| {
+            HeaderName::try_from(name.as_str()).map_err(|_| TrustError {
+                key,
+                problem: format!("{name:?} is no header name"),
+            })
+        })
+        .collect()
+}
+
+/// Keeps `trust` as the ConfigMap says, for ever. While the ConfigMap is missing, wrong or can't be read, what was last
+/// known stays.
+pub(crate) async fn follow(client: kube::Client, trust: Arc<ArcSwapOption<Trust>>) {
+    let object = Api::<ConfigMap>::namespaced(client, NAMESPACE);
+    let changes = watcher::watch_object(object, NAME).default_backoff();
+    let mut changes = std::pin::pin!(changes);
+    while let Some(change) = changes.next().await {
+        match change {
+            Ok(Some(object)) => match Trust::read(&object.data.unwrap_or_default()) {
+                Ok(read) => {
+                    trust.store(Some(Arc::new(read)));
+                    tracing::info!("read {OBJECT}");
+                }
+                Err(error) => tracing::warn!(%error, "the authorities known before stay"),
+            },
+            Ok(None) => tracing::warn!(
+                "{OBJECT} is missing: client certificates can't be judged until it is there"
+            ),
+            Err(error) => tracing::warn!(%error, "can't watch {OBJECT}: trying again"),
+        }
+    }
+}

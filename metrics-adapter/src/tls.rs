@@ -1,0 +1,188 @@
+//! TLS: the serving certificate, which can be replaced at any time, and what a peer shows of itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+
+use crate::server::ServerError;
+
+/// What the server shows: its certificate with intermediates, its own first, and the private key, both PEM.
+#[derive(Clone)]
+pub struct ServingCertificate {
+    /// One or more `CERTIFICATE` blocks.
+    pub certificate_pem: Vec<u8>,
+    /// One `PRIVATE KEY`, `EC PRIVATE KEY` or `RSA PRIVATE KEY` block.
+    pub key_pem: Vec<u8>,
+}
+
+impl fmt::Debug for ServingCertificate {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServingCertificate").finish_non_exhaustive()
+    }
+}
+
+/// A serving certificate that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The certificate is no PEM, or there is none.
+    #[error("the serving certificate can't be read: {0}")]
+    Certificate(String),
+    /// The key is no PEM, or there is none.
+    #[error("the key of the serving certificate can't be read: {0}")]
+    Key(String),
+    /// The key is of an unknown kind, or not the certificate's.
+    #[error("the serving certificate and its key can't be used: {0}")]
+    Pair(#[from] rustls::Error),
+}
+
+/// Replaces the certificate of a running server: connections go on, new handshakes see the new one.
+#[derive(Clone, Debug)]
+pub struct CertificateHandle(Arc<Current>);
+
+#[derive(Debug)]
+struct Current(ArcSwap<CertifiedKey>);
+
+impl CertificateHandle {
+    pub(crate) fn new(certificate: &ServingCertificate) -> Result<Self, CertificateError> {
+        Ok(Self(Arc::new(Current(ArcSwap::from_pointee(certified(
+            certificate,
+        )?)))))
+    }
+
+    /// Shows `certificate` from the next handshake on.
+    ///
+    /// # Errors
+    /// When it can't be used; then the one before stays.
+    pub fn replace(&self, certificate: ServingCertificate) -> Result<(), ServerError> {
+        self.0.0.store(Arc::new(certified(&certificate)?));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+fn certified(certificate: &ServingCertificate) -> Result<CertifiedKey, CertificateError> {
+    let chain = CertificateDer::pem_slice_iter(&certificate.certificate_pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| CertificateError::Certificate(error.to_string()))?;
+    if chain.is_empty() {
+        return Err(CertificateError::Certificate(
+            "no CERTIFICATE block in the PEM".to_owned(),
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&certificate.key_pem)
+        .map_err(|error| CertificateError::Key(error.to_string()))?;
+    Ok(CertifiedKey::from_der(
+        chain,
+        key,
+        &ring::default_provider(),
+    )?)
+}
+
+/// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, a client certificate if the client has one.
+pub(crate) fn server_config(
+    certificate: &CertificateHandle,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_client_cert_verifier(Arc::new(Possession { provider }))
+        .with_cert_resolver(Arc::clone(&certificate.0) as _);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The certificates a peer has shown, and the key of which it has proven to hold. Nothing is said about who issued them:
+/// that is judged with each request, by the authorities of that moment, since a proxy keeps connections for days.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer(Option<Arc<[CertificateDer<'static>]>>);
+
+impl Peer {
+    pub(crate) fn of(certificates: Option<&[CertificateDer<'static>]>) -> Self {
+        Self(
+            certificates
+                .filter(|chain| !chain.is_empty())
+                .map(Arc::from),
+        )
+    }
+
+    /// Its own certificate, then the intermediates; none if it has shown none.
+    pub(crate) fn chain(&self) -> Option<&[CertificateDer<'static>]> {
+        self.0.as_deref()
+    }
+}
+
+/// Asks for a client certificate, and checks in the handshake no more than that the client has its key (as Go's
+/// `RequestClientCert`, which kube-apiserver uses: a wrong certificate gets a 401 that says so, not a broken connection).
+#[derive(Debug)]
+struct Possession {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for Possession {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// None: a client sends what it has.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
