@@ -8,6 +8,7 @@ mod example;
 mod kubernetes_workload;
 mod metric;
 pub mod params;
+mod rabbitmq;
 mod registry;
 mod scaler;
 

@@ -4,7 +4,11 @@ use crate::params::{self, Field, nearest};
 use crate::scaler::{BuildError, Context, Scaler, Trigger};
 
 /// All trigger types, sorted by name. A new one is a file and a line here.
-const KINDS: &[Kind] = &[crate::cron::KIND, crate::kubernetes_workload::KIND];
+const KINDS: &[Kind] = &[
+    crate::cron::KIND,
+    crate::kubernetes_workload::KIND,
+    crate::rabbitmq::KIND,
+];
 
 /// One trigger type: its names, its parameters, and how to build its scaler.
 pub struct Kind {
@@ -14,8 +18,11 @@ pub struct Kind {
     pub label: &'static str,
     /// All of its parameters.
     pub fields: fn() -> Vec<&'static Field>,
-    pub build: fn(&Trigger, &Context) -> Result<Box<dyn Scaler>, BuildError>,
+    pub build: Build,
 }
+
+/// Builds a scaler from a trigger, without IO.
+pub type Build = fn(&Trigger, &Context) -> Result<Box<dyn Scaler>, BuildError>;
 
 /// All trigger types, sorted by name.
 pub fn kinds() -> &'static [Kind] {

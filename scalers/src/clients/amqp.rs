@@ -1,0 +1,492 @@
+//! AMQP connections: one per broker, virtual host, credentials and TLS setting, shared by all triggers that name them.
+//!
+//! A [`Broker`] connects when it is asked something and isn't connected: never in the background, never twice at once (reads
+//! that come meanwhile wait for the same attempt), and after a failure not before its back-off is over (until then reads get the
+//! remembered error). A missing queue closes the channel that asked for it, which costs one channel and leaves the
+//! connection alone. When the last scaler that refers to a broker is gone, its connection is closed.
+//!
+//! All waiting is bounded, and everything here is cancel-safe: an attempt runs on its own task, so that its outcome counts
+//! even if nobody waits for it any more.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use lapin::options::QueueDeclareOptions;
+use lapin::protocol::AMQPError;
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, RustlsConnector};
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::{
+    AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism,
+};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::tls::TlsSettings;
+use crate::scaler::ScalerError;
+
+/// How to log in, in AMQP's own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mechanism {
+    Plain,
+    AmqPlain,
+    /// By the client certificate.
+    External,
+}
+
+/// From the first packet to an open connection: name, TCP, TLS and AMQP's own handshake. A healthy broker on the other
+/// side of the world needs one second.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For one question on an open connection.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the closing handshake of a connection that nobody needs any more.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest wait between two attempts; KEDA's default pollingInterval, so that a poll at that interval always tries.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+
+/// In seconds; RabbitMQ's own Go client, and so KEDA, asks for the same. The lower of this and the server's wish holds.
+const HEARTBEAT: u16 = 10;
+
+/// The least that RabbitMQ 4 agrees to. The client sets aside 64 frames per connection, which is 8 MiB at RabbitMQ's default;
+/// the frames of a queue's length are less than 300 bytes long.
+const FRAME_MAX: u32 = 8192;
+
+/// Questions under way at the same time on one connection; more wait their turn.
+const CHANNELS: usize = 16;
+
+/// What a connection is shared by: triggers with equal endpoints use the same.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+    /// Not encoded: `/` is the default one.
+    pub vhost: String,
+    pub username: String,
+    pub password: String,
+    pub mechanism: Mechanism,
+    /// `None` is plain TCP.
+    pub tls: Option<TlsSettings>,
+}
+
+/// Without credentials: `amqps://rabbit:5671, virtual host "/"`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls.is_some() { "amqps" } else { "amqp" };
+        let Self {
+            host, port, vhost, ..
+        } = self;
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}, virtual host {vhost:?}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}, virtual host {vhost:?}")
+        }
+    }
+}
+
+/// All AMQP connections of the process.
+#[derive(Default)]
+pub struct AmqpPool {
+    /// A broker lives as long as a scaler refers to it.
+    brokers: Mutex<HashMap<Endpoint, Weak<Broker>>>,
+}
+
+impl AmqpPool {
+    /// The broker at `endpoint`. Doesn't connect.
+    pub fn broker(&self, endpoint: Endpoint) -> Arc<Broker> {
+        let mut brokers = lock(&self.brokers);
+        if let Some(broker) = brokers.get(&endpoint).and_then(Weak::upgrade) {
+            return broker;
+        }
+        brokers.retain(|_, broker| broker.strong_count() > 0);
+        let broker = Arc::new(Broker {
+            endpoint: endpoint.clone(),
+            state: Arc::default(),
+        });
+        brokers.insert(endpoint, Arc::downgrade(&broker));
+        broker
+    }
+}
+
+/// One broker as one user: at most one connection.
+pub struct Broker {
+    endpoint: Endpoint,
+    /// Shared with the task of the attempt under way.
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    link: Option<Arc<Link>>,
+    attempt: Option<Attempt>,
+    /// Since the last answer.
+    failures: u32,
+    /// The last failure of an attempt, and when the next attempt may start.
+    failed: Option<(ScalerError, Instant)>,
+}
+
+/// A connection attempt under way, or its outcome.
+type Attempt = Shared<BoxFuture<'static, Result<Arc<Link>, ScalerError>>>;
+
+impl Broker {
+    /// The ready messages of a queue, by a passive declaration, which changes nothing on the broker.
+    ///
+    /// # Errors
+    /// `NotFound` for a queue or virtual host that isn't there, `Unauthorized` for refused credentials or permissions,
+    /// `Unreachable` when the broker can't be reached or doesn't answer in time.
+    pub async fn ready_messages(&self, queue: &str) -> Result<u32, ScalerError> {
+        let link = self.link().await?;
+        let answer = timeout(ANSWER_TIMEOUT, link.ready_messages(queue)).await;
+        let error = match answer {
+            Ok(Ok(messages)) => {
+                self.answered();
+                return Ok(messages);
+            }
+            Ok(Err(error)) => {
+                let error = scaler_error(&error, &self.endpoint);
+                if link.is_open() {
+                    // The broker said no, by closing the channel: the connection is sound.
+                    self.answered();
+                    return Err(error);
+                }
+                error
+            }
+            Err(_) => unreachable_error(
+                &self.endpoint,
+                &format!("no answer within {ANSWER_TIMEOUT:?}"),
+            ),
+        };
+        self.lost(&link, &error);
+        Err(error)
+    }
+
+    /// The open connection, after connecting if need be.
+    async fn link(&self) -> Result<Arc<Link>, ScalerError> {
+        let attempt = {
+            let mut state = lock(&self.state);
+            if let Some(link) = state.link.take_if(|link| !link.is_open()) {
+                drop(link);
+            }
+            if let Some(link) = &state.link {
+                return Ok(Arc::clone(link));
+            }
+            // An attempt with an outcome is one whose task ended without recording it.
+            state.attempt.take_if(|attempt| attempt.peek().is_some());
+            match (&state.attempt, &state.failed) {
+                (Some(attempt), _) => attempt.clone(),
+                (None, Some((error, retry_at))) if Instant::now() < *retry_at => {
+                    return Err(error.clone());
+                }
+                (None, _) => state.attempt.insert(self.attempt()).clone(),
+            }
+        };
+        attempt.await
+    }
+
+    /// Starts one attempt on a task of its own, which records the outcome.
+    fn attempt(&self) -> Attempt {
+        let (endpoint, state) = (self.endpoint.clone(), Arc::clone(&self.state));
+        let task = tokio::spawn(async move {
+            let outcome = Link::open(&endpoint).await.map(Arc::new);
+            let mut state = lock(&state);
+            state.attempt = None;
+            match &outcome {
+                Ok(link) => state.link = Some(Arc::clone(link)),
+                Err(error) => state.fail(error),
+            }
+            outcome
+        });
+        let place = self.endpoint.to_string();
+        task.map(move |ended| {
+            ended.unwrap_or_else(|_| {
+                Err(ScalerError::Unreachable(format!(
+                    "RabbitMQ at {place}: connecting was given up"
+                )))
+            })
+        })
+        .boxed()
+        .shared()
+    }
+
+    fn answered(&self) {
+        let mut state = lock(&self.state);
+        state.failures = 0;
+        state.failed = None;
+    }
+
+    /// A connection failed under a question. Dropped, so that the next read connects anew, after the back-off.
+    fn lost(&self, link: &Arc<Link>, error: &ScalerError) {
+        let mut state = lock(&self.state);
+        // A question that was under way at the same time may have noticed first.
+        if state
+            .link
+            .take_if(|current| Arc::ptr_eq(current, link))
+            .is_some()
+        {
+            state.fail(error);
+        }
+    }
+}
+
+impl State {
+    fn fail(&mut self, error: &ScalerError) {
+        self.failures = self.failures.saturating_add(1);
+        let random = RandomState::new().hash_one(self.failures) as f64 / u64::MAX as f64;
+        self.failed = Some((
+            error.clone(),
+            Instant::now() + back_off(self.failures, random),
+        ));
+    }
+}
+
+/// How long to wait after so many failures in a row: 1 s, 2 s, 4 s and so on up to [`LONGEST_BACK_OFF`], less up to a fifth
+/// of it (`random` is from 0 to 1), so that brokers that failed together aren't tried together.
+fn back_off(failures: u32, random: f64) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let whole = Duration::from_secs(1 << doublings).min(LONGEST_BACK_OFF);
+    whole.mul_f64(1.0 - 0.2 * random.clamp(0.0, 1.0))
+}
+
+/// An open connection with its channels.
+struct Link {
+    /// Shared with the task that closes it.
+    connection: Arc<Connection>,
+    socket: Arc<Socket>,
+    /// Channels that nobody asks on at the moment.
+    idle: Mutex<Vec<Channel>>,
+    turns: Semaphore,
+}
+
+impl Link {
+    async fn open(endpoint: &Endpoint) -> Result<Self, ScalerError> {
+        let socket = Arc::new(Socket::default());
+        // Ends the client's thread and frees its descriptor, whether the attempt times out or is cancelled.
+        let give_up = CutOnDrop(Arc::clone(&socket));
+        let connection =
+            match timeout(CONNECT_TIMEOUT, connect(endpoint, Arc::clone(&socket))).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => return Err(scaler_error(&error, endpoint)),
+                Err(_) => {
+                    return Err(unreachable_error(
+                        endpoint,
+                        &format!("no connection within {CONNECT_TIMEOUT:?}"),
+                    ));
+                }
+            };
+        give_up.disarm();
+        Ok(Self {
+            connection: Arc::new(connection),
+            socket,
+            idle: Mutex::default(),
+            turns: Semaphore::new(CHANNELS),
+        })
+    }
+
+    fn is_open(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    async fn ready_messages(&self, queue: &str) -> Result<u32, lapin::Error> {
+        let queue = ShortString::try_new(queue).map_err(io::Error::other)?;
+        // Never closed, so this doesn't fail.
+        let _turn = self.turns.acquire().await.map_err(io::Error::other)?;
+        let idle = lock(&self.idle).pop();
+        let channel = match idle.filter(|channel| channel.status().connected()) {
+            Some(channel) => channel,
+            None => self.connection.create_channel().await?,
+        };
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        // On an error, and when this future is dropped, the channel is dropped too, which closes it.
+        let messages = channel
+            .queue_declare(queue, passive, FieldTable::default())
+            .await?
+            .message_count();
+        lock(&self.idle).push(channel);
+        Ok(messages)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        lock(&self.idle).clear();
+        let (connection, socket) = (Arc::clone(&self.connection), Arc::clone(&self.socket));
+        match Handle::try_current() {
+            Ok(runtime) if self.is_open() => {
+                runtime.spawn(async move {
+                    let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await;
+                    socket.cut();
+                });
+            }
+            _ => socket.cut(),
+        }
+    }
+}
+
+/// Opens a connection with the endpoint's TLS setting. The client's own thread does the work, so dropping this future ends
+/// nothing: cut `socket` for that.
+async fn connect(endpoint: &Endpoint, socket: Arc<Socket>) -> Result<Connection, lapin::Error> {
+    let uri = AMQPUri {
+        // The closure below adds TLS, with the endpoint's setting instead of the client's own.
+        scheme: AMQPScheme::AMQP,
+        authority: AMQPAuthority {
+            userinfo: AMQPUserInfo {
+                username: endpoint.username.clone(),
+                password: endpoint.password.clone(),
+            },
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+        },
+        vhost: endpoint.vhost.clone(),
+        query: AMQPQueryString {
+            frame_max: Some(FRAME_MAX),
+            heartbeat: Some(HEARTBEAT),
+            auth_mechanism: Some(match endpoint.mechanism {
+                Mechanism::Plain => SASLMechanism::Plain,
+                Mechanism::AmqPlain => SASLMechanism::AMQPlain,
+                Mechanism::External => SASLMechanism::External,
+            }),
+            ..AMQPQueryString::default()
+        },
+    };
+    let tls = match &endpoint.tls {
+        Some(settings) => Some(RustlsConnector::from(
+            settings.client_config().map_err(io::Error::other)?,
+        )),
+        None => None,
+    };
+    // Neither retries nor recovery: the default properties have none of both.
+    let properties = ConnectionProperties::default().with_connection_name("sakidori".into());
+    let runtime = lapin::runtime::default_runtime()?;
+    Connection::connector(
+        uri,
+        runtime,
+        async move |uri, runtime| {
+            let stream = timeout(CONNECT_TIMEOUT, async {
+                let stream = AMQPUriTcpExt::connect_async(&uri, &runtime).await?;
+                if let AsyncTcpStream::Plain(stream) = &stream {
+                    socket.hold(stream.get_ref())?;
+                }
+                match &tls {
+                    Some(tls) => stream.into_rustls(tls, &uri.authority.host).await,
+                    None => Ok(stream),
+                }
+            });
+            Ok(stream.await.map_err(io::Error::from).flatten()?)
+        },
+        properties,
+    )
+    .await
+}
+
+/// A second handle of a connection's socket, to end the connection when the broker doesn't play along.
+#[derive(Default)]
+struct Socket(Mutex<Held>);
+
+#[derive(Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Stream(TcpStream),
+    Cut,
+}
+
+impl Socket {
+    /// # Errors
+    /// When it has been cut before, or without descriptors.
+    fn hold(&self, stream: &impl AsFd) -> io::Result<()> {
+        let mut held = lock(&self.0);
+        if matches!(*held, Held::Cut) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        *held = Held::Stream(TcpStream::from(stream.as_fd().try_clone_to_owned()?));
+        Ok(())
+    }
+
+    /// Ends the connection under the client, which sees the end of the stream. For good: what is held later is refused.
+    fn cut(&self) {
+        if let Held::Stream(stream) = std::mem::replace(&mut *lock(&self.0), Held::Cut) {
+            // Already closed by the broker, perhaps.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Cuts a socket unless disarmed.
+struct CutOnDrop(Arc<Socket>);
+
+impl CutOnDrop {
+    fn disarm(mut self) {
+        self.0 = Arc::default();
+    }
+}
+
+impl Drop for CutOnDrop {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
+fn scaler_error(error: &lapin::Error, endpoint: &Endpoint) -> ScalerError {
+    let text = |reason: &dyn fmt::Display| format!("RabbitMQ at {endpoint}: {reason}");
+    match error.kind() {
+        ErrorKind::ProtocolError(refusal) => refused(refusal)(text(refusal.get_message())),
+        ErrorKind::AuthProviderError(reason) => ScalerError::Unauthorized(text(reason)),
+        ErrorKind::IOError(reason) => ScalerError::Unreachable(text(reason)),
+        ErrorKind::InvalidProtocolVersion(_) | ErrorKind::ParsingError(_) => {
+            ScalerError::Malformed(text(error))
+        }
+        _ => ScalerError::Unreachable(text(error)),
+    }
+}
+
+/// By AMQP's reply codes.
+fn refused(refusal: &AMQPError) -> fn(String) -> ScalerError {
+    match refusal.get_id() {
+        404 => ScalerError::NotFound,
+        // Opening a virtual host that isn't there, or that the user may not enter: the same code for both.
+        530 if refusal.get_message().as_str().contains("not found") => ScalerError::NotFound,
+        // Refused login or permission; a queue that belongs to another connection alone; see above.
+        403 | 405 | 530 => ScalerError::Unauthorized,
+        // A shutdown or an operator closes the connection; out of resources; internal error.
+        320 | 506 | 541 => ScalerError::Unreachable,
+        _ => ScalerError::Malformed,
+    }
+}
+
+fn unreachable_error(endpoint: &Endpoint, reason: &str) -> ScalerError {
+    ScalerError::Unreachable(format!("RabbitMQ at {endpoint}: {reason}"))
+}
+
+/// A panic elsewhere doesn't leave these states half-written, so a poisoned lock is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_doubles_up_to_its_longest() {
+        let seconds: Vec<f64> = [1, 2, 3, 5, 6, 7, u32::MAX]
+            .iter()
+            .map(|n| back_off(*n, 0.0).as_secs_f64())
+            .collect();
+        assert_eq!(seconds, [1.0, 2.0, 4.0, 16.0, 30.0, 30.0, 30.0]);
+        assert_eq!(back_off(2, 1.0), Duration::from_millis(1600));
+    }
+}
