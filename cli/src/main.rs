@@ -1,1 +1,41 @@
-fn main() {}
+//! The `sakidori` command: arguments and wiring.
+
+mod crds;
+mod operator;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Scales Kubernetes workloads on events, and ahead of them. Compatible with KEDA.
+#[derive(Parser)]
+#[command(name = "sakidori", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Operator(operator::Arguments),
+    Crds(crds::Arguments),
+}
+
+fn main() -> ExitCode {
+    // Before anything makes a TLS connection: one provider for all of them.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("sakidori: a TLS provider was installed twice: this is a bug");
+        return ExitCode::FAILURE;
+    }
+    let result = match Cli::parse().command {
+        Command::Operator(arguments) => operator::run(arguments),
+        Command::Crds(arguments) => crds::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sakidori: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,33 @@
-//! placeholder
+//! The operator: watches ScaledObjects, feeds the engine, and carries out what it decides.
+
+mod api_service;
+mod authentication;
+mod certificates;
+mod cluster_view;
+mod control;
+mod deletion;
+mod environment;
+mod events;
+mod executor;
+mod external_metrics;
+mod hpa;
+mod hpa_index;
+mod hpa_writer;
+mod leader;
+mod objects;
+mod options;
+mod poll;
+mod prepare;
+mod probes;
+mod prometheus;
+mod readings;
+mod references;
+mod resource_trigger;
+mod run;
+mod status;
+mod target;
+mod watches;
+
+pub use options::Options;
+pub use run::run;
+pub use watches::Namespaces;

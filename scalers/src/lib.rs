@@ -5,8 +5,10 @@ pub mod clients;
 mod cron;
 #[cfg(test)]
 mod example;
+mod http;
 mod kubernetes_workload;
 mod metric;
+mod metrics_api;
 pub mod params;
 mod rabbitmq;
 mod registry;

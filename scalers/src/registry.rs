@@ -7,6 +7,7 @@ use crate::scaler::{BuildError, Context, Scaler, Trigger};
 const KINDS: &[Kind] = &[
     crate::cron::KIND,
     crate::kubernetes_workload::KIND,
+    crate::metrics_api::KIND,
     crate::rabbitmq::KIND,
 ];
 

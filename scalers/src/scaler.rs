@@ -49,8 +49,29 @@ pub enum ScalerError {
     },
 }
 
-/// One trigger of a ScaledObject with everything that its scaler may look at.
-#[derive(Clone)]
+impl ScalerError {
+    /// The same error with the place that it came from: a host, never a whole URL.
+    #[must_use]
+    pub fn at(self, place: &str) -> Self {
+        let placed = |message: String| format!("{place}: {message}");
+        match self {
+            Self::Unauthorized(message) => Self::Unauthorized(placed(message)),
+            Self::NotFound(message) => Self::NotFound(placed(message)),
+            Self::Unreachable(message) => Self::Unreachable(placed(message)),
+            Self::Malformed(message) => Self::Malformed(placed(message)),
+            Self::RateLimited {
+                retry_after,
+                message,
+            } => Self::RateLimited {
+                retry_after,
+                message: placed(message),
+            },
+        }
+    }
+}
+
+/// One trigger of a ScaledObject with everything that its scaler may look at. Equal triggers make equal scalers.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Trigger {
     /// `spec.triggers[].type`.
     pub kind: String,

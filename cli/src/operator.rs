@@ -1,0 +1,175 @@
+//! `sakidori operator`: runs the operator and the external metrics API.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
+use sakidori_operator::{Namespaces, Options};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// Run the operator: watch ScaledObjects, poll their triggers, scale their targets, and serve the external metrics API.
+///
+/// The cluster is the one of KUBECONFIG; without it, that of the pod it runs in.
+#[derive(Args)]
+#[command(after_help = "Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
+                        --cert-dir ./certs --enable-cert-rotation=true")]
+pub struct Arguments {
+    /// Where Prometheus metrics are served: /metrics, plain HTTP.
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
+    metrics_bind_address: SocketAddr,
+
+    /// Where /healthz and /readyz are served, plain HTTP.
+    #[arg(long, value_name = "ADDRESS", default_value = ":8081", value_parser = address)]
+    health_probe_bind_address: SocketAddr,
+
+    /// Where external.metrics.k8s.io is served, HTTPS.
+    #[arg(long, value_name = "ADDRESS", default_value = ":6443", value_parser = address)]
+    external_metrics_bind_address: SocketAddr,
+
+    /// Where admission webhooks are to be served. Taken for compatibility: this version serves none yet.
+    #[arg(long, value_name = "ADDRESS", default_value = ":9443", value_parser = address)]
+    webhook_bind_address: SocketAddr,
+
+    /// The directory of ca.crt, tls.crt and tls.key.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/certs")]
+    cert_dir: PathBuf,
+
+    /// Make the certificates where they are missing, and renew those it made.
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    enable_cert_rotation: bool,
+
+    /// Lead only while holding the Lease operator.keda.sh in POD_NAMESPACE; needed with more than one replica.
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    leader_elect: bool,
+
+    /// How long a read by the HPA waits for a slow source before it gets the last reading.
+    #[arg(long, value_name = "MILLISECONDS", default_value = "1000")]
+    external_metrics_wait_ms: u64,
+
+    /// How log lines look.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+
+    /// error, warn, info, debug or trace; or a filter such as info,sakidori_operator=debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
+    log_level: String,
+
+    /// The operator's own namespace.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE", default_value = "keda")]
+    pod_namespace: String,
+
+    /// Namespaces to watch, separated by commas; empty means all.
+    #[arg(long, env = "WATCH_NAMESPACE", value_name = "NAMESPACES", default_value = "")]
+    watch_namespace: String,
+
+    /// Where ClusterTriggerAuthentications have their Secrets; the operator's own namespace if empty.
+    #[arg(long, env = "KEDA_CLUSTER_OBJECT_NAMESPACE", value_name = "NAMESPACE", default_value = "")]
+    cluster_object_namespace: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    start_logs(&arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let result = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        stop_on_signal(shutdown.clone())?;
+        sakidori_operator::run(options(&arguments), shutdown).await
+    });
+    // A task that doesn't end must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+fn options(arguments: &Arguments) -> Options {
+    let namespace = arguments.pod_namespace.clone();
+    Options {
+        metrics_bind_address: arguments.metrics_bind_address,
+        health_probe_bind_address: arguments.health_probe_bind_address,
+        external_metrics_bind_address: arguments.external_metrics_bind_address,
+        cert_dir: arguments.cert_dir.clone(),
+        enable_cert_rotation: arguments.enable_cert_rotation,
+        leader_elect: arguments.leader_elect,
+        watch: Namespaces::parse(&arguments.watch_namespace),
+        cluster_object_namespace: Some(arguments.cluster_object_namespace.clone())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| namespace.clone()),
+        external_metrics_wait: Duration::from_millis(arguments.external_metrics_wait_ms),
+        identity: identity(),
+        namespace,
+    }
+}
+
+/// The pod's name, and something that no earlier process of that name had.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "sakidori" } else { host.trim() };
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{host}_{:x}-{:x}", std::process::id(), started)
+}
+
+fn start_logs(arguments: &Arguments) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&arguments.log_level)
+        .with_context(|| format!("--log-level {:?}: expected a level or a filter", arguments.log_level))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    match arguments.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => info!("SIGINT: stopping"),
+        }
+        shutdown.cancel();
+    });
+    Ok(())
+}
+
+/// `:8080` means all interfaces, as in KEDA's flags.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let parsed = match text.strip_prefix(':') {
+        Some(port) => port.parse().ok().map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
+        None => text.parse().ok(),
+    };
+    parsed.ok_or_else(|| "expected :PORT or ADDRESS:PORT, for example :8080 or 127.0.0.1:8080".to_owned())
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected error, warn, info, debug, trace, or a filter such as info,kube=debug".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_leave_out_the_host() {
+        assert_eq!(address(":8080"), Ok("[::]:8080".parse().unwrap()));
+        assert_eq!(address("127.0.0.1:1"), Ok("127.0.0.1:1".parse().unwrap()));
+        assert!(address("8080").is_err());
+        assert!(address(":http").is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! Tells the aggregation layer that this server is back.
+//!
+//! While nobody listened, kube-apiserver marked the APIService unavailable and looks again only with a growing back-off (up
+//! to 30 s), during which every HPA read fails. It looks at once when the APIService changes: so after a start an annotation
+//! is touched, only where the APIService is marked unavailable.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+pub const NAME: &str = "v1beta1.external.metrics.k8s.io";
+
+/// Says when this server last asked to be looked at.
+const ANNOTATION: &str = "sakidori.dev/looked-at";
+
+/// Between looks; the aggregation layer needs some milliseconds.
+const PAUSE: Duration = Duration::from_millis(500);
+/// After this many looks the cause is something else, which the APIService's own condition tells.
+const LOOKS: usize = 20;
+
+/// Runs until the APIService is available, or there is none, or it seems not to be ours.
+pub async fn announce(client: Client, shutdown: CancellationToken) {
+    let kind = GroupVersionKind::gvk("apiregistration.k8s.io", "v1", "APIService");
+    let api: Api<DynamicObject> = Api::all_with(client, &ApiResource::from_gvk_with_plural(&kind, "apiservices"));
+    for _ in 0..LOOKS {
+        match api.get_opt(NAME).await {
+            Ok(Some(service)) if is_available(&service.data) => return,
+            Ok(Some(_)) => {
+                let patch = json!({"metadata": {"annotations": {ANNOTATION: Timestamp::now().to_string()}}});
+                if let Err(error) = api.patch(NAME, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                    info!(%error, "can't touch the APIService {NAME}: HPA reads may fail for up to 30 s after a start");
+                    return;
+                }
+                debug!("asked the aggregation layer to look at {NAME}");
+            }
+            Ok(None) => return,
+            Err(error) => {
+                info!(%error, "can't read the APIService {NAME}: HPA reads may fail for up to 30 s after a start");
+                return;
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+fn is_available(service: &Value) -> bool {
+    service["status"]["conditions"].as_array().is_some_and(|conditions| {
+        conditions.iter().any(|condition| condition["type"] == "Available" && condition["status"] == "True")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_is_what_the_condition_says() {
+        let with = |status: &str| json!({"status": {"conditions": [{"type": "Available", "status": status}]}});
+        assert!(is_available(&with("True")));
+        assert!(!is_available(&with("False")));
+        assert!(!is_available(&json!({})));
+    }
+}

@@ -1,0 +1,97 @@
+//! The few things of the cluster that trigger types count or look up.
+//!
+//! Both are lists at read time: a poll is rare next to the changes of pods, a list is never stale, and nothing is kept in memory
+//! between polls, however large the cluster is. Lists are answered from the API server's own cache (`resourceVersion=0`).
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod as KubePod;
+use k8s_openapi::api::discovery::v1::{Endpoint as KubeEndpoint, EndpointSlice};
+use kube::api::{ListParams, VersionMatch};
+use kube::{Api, Client};
+use sakidori_scalers::{Cluster, ClusterError, Endpoint, Pod};
+
+pub struct ClusterView {
+    client: Client,
+}
+
+impl ClusterView {
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+#[async_trait]
+impl Cluster for ClusterView {
+    async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, ClusterError> {
+        let api: Api<KubePod> = Api::namespaced(self.client.clone(), namespace);
+        let pods = api
+            .list(&from_cache().labels(selector))
+            .await
+            .map_err(|error| ClusterError(format!("listing the pods of namespace {namespace}: {error}")))?;
+        Ok(pods
+            .items
+            .into_iter()
+            .map(|pod| Pod {
+                phase: pod.status.and_then(|status| status.phase).unwrap_or_default(),
+                node: pod.spec.and_then(|spec| spec.node_name),
+            })
+            .collect())
+    }
+
+    async fn ready_endpoints(&self, namespace: &str, service: &str) -> Result<Vec<Endpoint>, ClusterError> {
+        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
+        let selector = format!("kubernetes.io/service-name={service}");
+        let slices = api.list(&from_cache().labels(&selector)).await.map_err(|error| {
+            ClusterError(format!("listing the endpoints of Service {namespace}/{service}: {error}"))
+        })?;
+        Ok(ready_addresses(slices.items))
+    }
+}
+
+fn from_cache() -> ListParams {
+    ListParams { version_match: Some(VersionMatch::NotOlderThan), resource_version: Some("0".into()), ..ListParams::default() }
+}
+
+/// Every ready address once, in a stable order. An endpoint that doesn't say is ready (Kubernetes' rule).
+fn ready_addresses(slices: Vec<EndpointSlice>) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for slice in slices {
+        let ports: Vec<u16> = slice
+            .ports
+            .iter()
+            .flatten()
+            .filter_map(|port| u16::try_from(port.port?).ok())
+            .collect();
+        let ready = |endpoint: &KubeEndpoint| {
+            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+        };
+        for endpoint in slice.endpoints.into_iter().filter(ready) {
+            endpoints.extend(
+                endpoint.addresses.into_iter().map(|address| Endpoint { address, ports: ports.clone() }),
+            );
+        }
+    }
+    endpoints.sort_by(|a, b| (&a.address, &a.ports).cmp(&(&b.address, &b.ports)));
+    endpoints.dedup();
+    endpoints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_ready_addresses_count_and_each_once() {
+        let slice = |endpoints| {
+            let slice = json!({"addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": endpoints});
+            serde_json::from_value(slice).unwrap()
+        };
+        let slices = vec![
+            slice(json!([{"addresses": ["10.0.0.2"], "conditions": {"ready": true}}, {"addresses": ["10.0.0.1"]}])),
+            slice(json!([{"addresses": ["10.0.0.3"], "conditions": {"ready": false}}, {"addresses": ["10.0.0.1"]}])),
+        ];
+        let expected = |address: &str| Endpoint { address: address.into(), ports: vec![8080] };
+        assert_eq!(ready_addresses(slices), [expected("10.0.0.1"), expected("10.0.0.2")]);
+    }
+}

@@ -1,0 +1,81 @@
+//! The control loop: feeds the engine, carries out its effects, sleeps until its next wake-up.
+//!
+//! One task owns the engine; everything that takes time runs in tasks of its own and answers with an event.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::Timestamp;
+use sakidori_engine::{Engine, Event};
+use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::executor::Executor;
+
+/// Where events for the engine are put in. Cheap to clone.
+#[derive(Clone)]
+pub struct Events(mpsc::UnboundedSender<Event>);
+
+impl Events {
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// After the loop's end events go nowhere, which is what a shutdown wants.
+    pub fn send(&self, event: Event) {
+        let _ = self.0.send(event);
+    }
+}
+
+/// The time of the control loop's last turn, for `/healthz`.
+#[derive(Clone, Default)]
+pub struct Heartbeat(Arc<AtomicI64>);
+
+impl Heartbeat {
+    fn beat(&self, now: Timestamp) {
+        self.0.store(now.as_second(), Ordering::Relaxed);
+    }
+
+    /// Seconds since the loop last turned, or since `started` where it never did; it turns at least every
+    /// [`LONGEST_SLEEP`].
+    pub fn age(&self, started: Timestamp) -> u64 {
+        let last = self.0.load(Ordering::Relaxed).max(started.as_second());
+        u64::try_from(Timestamp::now().as_second() - last).unwrap_or(0)
+    }
+}
+
+/// The loop wakes at least this often, so that a jump of the wall clock (a resumed machine) delays nothing for long.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// Runs until `shutdown`.
+pub async fn run(
+    mut events: mpsc::UnboundedReceiver<Event>,
+    executor: Arc<Executor>,
+    heartbeat: Heartbeat,
+    shutdown: CancellationToken,
+) {
+    let mut engine = Engine::default();
+    loop {
+        let now = Timestamp::now();
+        heartbeat.beat(now);
+        let sleep = engine.next_wakeup().map_or(LONGEST_SLEEP, |at| until(now, at).min(LONGEST_SLEEP));
+        let event = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            event = events.recv() => match event {
+                Some(event) => event,
+                None => return,
+            },
+            () = sleep_until(Instant::now() + sleep) => Event::Woke,
+        };
+        for effect in engine.handle(Timestamp::now(), event) {
+            executor.execute(effect);
+        }
+    }
+}
+
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO)
+}

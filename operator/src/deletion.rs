@@ -1,0 +1,133 @@
+//! What deletion has to do: restore the target's replicas where the user asked for it, and let the object go.
+//!
+//! Only such objects carry the finalizer here. KEDA puts it on every object; those that came from KEDA are let go too, else
+//! they would hang in deletion for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use sakidori_api::{ScaledObject, annotations};
+use serde_json::json;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::target::{ScaleWrite, TargetError, Targets, replicas};
+
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+pub struct Finalizer {
+    client: Client,
+    targets: Arc<Targets>,
+    tasks: TaskTracker,
+}
+
+impl Finalizer {
+    pub fn new(client: Client, targets: Arc<Targets>, tasks: TaskTracker) -> Self {
+        Self { client, targets, tasks }
+    }
+
+    /// True where deletion of the object has work to do.
+    pub fn is_needed(object: &ScaledObject) -> bool {
+        object.spec.advanced.as_ref().and_then(|advanced| advanced.restore_to_original_replica_count).unwrap_or(false)
+    }
+
+    /// Puts the finalizer on an object whose deletion has work to do.
+    ///
+    /// # Errors
+    /// The API server's refusal, also because the object changed meanwhile.
+    pub async fn ensure(&self, object: &ScaledObject) -> Result<(), kube::Error> {
+        if !Self::is_needed(object) || has_finalizer(object) {
+            return Ok(());
+        }
+        let mut finalizers = object.finalizers().to_vec();
+        finalizers.push(annotations::FINALIZER.to_owned());
+        self.write_finalizers(object, finalizers).await
+    }
+
+    /// Does deletion's work for an object that is being deleted, in a task of its own, until it is done.
+    pub fn finalize(self: &Arc<Self>, object: ScaledObject) {
+        if !has_finalizer(&object) {
+            return;
+        }
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            let mut pause = FIRST_RETRY;
+            let mut object = object;
+            loop {
+                match this.try_finalize(&object).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        let key = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+                        warn!(object = key, error, "deleting a ScaledObject; trying again");
+                    }
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LAST_RETRY);
+                match this.api(&object).get_opt(&object.name_any()).await {
+                    Ok(Some(newer)) if newer.uid() == object.uid() && has_finalizer(&newer) => object = newer,
+                    Ok(_) => return,
+                    Err(_) => {}
+                }
+            }
+        });
+    }
+
+    async fn try_finalize(&self, object: &ScaledObject) -> Result<(), String> {
+        if Self::is_needed(object) {
+            self.restore(object).await?;
+        }
+        let finalizers =
+            object.finalizers().iter().filter(|name| *name != annotations::FINALIZER).cloned().collect();
+        self.write_finalizers(object, finalizers).await.map_err(|error| format!("removing the finalizer: {error}"))
+    }
+
+    /// Sets the target back to the replicas that it had before it was first scaled.
+    async fn restore(&self, object: &ScaledObject) -> Result<(), String> {
+        let Some(original) = object.status.as_ref().and_then(|status| status.original_replica_count) else {
+            return Ok(());
+        };
+        let namespace = object.namespace().unwrap_or_default();
+        let target = match self.targets.resolve(&namespace, &object.spec.scale_target_ref).await {
+            Ok(target) => target,
+            // The kind is gone, and its objects with it.
+            Err(error) => {
+                warn!(object = object.name_any(), %error, "nothing to restore");
+                return Ok(());
+            }
+        };
+        let now = match self.targets.scale(&target).await {
+            Ok(scale) => replicas(&scale),
+            Err(TargetError::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        };
+        if now == original {
+            return Ok(());
+        }
+        match self.targets.write(&target, now, original).await {
+            ScaleWrite::Done => {
+                info!(target = target.name, from = now, to = original, "restored the original replica count");
+                Ok(())
+            }
+            ScaleWrite::Conflict => Err("the target changed meanwhile".to_owned()),
+            ScaleWrite::Failed(message) => Err(message),
+        }
+    }
+
+    async fn write_finalizers(&self, object: &ScaledObject, finalizers: Vec<String>) -> Result<(), kube::Error> {
+        // With the resourceVersion, a change in between is refused instead of overwritten.
+        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
+        self.api(object).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
+    fn api(&self, object: &ScaledObject) -> Api<ScaledObject> {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+}
+
+fn has_finalizer(object: &ScaledObject) -> bool {
+    object.finalizers().iter().any(|name| name == annotations::FINALIZER)
+}

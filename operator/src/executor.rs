@@ -1,0 +1,111 @@
+//! Carries out the engine's effects, each in a task of its own.
+
+use std::sync::Arc;
+
+use sakidori_engine::{Effect, Event, ObjectKey, ScaleDirection, ScaleOutcome};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::control::Events;
+use crate::events::EventPublisher;
+use crate::objects::Objects;
+use crate::poll::Poller;
+use crate::prepare::Preparer;
+use crate::status::StatusWriter;
+use crate::target::{ScaleWrite, Targets};
+
+/// Objects that are prepared at the same time: each costs a few requests to the API server.
+const PREPARATIONS_AT_ONCE: usize = 64;
+/// Writes of replicas at the same time.
+const SCALES_AT_ONCE: usize = 64;
+
+pub struct Executor {
+    pub objects: Arc<Objects>,
+    pub targets: Arc<Targets>,
+    pub preparer: Arc<Preparer>,
+    pub poller: Arc<Poller>,
+    pub status: Arc<StatusWriter>,
+    pub publisher: Arc<EventPublisher>,
+    pub events: Events,
+    pub tasks: TaskTracker,
+    preparations: Arc<Semaphore>,
+    scales: Arc<Semaphore>,
+}
+
+impl Executor {
+    #[allow(clippy::too_many_arguments, reason = "the one place where all parts meet")]
+    pub fn new(
+        objects: Arc<Objects>,
+        targets: Arc<Targets>,
+        preparer: Arc<Preparer>,
+        poller: Arc<Poller>,
+        status: Arc<StatusWriter>,
+        publisher: Arc<EventPublisher>,
+        events: Events,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self {
+            objects,
+            targets,
+            preparer,
+            poller,
+            status,
+            publisher,
+            events,
+            tasks,
+            preparations: Arc::new(Semaphore::new(PREPARATIONS_AT_ONCE)),
+            scales: Arc::new(Semaphore::new(SCALES_AT_ONCE)),
+        }
+    }
+
+    /// Starts one effect and returns at once.
+    pub fn execute(self: &Arc<Self>, effect: Effect) {
+        let this = self.clone();
+        match effect {
+            Effect::Prepare { key, generation } => {
+                self.tasks.spawn(async move {
+                    let Ok(_permit) = this.preparations.acquire().await else { return };
+                    let outcome = this.preparer.prepare(&key).await;
+                    this.events.send(Event::Prepared { key, generation, outcome });
+                });
+            }
+            Effect::Poll { key, poll } => {
+                self.tasks.spawn(async move {
+                    let outcome = this.poller.poll(&key).await;
+                    this.events.send(Event::Polled { key, poll, outcome });
+                });
+            }
+            Effect::Scale { key, from, to, direction, reason } => {
+                self.tasks.spawn(async move {
+                    let Ok(_permit) = this.scales.acquire().await else { return };
+                    let outcome = this.scale(&key, from, to, direction, &reason).await;
+                    this.events.send(Event::Scaled { key, outcome });
+                });
+            }
+            Effect::WriteStatus { key, status } => self.status.write(key, status),
+            Effect::Publish { key, kind, reason, message } => {
+                if let Some(object) = self.objects.object(&key) {
+                    self.publisher.publish(&object, kind, reason, message);
+                }
+            }
+        }
+    }
+
+    async fn scale(&self, key: &ObjectKey, from: i32, to: i32, direction: ScaleDirection, reason: &str) -> ScaleOutcome {
+        let Some(prepared) = self.objects.prepared(key) else {
+            return ScaleOutcome::Failed { from, to, message: "the ScaledObject is gone".to_owned() };
+        };
+        match self.targets.write(&prepared.target, from, to).await {
+            ScaleWrite::Done => {
+                info!(object = %key, target = %prepared.target.name, from, to, ?direction, reason, "scaled");
+                ScaleOutcome::Done { from, to }
+            }
+            ScaleWrite::Conflict => ScaleOutcome::Conflict,
+            ScaleWrite::Failed(message) => {
+                warn!(object = %key, target = %prepared.target.name, from, to, reason, message, "scaling failed");
+                ScaleOutcome::Failed { from, to, message }
+            }
+        }
+    }
+}

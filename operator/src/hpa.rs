@@ -1,0 +1,324 @@
+//! The HPA that a ScaledObject asks for, and whether the one in the cluster still is that. Pure.
+//!
+//! The shape is KEDA's (controllers/keda/hpa.go), field by field, so that swapping the operator changes no HPA.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::autoscaling::v2::{
+    CrossVersionObjectReference, ExternalMetricSource, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec,
+    MetricIdentifier, MetricSpec, MetricTarget,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::Resource;
+use kube::api::ObjectMeta;
+use sakidori_api::{ScaledObject, annotations};
+use sakidori_scalers::{MetricSpec as ScalerMetric, MetricType};
+use serde_json::Value;
+
+use crate::target::Target;
+
+/// The name under which this operator owns fields in server-side apply.
+pub const FIELD_MANAGER: &str = "sakidori-operator";
+
+/// The longest value that a label may have.
+const LABEL_VALUE_LIMIT: usize = 63;
+
+/// Builds the HPA. `metrics` are in the order of the triggers.
+pub fn desired(object: &ScaledObject, target: &Target, metrics: Vec<MetricSpec>) -> HorizontalPodAutoscaler {
+    let mut metrics = metrics;
+    // ContainerResource < External < Resource, the triggers' order within each: as KEDA sorts them.
+    metrics.sort_by(|a, b| a.type_.cmp(&b.type_));
+    let name = object.hpa_name();
+    HorizontalPodAutoscaler {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: object.metadata.namespace.clone(),
+            labels: Some(labels(object, &name)),
+            annotations: object.metadata.annotations.clone().filter(|all| !all.is_empty()),
+            owner_references: object.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(HorizontalPodAutoscalerSpec {
+            min_replicas: Some(object.min_replicas().max(1)),
+            max_replicas: object.max_replicas(),
+            metrics: Some(metrics),
+            behavior: object
+                .spec
+                .advanced
+                .as_ref()
+                .and_then(|advanced| advanced.horizontal_pod_autoscaler_config.as_ref())
+                .and_then(|config| config.behavior.clone()),
+            scale_target_ref: CrossVersionObjectReference {
+                api_version: Some(target.resource.api_version.clone()),
+                kind: target.resource.kind.clone(),
+                name: target.name.clone(),
+            },
+        }),
+        status: None,
+    }
+}
+
+/// The External metric through which the HPA reads a scaler's metric.
+pub fn external_metric(object_name: &str, metric: &ScalerMetric) -> MetricSpec {
+    let target = Some(Quantity(metric.target.to_string()));
+    let (type_, average_value, value) = match metric.target_type {
+        MetricType::Value => ("Value", None, target),
+        MetricType::AverageValue | MetricType::Utilization => ("AverageValue", target, None),
+    };
+    MetricSpec {
+        type_: "External".to_owned(),
+        external: Some(ExternalMetricSource {
+            metric: MetricIdentifier {
+                name: metric.name.clone(),
+                selector: Some(LabelSelector {
+                    match_labels: Some(BTreeMap::from([(
+                        annotations::SCALED_OBJECT_NAME.to_owned(),
+                        object_name.to_owned(),
+                    )])),
+                    match_expressions: None,
+                }),
+            },
+            target: MetricTarget { type_: type_.to_owned(), average_value, value, average_utilization: None },
+        }),
+        ..MetricSpec::default()
+    }
+}
+
+/// KEDA's four labels, then all of the ScaledObject's, which win. The object's name is a label of every ScaledObject
+/// in KEDA, written there by its operator; here it is put on the HPA without that extra write.
+fn labels(object: &ScaledObject, hpa_name: &str) -> BTreeMap<String, String> {
+    let object_name = object.metadata.name.clone().unwrap_or_default();
+    let excluded: BTreeSet<&str> = object
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(annotations::HPA_EXCLUDED_LABELS))
+        .map(|list| list.split(',').collect())
+        .unwrap_or_default();
+    let mut labels = BTreeMap::from([
+        ("app.kubernetes.io/name".to_owned(), label_value(hpa_name)),
+        ("app.kubernetes.io/version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("app.kubernetes.io/part-of".to_owned(), object_name.clone()),
+        ("app.kubernetes.io/managed-by".to_owned(), "keda-operator".to_owned()),
+    ]);
+    let mut own = object.metadata.labels.clone().unwrap_or_default();
+    own.insert(annotations::SCALED_OBJECT_NAME.to_owned(), object_name);
+    labels.extend(own.into_iter().filter(|(key, _)| !excluded.contains(key.as_str())));
+    labels
+}
+
+/// Cuts a name to what a label may hold; a label's value ends with a letter or digit.
+fn label_value(name: &str) -> String {
+    name.chars()
+        .take(LABEL_VALUE_LIMIT)
+        .collect::<String>()
+        .trim_end_matches(|c: char| !c.is_alphanumeric())
+        .to_owned()
+}
+
+/// True where `actual` is what `desired` asks for, so that nothing needs to be written. The API server adds defaults
+/// (policies of a behavior); other tools may add labels and annotations. What this operator once set and no longer
+/// wants counts as a difference.
+pub fn is_current(desired: &HorizontalPodAutoscaler, actual: &HorizontalPodAutoscaler) -> bool {
+    let (Some(want), Some(have)) = (&desired.spec, &actual.spec) else { return false };
+    if want.behavior.is_none() != have.behavior.is_none() {
+        return false;
+    }
+    let as_json = |spec: &HorizontalPodAutoscalerSpec| serde_json::to_value(spec).unwrap_or(Value::Null);
+    covers(&as_json(want), &as_json(have))
+        && contains_all(&desired.metadata.labels, &actual.metadata.labels)
+        && contains_all(&desired.metadata.annotations, &actual.metadata.annotations)
+        && owner_uids(&desired.metadata) == owner_uids(&actual.metadata)
+        && !owns_more(desired, actual)
+}
+
+/// Every field of `want` is in `have` with the same value; lists have the same length.
+fn covers(want: &Value, have: &Value) -> bool {
+    match (want, have) {
+        (Value::Object(want), Value::Object(have)) => {
+            want.iter().all(|(key, value)| have.get(key).is_some_and(|other| covers(value, other)))
+        }
+        (Value::Array(want), Value::Array(have)) => {
+            want.len() == have.len() && want.iter().zip(have).all(|(a, b)| covers(a, b))
+        }
+        (want, have) => want == have,
+    }
+}
+
+fn contains_all(want: &Option<BTreeMap<String, String>>, have: &Option<BTreeMap<String, String>>) -> bool {
+    let nothing = BTreeMap::new();
+    let have = have.as_ref().unwrap_or(&nothing);
+    want.iter().flatten().all(|(key, value)| have.get(key) == Some(value))
+}
+
+fn owner_uids(metadata: &ObjectMeta) -> BTreeSet<&str> {
+    metadata.owner_references.iter().flatten().map(|owner| owner.uid.as_str()).collect()
+}
+
+/// The managed fields tell which labels and annotations this operator set before: one that is no longer wanted is removed
+/// by the next apply.
+fn owns_more(desired: &HorizontalPodAutoscaler, actual: &HorizontalPodAutoscaler) -> bool {
+    let managed = actual.metadata.managed_fields.iter().flatten();
+    managed
+        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
+        .filter_map(|entry| entry.fields_v1.as_ref().map(|fields| &fields.0))
+        .any(|fields| {
+            [("f:labels", &desired.metadata.labels), ("f:annotations", &desired.metadata.annotations)].iter().any(
+                |(path, wanted)| {
+                    fields
+                        .get("f:metadata")
+                        .and_then(|metadata| metadata.get(path))
+                        .and_then(Value::as_object)
+                        .is_some_and(|keys| {
+                            keys.keys().filter_map(|key| key.strip_prefix("f:")).any(|key| {
+                                !wanted.as_ref().is_some_and(|wanted| wanted.contains_key(key))
+                            })
+                        })
+                },
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::{ApiResource, GroupVersionKind};
+    use sakidori_engine::Quantity as Milli;
+
+    fn object(yaml: &str) -> ScaledObject {
+        serde_saphyr::from_str(yaml).unwrap()
+    }
+
+    fn orders() -> ScaledObject {
+        object(
+            r#"
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: orders
+  namespace: shop
+  uid: 3c0c
+  labels: {team: checkout, app.kubernetes.io/managed-by: Helm, secret-plan: "yes"}
+  annotations: {scaledobject.keda.sh/hpa-excluded-labels: "secret-plan,other", note: kept}
+spec:
+  scaleTargetRef: {name: orders}
+  minReplicaCount: 0
+  maxReplicaCount: 10
+  triggers:
+  - {type: rabbitmq, metadata: {}}
+"#,
+        )
+    }
+
+    fn target() -> Target {
+        Target {
+            resource: ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", "Deployment"), "deployments"),
+            namespace: "shop".into(),
+            name: "orders".into(),
+        }
+    }
+
+    fn metric() -> MetricSpec {
+        external_metric(
+            "orders",
+            &ScalerMetric {
+                name: "s0-rabbitmq-orders".into(),
+                target_type: MetricType::AverageValue,
+                target: Milli::from_milli(2500),
+            },
+        )
+    }
+
+    #[test]
+    fn it_has_kedas_shape() {
+        let hpa = desired(&orders(), &target(), vec![metric()]);
+        let json = serde_json::to_value(&hpa).unwrap();
+        assert_eq!(
+            json["metadata"],
+            serde_json::json!({
+                "name": "keda-hpa-orders",
+                "namespace": "shop",
+                "labels": {
+                    "app.kubernetes.io/name": "keda-hpa-orders",
+                    "app.kubernetes.io/version": env!("CARGO_PKG_VERSION"),
+                    "app.kubernetes.io/part-of": "orders",
+                    "app.kubernetes.io/managed-by": "Helm",
+                    "scaledobject.keda.sh/name": "orders",
+                    "team": "checkout",
+                },
+                "annotations": {"scaledobject.keda.sh/hpa-excluded-labels": "secret-plan,other", "note": "kept"},
+                "ownerReferences": [{
+                    "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "orders", "uid": "3c0c",
+                    "controller": true, "blockOwnerDeletion": true,
+                }],
+            })
+        );
+        assert_eq!(
+            json["spec"],
+            serde_json::json!({
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders"},
+                "minReplicas": 1,
+                "maxReplicas": 10,
+                "metrics": [{"type": "External", "external": {
+                    "metric": {"name": "s0-rabbitmq-orders", "selector": {"matchLabels": {"scaledobject.keda.sh/name": "orders"}}},
+                    "target": {"type": "AverageValue", "averageValue": "2500m"},
+                }}],
+            })
+        );
+    }
+
+    #[test]
+    fn what_the_api_server_and_other_tools_add_is_no_difference() {
+        let mut with_behavior = orders();
+        with_behavior.spec.advanced = serde_json::from_value(serde_json::json!({
+            "horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}
+        }))
+        .unwrap();
+        let want = desired(&with_behavior, &target(), vec![metric()]);
+        let mut have = want.clone();
+        have.metadata.annotations.get_or_insert_default().insert("tool.example/seen".into(), "1".into());
+        let behavior = have.spec.as_mut().unwrap().behavior.as_mut().unwrap();
+        behavior.scale_down.as_mut().unwrap().select_policy = Some("Max".into());
+        behavior.scale_up = Some(Default::default());
+        assert!(is_current(&want, &have));
+    }
+
+    #[test]
+    fn each_change_that_matters_is_a_difference() {
+        let want = desired(&orders(), &target(), vec![metric()]);
+        type Change = fn(&mut HorizontalPodAutoscaler);
+        let changes: [(&str, Change); 7] = [
+            ("max", |hpa| hpa.spec.as_mut().unwrap().max_replicas = 99),
+            ("min", |hpa| hpa.spec.as_mut().unwrap().min_replicas = Some(3)),
+            ("metrics", |hpa| hpa.spec.as_mut().unwrap().metrics = Some(vec![metric(), metric()])),
+            ("behavior", |hpa| hpa.spec.as_mut().unwrap().behavior = Some(Default::default())),
+            ("target", |hpa| hpa.spec.as_mut().unwrap().scale_target_ref.name = "other".into()),
+            ("label", |hpa| drop(hpa.metadata.labels.as_mut().unwrap().remove("team"))),
+            ("owner", |hpa| hpa.metadata.owner_references.as_mut().unwrap()[0].uid = "old".into()),
+        ];
+        assert!(is_current(&want, &want.clone()));
+        for (name, change) in changes {
+            let mut have = want.clone();
+            change(&mut have);
+            assert!(!is_current(&want, &have), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_label_of_ours_that_is_no_longer_wanted_is_a_difference() {
+        let want = desired(&orders(), &target(), vec![metric()]);
+        let mut have = want.clone();
+        have.metadata.managed_fields = serde_json::from_value(serde_json::json!([{
+            "manager": FIELD_MANAGER, "operation": "Apply",
+            "fieldsV1": {"f:metadata": {"f:labels": {"f:team": {}, "f:gone": {}}}},
+        }]))
+        .unwrap();
+        assert!(!is_current(&want, &have));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_to_a_label_that_ends_with_a_letter() {
+        assert_eq!(label_value(&format!("{}-{}", "a".repeat(62), "b")), "a".repeat(62));
+    }
+}

@@ -1,0 +1,103 @@
+//! The HPAs of ScaledObjects as the watch shows them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::ResourceExt;
+use sakidori_api::annotations;
+use sakidori_engine::{Event, ObjectKey};
+
+#[derive(Default)]
+pub struct HpaIndex {
+    /// By namespace and name.
+    hpas: Mutex<HashMap<(String, String), Arc<HorizontalPodAutoscaler>>>,
+}
+
+/// The HPA's own word on whether it scales: its `ScalingActive` condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalingActive {
+    pub status: bool,
+    pub reason: String,
+    pub message: String,
+}
+
+impl ScalingActive {
+    pub fn into_event(self, key: ObjectKey) -> Event {
+        let Self { status, reason, message } = self;
+        Event::HpaObserved { key, status, reason, message }
+    }
+}
+
+impl HpaIndex {
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<HorizontalPodAutoscaler>> {
+        self.lock().get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// The HPAs whose controller is the ScaledObject with this uid.
+    pub fn owned_by(&self, key: &ObjectKey, uid: Option<&str>) -> Vec<Arc<HorizontalPodAutoscaler>> {
+        self.lock()
+            .iter()
+            .filter(|((namespace, _), _)| **namespace == *key.namespace)
+            .filter(|(_, hpa)| controller_uid(hpa) == uid && uid.is_some())
+            .map(|(_, hpa)| hpa.clone())
+            .collect()
+    }
+
+    pub fn insert(&self, hpa: HorizontalPodAutoscaler) -> Arc<HorizontalPodAutoscaler> {
+        let hpa = Arc::new(hpa);
+        self.lock().insert(key_of(&hpa), hpa.clone());
+        hpa
+    }
+
+    pub fn remove(&self, hpa: &HorizontalPodAutoscaler) {
+        self.lock().remove(&key_of(hpa));
+    }
+
+    /// After a new list: drops what is no longer there.
+    pub fn retain(&self, namespace: Option<&str>, names: &std::collections::HashSet<(String, String)>) -> Vec<Arc<HorizontalPodAutoscaler>> {
+        let mut gone = Vec::new();
+        self.lock().retain(|key, hpa| {
+            let stays = namespace.is_some_and(|namespace| namespace != key.0) || names.contains(key);
+            if !stays {
+                gone.push(hpa.clone());
+            }
+            stays
+        });
+        gone
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Arc<HorizontalPodAutoscaler>>> {
+        self.hpas.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+pub fn key_of(hpa: &HorizontalPodAutoscaler) -> (String, String) {
+    (hpa.namespace().unwrap_or_default(), hpa.name_any())
+}
+
+fn controller_uid(hpa: &HorizontalPodAutoscaler) -> Option<&str> {
+    hpa.owner_references().iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+}
+
+/// The ScaledObject that an HPA belongs to, by its label.
+pub fn scaled_object_of(hpa: &HorizontalPodAutoscaler) -> Option<ObjectKey> {
+    let name = hpa.labels().get(annotations::SCALED_OBJECT_NAME)?;
+    Some(ObjectKey::new(hpa.namespace()?, name.as_str()))
+}
+
+/// The HPA's `ScalingActive` condition, once it has one.
+pub fn scaling_active(hpa: &HorizontalPodAutoscaler) -> Option<ScalingActive> {
+    let condition = hpa
+        .status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == "ScalingActive")?;
+    Some(ScalingActive {
+        status: condition.status == "True",
+        reason: condition.reason.clone().unwrap_or_default(),
+        message: condition.message.clone().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,82 @@
+//! The one module that writes HPAs: by server-side apply, and only where the one in the cluster differs.
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use crate::hpa::{FIELD_MANAGER, is_current};
+
+pub struct HpaWriter {
+    client: Client,
+}
+
+impl HpaWriter {
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Makes `desired` be in the cluster; `known` is what the watch last showed of it. Returns what is there now.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that it can't be reached; and an HPA of that name that belongs to someone else.
+    pub async fn ensure(
+        &self,
+        desired: &HorizontalPodAutoscaler,
+        known: Option<&HorizontalPodAutoscaler>,
+    ) -> Result<(), kube::Error> {
+        if known.is_some_and(|known| is_current(desired, known)) {
+            return Ok(());
+        }
+        let api = self.api(desired);
+        let name = desired.name_any();
+        // An HPA whose ScaledObject was deleted and made again still names the old one as its controller: take it over
+        // before the garbage collector removes it, so that the target is never without an HPA.
+        if known.is_some_and(|known| has_stale_owner(desired, known)) {
+            let owners = json!({"metadata": {"ownerReferences": desired.metadata.owner_references}});
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(&owners)).await?;
+        }
+        let applied = api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(desired)).await?;
+        if is_current(desired, &applied) {
+            return Ok(());
+        }
+        // Another field manager (KEDA, before it was replaced) still owns something that is no longer wanted, which apply
+        // leaves alone: replace the whole.
+        let mut whole = desired.clone();
+        whole.metadata.resource_version = applied.metadata.resource_version;
+        api.replace(&name, &Default::default(), &whole).await?;
+        Ok(())
+    }
+
+    /// Deletes the HPA `name` if it is the one with `uid`. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that it can't be reached.
+    pub async fn delete(&self, namespace: &str, name: &str, uid: Option<String>) -> Result<(), kube::Error> {
+        let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), namespace);
+        let params = DeleteParams {
+            preconditions: uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match api.delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn api(&self, hpa: &HorizontalPodAutoscaler) -> Api<HorizontalPodAutoscaler> {
+        Api::namespaced(self.client.clone(), &hpa.namespace().unwrap_or_default())
+    }
+}
+
+/// True where the HPA's controller is a ScaledObject of the same name with another uid.
+fn has_stale_owner(desired: &HorizontalPodAutoscaler, known: &HorizontalPodAutoscaler) -> bool {
+    let controller = |hpa: &HorizontalPodAutoscaler| {
+        hpa.owner_references().iter().find(|owner| owner.controller == Some(true)).cloned()
+    };
+    match (controller(desired), controller(known)) {
+        (Some(ours), Some(theirs)) => ours.kind == theirs.kind && ours.name == theirs.name && ours.uid != theirs.uid,
+        _ => false,
+    }
+}

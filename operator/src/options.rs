@@ -1,0 +1,31 @@
+//! What the operator is started with.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::watches::Namespaces;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Prometheus metrics, plain HTTP.
+    pub metrics_bind_address: SocketAddr,
+    /// `/healthz` and `/readyz`, plain HTTP.
+    pub health_probe_bind_address: SocketAddr,
+    /// The external metrics API, HTTPS.
+    pub external_metrics_bind_address: SocketAddr,
+    /// `ca.crt`, `tls.crt`, `tls.key`.
+    pub cert_dir: PathBuf,
+    /// Make and renew these certificates where nobody else does.
+    pub enable_cert_rotation: bool,
+    pub leader_elect: bool,
+    /// The operator's own namespace: its Lease, its Service names.
+    pub namespace: String,
+    pub watch: Namespaces,
+    /// Where ClusterTriggerAuthentications have their Secrets.
+    pub cluster_object_namespace: String,
+    /// How long an HPA's read waits for a source.
+    pub external_metrics_wait: Duration,
+    /// Names this process in Events and in the election.
+    pub identity: String,
+}

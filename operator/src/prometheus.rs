@@ -1,0 +1,270 @@
+//! Prometheus metrics, with KEDA's names and labels (pkg/metricscollector/prommetrics.go), so that its dashboards and alerts
+//! work. Ours begin with `sakidori_`. Every label is bounded by what is in the cluster, and the series of a deleted object go
+//! with it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use sakidori_engine::ObjectKey;
+
+/// One metric of one trigger, as labels name it.
+pub struct Series<'a> {
+    pub metric: &'a str,
+    /// The trigger's name, else KEDA's type name.
+    pub scaler: &'a str,
+    pub trigger_index: usize,
+}
+
+const SCALER_LABELS: &[&str] = &["namespace", "metric", "scaledObject", "scaler", "triggerIndex", "type"];
+
+pub struct Metrics {
+    registry: Registry,
+    scaler_value: GaugeVec,
+    scaler_latency: GaugeVec,
+    scaler_active: IntGaugeVec,
+    scaler_errors: IntCounterVec,
+    paused: IntGaugeVec,
+    object_errors: IntCounterVec,
+    triggers: IntGaugeVec,
+    resources: IntGaugeVec,
+    loop_latency: GaugeVec,
+    source_reads: IntCounterVec,
+    /// Label values that each object has series under.
+    series: Mutex<HashMap<ObjectKey, HashSet<Vec<String>>>>,
+    /// What `*_registered_total` counts: each object's trigger types.
+    registered: Mutex<HashMap<ObjectKey, Vec<String>>>,
+}
+
+impl Metrics {
+    /// # Errors
+    /// Only where two metrics have one name, which a test would show.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let metrics = Self {
+            scaler_value: gauge(&registry, "keda_scaler_metrics_value", "The current value of each scaler's metric", SCALER_LABELS)?,
+            scaler_latency: gauge(
+                &registry,
+                "keda_scaler_metrics_latency_seconds",
+                "How long the last read of each metric took",
+                SCALER_LABELS,
+            )?,
+            scaler_active: int_gauge(&registry, "keda_scaler_active", "1 where the trigger is active, 0 where it is not", SCALER_LABELS)?,
+            scaler_errors: counter(
+                &registry,
+                "keda_scaler_detail_errors_total",
+                "Failed reads of each scaler, counted once each",
+                SCALER_LABELS,
+            )?,
+            paused: int_gauge(
+                &registry,
+                "keda_scaled_object_paused",
+                "1 where the ScaledObject is paused",
+                &["namespace", "scaledObject"],
+            )?,
+            object_errors: counter(
+                &registry,
+                "keda_scaled_object_errors_total",
+                "Polls of each ScaledObject in which something failed",
+                &["namespace", "scaledObject"],
+            )?,
+            triggers: int_gauge(&registry, "keda_trigger_registered_total", "Triggers in the cluster by type", &["type"])?,
+            resources: int_gauge(
+                &registry,
+                "keda_resource_registered_total",
+                "KEDA resources in the cluster by type and namespace",
+                &["type", "namespace"],
+            )?,
+            loop_latency: gauge(
+                &registry,
+                "keda_internal_scale_loop_latency_seconds",
+                "How much later than it was wanted the last poll of each resource began",
+                &["namespace", "type", "resource"],
+            )?,
+            source_reads: counter(&registry, "sakidori_source_reads_total", "Reads of event sources by trigger type", &["type", "result"])?,
+            series: Mutex::default(),
+            registered: Mutex::default(),
+            registry,
+        };
+        let build = int_gauge(
+            &metrics.registry,
+            "keda_build_info",
+            "1, with the version in its labels",
+            &["version", "git_commit", "goversion", "goos", "goarch"],
+        )?;
+        // KEDA's labels, kept for the queries that group by them: there is no Go here.
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), "", "", std::env::consts::OS, std::env::consts::ARCH]).set(1);
+        #[cfg(target_os = "linux")]
+        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// A successful read.
+    pub fn observe(&self, key: &ObjectKey, series: &Series<'_>, value: f64, took: Duration, active: bool) {
+        let labels = self.labels(key, series);
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        self.scaler_value.with_label_values(&labels).set(value);
+        self.scaler_latency.with_label_values(&labels).set(took.as_secs_f64());
+        self.scaler_active.with_label_values(&labels).set(active.into());
+        // There from the start, so that a rate over it sees the first error.
+        self.scaler_errors.with_label_values(&labels);
+    }
+
+    /// A failed read. The last value stays: it is what was last known.
+    pub fn observe_error(&self, key: &ObjectKey, series: &Series<'_>) {
+        let labels = self.labels(key, series);
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        self.scaler_errors.with_label_values(&labels).inc();
+    }
+
+    /// A `cpu` or `memory` trigger, which is always active.
+    pub fn observe_resource(&self, key: &ObjectKey, series: &Series<'_>) {
+        let labels = self.labels(key, series);
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        self.scaler_active.with_label_values(&labels).set(1);
+    }
+
+    /// One read of a source, for counting how much is asked of sources.
+    pub fn count_read(&self, trigger_type: &str, ok: bool) {
+        self.source_reads.with_label_values(&[trigger_type, if ok { "ok" } else { "error" }]).inc();
+    }
+
+    /// A poll with any failure in it.
+    pub fn count_object_error(&self, key: &ObjectKey) {
+        self.object_errors.with_label_values(&[&*key.namespace, &*key.name]).inc();
+    }
+
+    /// Makes a ScaledObject and its triggers count.
+    pub fn register(&self, key: &ObjectKey, trigger_types: Vec<String>) {
+        self.unregister(key);
+        self.resources.with_label_values(&["scaled_object", &*key.namespace]).inc();
+        self.paused.with_label_values(&[&*key.namespace, &*key.name]).set(0);
+        self.object_errors.with_label_values(&[&*key.namespace, &*key.name]);
+        for kind in &trigger_types {
+            self.triggers.with_label_values(&[kind]).inc();
+        }
+        lock(&self.registered).insert(key.clone(), trigger_types);
+    }
+
+    fn unregister(&self, key: &ObjectKey) {
+        let Some(types) = lock(&self.registered).remove(key) else { return };
+        self.resources.with_label_values(&["scaled_object", &*key.namespace]).dec();
+        for kind in &types {
+            self.triggers.with_label_values(&[kind]).dec();
+        }
+    }
+
+    /// Removes every series of a deleted object.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.unregister(key);
+        for labels in lock(&self.series).remove(key).into_iter().flatten() {
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            // A series that was never written can't be removed; that is no error here.
+            let _ = self.scaler_value.remove_label_values(&labels);
+            let _ = self.scaler_latency.remove_label_values(&labels);
+            let _ = self.scaler_active.remove_label_values(&labels);
+            let _ = self.scaler_errors.remove_label_values(&labels);
+        }
+        let name = [&*key.namespace, &*key.name];
+        let _ = self.paused.remove_label_values(&name);
+        let _ = self.object_errors.remove_label_values(&name);
+        let _ = self.loop_latency.remove_label_values(&[&*key.namespace, "scaledobject", &*key.name]);
+    }
+
+    /// Sets by how much a poll began late.
+    pub fn observe_lateness(&self, key: &ObjectKey, late: Duration) {
+        self.loop_latency
+            .with_label_values(&[&*key.namespace, "scaledobject", &*key.name])
+            .set(late.as_secs_f64());
+    }
+
+    /// The text exposition format.
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        // Writing to memory can't fail.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    fn labels(&self, key: &ObjectKey, series: &Series<'_>) -> Vec<String> {
+        let labels = vec![
+            key.namespace.to_string(),
+            series.metric.to_owned(),
+            key.name.to_string(),
+            series.scaler.to_owned(),
+            series.trigger_index.to_string(),
+            "scaledobject".to_owned(),
+        ];
+        let mut all = lock(&self.series);
+        let known = all.entry(key.clone()).or_default();
+        if !known.contains(&labels) {
+            known.insert(labels.clone());
+        }
+        labels
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn gauge(registry: &Registry, name: &str, text: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+    let metric = GaugeVec::new(Opts::new(name, text), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn int_gauge(registry: &Registry, name: &str, text: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    let metric = IntGaugeVec::new(Opts::new(name, text), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn counter(registry: &Registry, name: &str, text: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    let metric = IntCounterVec::new(Opts::new(name, text), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERIES: Series<'static> = Series { metric: "s0-rabbitmq-orders", scaler: "rabbitMQScaler", trigger_index: 0 };
+
+    #[test]
+    fn the_series_have_kedas_names_and_labels() {
+        let metrics = Metrics::new().unwrap();
+        let key = ObjectKey::new("shop", "orders");
+        metrics.register(&key, vec!["rabbitmq".into()]);
+        metrics.observe(&key, &SERIES, 7.5, Duration::from_millis(250), true);
+        let text = metrics.text();
+        let labels = r#"{metric="s0-rabbitmq-orders",namespace="shop",scaledObject="orders",scaler="rabbitMQScaler",triggerIndex="0",type="scaledobject"}"#;
+        for line in [
+            format!("keda_scaler_metrics_value{labels} 7.5"),
+            format!("keda_scaler_metrics_latency_seconds{labels} 0.25"),
+            format!("keda_scaler_active{labels} 1"),
+            format!("keda_scaler_detail_errors_total{labels} 0"),
+            r#"keda_trigger_registered_total{type="rabbitmq"} 1"#.to_owned(),
+            r#"keda_resource_registered_total{namespace="shop",type="scaled_object"} 1"#.to_owned(),
+            r#"keda_scaled_object_paused{namespace="shop",scaledObject="orders"} 0"#.to_owned(),
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+        }
+        assert!(text.contains("keda_build_info"));
+    }
+
+    #[test]
+    fn a_deleted_object_leaves_no_series() {
+        let metrics = Metrics::new().unwrap();
+        let key = ObjectKey::new("shop", "orders");
+        metrics.register(&key, vec!["rabbitmq".into()]);
+        metrics.observe(&key, &SERIES, 7.5, Duration::ZERO, true);
+        metrics.observe_error(&key, &SERIES);
+        metrics.observe_lateness(&key, Duration::ZERO);
+        metrics.count_object_error(&key);
+        metrics.forget(&key);
+        assert!(!metrics.text().contains("orders"), "{}", metrics.text());
+    }
+}

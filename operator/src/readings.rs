@@ -1,0 +1,147 @@
+//! The metric cache: the last answer of each metric of each object, and a way to wait for the next one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use sakidori_engine::{ObjectKey, Quantity};
+use tokio::sync::watch;
+
+/// All objects' metrics.
+#[derive(Default)]
+pub struct Readings {
+    objects: Mutex<HashMap<ObjectKey, Arc<ObjectReadings>>>,
+}
+
+/// One object's metrics.
+pub struct ObjectReadings {
+    pub polling_interval: Duration,
+    slots: Vec<Arc<Slot>>,
+}
+
+/// One metric: its last reading and its last failure.
+pub struct Slot {
+    /// The full external metric name, `s<index>-<name>`.
+    pub metric: String,
+    /// `useCachedMetrics`: serve the last poll instead of asking for a newer one.
+    pub use_cached: bool,
+    latest: watch::Sender<Latest>,
+}
+
+/// What a metric's source last answered.
+#[derive(Clone, Debug, Default)]
+pub struct Latest {
+    pub reading: Option<Taken>,
+    /// Set while the newest answer is a failure.
+    pub failure: Option<Failure>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub value: Quantity,
+    pub at: Instant,
+    pub timestamp: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub message: String,
+    pub at: Instant,
+}
+
+impl Readings {
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<ObjectReadings>> {
+        self.objects.lock().unwrap_or_else(|e| e.into_inner()).get(key).cloned()
+    }
+
+    /// Declares an object's metrics. Metrics that it had before keep their readings.
+    pub fn declare(
+        &self,
+        key: &ObjectKey,
+        polling_interval: Duration,
+        metrics: impl IntoIterator<Item = (String, bool)>,
+    ) -> Arc<ObjectReadings> {
+        let mut objects = self.objects.lock().unwrap_or_else(|e| e.into_inner());
+        let before = objects.get(key);
+        let slots = metrics
+            .into_iter()
+            .map(|(metric, use_cached)| {
+                match before.and_then(|before| before.slot(&metric)) {
+                    Some(slot) if slot.use_cached == use_cached => slot,
+                    _ => Arc::new(Slot { metric, use_cached, latest: watch::Sender::default() }),
+                }
+            })
+            .collect();
+        let readings = Arc::new(ObjectReadings { polling_interval, slots });
+        objects.insert(key.clone(), readings.clone());
+        readings
+    }
+
+    pub fn forget(&self, key: &ObjectKey) {
+        self.objects.lock().unwrap_or_else(|e| e.into_inner()).remove(key);
+    }
+}
+
+impl ObjectReadings {
+    /// Finds a metric; like KEDA, whatever the case.
+    pub fn slot(&self, metric: &str) -> Option<Arc<Slot>> {
+        self.slots.iter().find(|slot| slot.metric.eq_ignore_ascii_case(metric)).cloned()
+    }
+
+    /// Readings older than this are not served: two polling intervals (a poll may be late by one).
+    pub fn oldest_served(&self) -> Duration {
+        self.polling_interval * 2
+    }
+}
+
+impl Slot {
+    pub fn latest(&self) -> Latest {
+        self.latest.borrow().clone()
+    }
+
+    /// Wakes at each answer from now on.
+    pub fn subscribe(&self) -> watch::Receiver<Latest> {
+        self.latest.subscribe()
+    }
+
+    pub fn record(&self, value: Quantity, timestamp: Timestamp) {
+        let reading = Some(Taken { value, at: Instant::now(), timestamp });
+        self.latest.send_replace(Latest { reading, failure: None });
+    }
+
+    pub fn record_failure(&self, message: &str) {
+        self.latest.send_modify(|latest| {
+            latest.failure = Some(Failure { message: message.to_owned(), at: Instant::now() });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_that_stays_keeps_its_reading() {
+        let readings = Readings::default();
+        let key = ObjectKey::new("shop", "orders");
+        let first = readings.declare(&key, Duration::from_secs(30), [("s0-a".into(), false), ("s1-b".into(), false)]);
+        first.slot("s0-a").unwrap().record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
+
+        let second = readings.declare(&key, Duration::from_secs(30), [("s0-a".into(), false), ("s1-c".into(), false)]);
+        assert_eq!(second.slot("S0-A").unwrap().latest().reading.unwrap().value, Quantity::from_integer(7));
+        assert!(second.slot("s1-b").is_none());
+    }
+
+    #[test]
+    fn a_failure_keeps_the_last_reading_and_an_answer_clears_the_failure() {
+        let slot = Slot { metric: "s0-a".into(), use_cached: false, latest: watch::Sender::default() };
+        slot.record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
+        slot.record_failure("down");
+        let latest = slot.latest();
+        assert_eq!(latest.failure.unwrap().message, "down");
+        assert!(latest.reading.is_some());
+        slot.record(Quantity::from_integer(8), Timestamp::UNIX_EPOCH);
+        assert!(slot.latest().failure.is_none());
+    }
+}

@@ -1,0 +1,139 @@
+//! The objects that ScaledObjects refer to, each watched by its name.
+//!
+//! A ScaledObject's preparation asks for Secrets, ConfigMaps, TriggerAuthentications and its target with
+//! [`References::get`]. The first question for an object starts a watch of that one object; from then on its last
+//! state is in memory, and every change of its content sends the key of each ScaledObject that asked for it to the
+//! channel given to [`References::new`]. Memory and traffic grow with what is referenced, never with the cluster, and
+//! RBAC rules may name the Secrets that the operator may see. The price is one connection to the API server per
+//! referenced object, since kube's client speaks HTTP/1.1.
+
+mod book;
+mod object;
+mod watch;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use sakidori_engine::ObjectKey;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use book::{Book, Sight};
+pub use object::{Reference, Referenced};
+
+/// How long [`References::get`] waits for the first state of an object: an API server that works answers in
+/// milliseconds, and a preparation shouldn't hang longer on one that doesn't.
+const FIRST_STATE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why nothing is known of a referenced object. The texts hold no contents.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    /// RBAC does not let the operator see it.
+    #[error("{object} can't be read: allow the operator's ServiceAccount to get, list and watch {resource} ({message})")]
+    Forbidden { object: String, resource: String, message: String },
+    /// The API server does not serve such a resource: a CRD that isn't installed.
+    #[error("{object} can't be read: the API server does not serve {resource}; install its CRD")]
+    NotServed { object: String, resource: String },
+    /// The API server can't be reached, or answered with another error.
+    #[error("{object} can't be read: {message}")]
+    Unreachable { object: String, message: String },
+    /// The API server hasn't answered in time; the owner is told as soon as it has.
+    #[error("{object} is not known yet: the API server has not answered within {} s", FIRST_STATE_WITHIN.as_secs())]
+    NotYetKnown { object: String },
+}
+
+type Watches = Mutex<Book<AbortOnDropHandle<()>>>;
+
+/// All objects that are referred to. Cheap to clone; dropping the last clone ends all watches.
+#[derive(Clone)]
+pub struct References {
+    client: Client,
+    changes: mpsc::UnboundedSender<ObjectKey>,
+    watches: Arc<Watches>,
+}
+
+impl References {
+    /// `changes` gets the key of a ScaledObject when something that it refers to appeared, changed or went; once,
+    /// until that ScaledObject asks for one of its references again.
+    pub fn new(client: Client, changes: mpsc::UnboundedSender<ObjectKey>) -> Self {
+        Self { client, changes, watches: Arc::new(Mutex::new(Book::new())) }
+    }
+
+    /// The object's last known state, `None` when there is no such object. Notes that `owner` depends on it.
+    /// Waits a few seconds at most, and only for an object that nobody asked for before.
+    ///
+    /// # Errors
+    /// When nothing is known of the object; `owner` is told as soon as that changes. An object that was seen once is
+    /// answered from memory, even while the API server is away.
+    pub async fn get(
+        &self,
+        owner: &ObjectKey,
+        reference: &Reference,
+    ) -> Result<Option<Arc<Referenced>>, ReferenceError> {
+        let mut first_state = match self.look(owner, reference) {
+            Ok(sight) => return answer(reference, sight),
+            Err(first_state) => first_state,
+        };
+        let _waiting = WaitingOwner { references: self, owner, reference };
+        let known = first_state.wait_for(|sight| !matches!(sight, Sight::Unknown));
+        // Whether it came or not, what counts is what the book says now.
+        let _ = tokio::time::timeout(FIRST_STATE_WITHIN, known).await;
+        answer(reference, self.look(owner, reference).unwrap_or(Sight::Unknown))
+    }
+
+    /// `owner` refers to `kept` and nothing else any more; watches that nobody needs end.
+    pub fn retain(&self, owner: &ObjectKey, kept: &HashSet<Reference>) {
+        self.book().retain(owner, kept);
+    }
+
+    /// `owner` was deleted.
+    pub fn forget(&self, owner: &ObjectKey) {
+        self.book().forget(owner);
+    }
+
+    /// Number of objects watched.
+    pub fn watched(&self) -> usize {
+        self.book().len()
+    }
+
+    fn look(&self, owner: &ObjectKey, reference: &Reference) -> Result<Sight, tokio::sync::watch::Receiver<Sight>> {
+        self.book().look(owner, reference, |id| {
+            let watch = watch::Watch {
+                client: self.client.clone(),
+                reference: reference.clone(),
+                id,
+                // Weak: the book owns the watches, and must end with the last `References`.
+                watches: Arc::downgrade(&self.watches),
+                changes: self.changes.clone(),
+            };
+            AbortOnDropHandle::new(tokio::spawn(watch.run()))
+        })
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book<AbortOnDropHandle<()>>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn answer(reference: &Reference, sight: Sight) -> Result<Option<Arc<Referenced>>, ReferenceError> {
+    match sight {
+        Sight::Known(seen) => Ok(seen),
+        Sight::Failed(error) => Err(error),
+        Sight::Unknown => Err(ReferenceError::NotYetKnown { object: reference.to_string() }),
+    }
+}
+
+/// Takes an owner off the waiting list, also when its `get` is dropped half-way: else it would never be told.
+struct WaitingOwner<'a> {
+    references: &'a References,
+    owner: &'a ObjectKey,
+    reference: &'a Reference,
+}
+
+impl Drop for WaitingOwner<'_> {
+    fn drop(&mut self) {
+        self.references.book().stop_waiting(self.owner, self.reference);
+    }
+}

@@ -1,0 +1,247 @@
+//! Puts all parts together and runs them until a signal comes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kube::{Client, Config};
+use sakidori_engine::Event;
+use sakidori_metrics_adapter::Server;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::cluster_view::ClusterView;
+use crate::control::{self, Events, Heartbeat, LONGEST_SLEEP};
+use crate::deletion::Finalizer;
+use crate::events::EventPublisher;
+use crate::executor::Executor;
+use crate::external_metrics::CachedMetrics;
+use crate::hpa_index::HpaIndex;
+use crate::hpa_writer::HpaWriter;
+use crate::objects::Objects;
+use crate::options::Options;
+use crate::poll::Poller;
+use crate::prepare::Preparer;
+use crate::probes::{Check, Probes, serve_metrics, serve_probes};
+use crate::prometheus::Metrics;
+use crate::readings::Readings;
+use crate::references::References;
+use crate::status::StatusWriter;
+use crate::target::Targets;
+use crate::watches::Watches;
+use crate::{api_service, certificates, leader};
+
+/// A control loop that did not turn for this long is stuck; `/healthz` then fails and the kubelet restarts the process.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// What is under way at a shutdown may take this long; SIGTERM ends the process within 5 s in all.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Runs the operator until `shutdown`.
+///
+/// # Errors
+/// Where it can't start: an address in use, no way to reach the cluster, unusable certificates. And where it lost its
+/// leadership: the process ends, so that nothing of it goes on as if it led.
+pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // Addresses first: one in use is the user's quickest mistake to tell.
+    let metrics_listener = bind(options.metrics_bind_address, "--metrics-bind-address").await?;
+    let probes_listener = bind(options.health_probe_bind_address, "--health-probe-bind-address").await?;
+    let api_listener =
+        bind(options.external_metrics_bind_address, "--external-metrics-bind-address").await?.into_std()?;
+    let client = client().await?;
+    let certificate = certificates::load(&options)?;
+
+    let metrics = Arc::new(Metrics::new().context("registering metrics")?);
+    let heartbeat = Heartbeat::default();
+    let (events, received) = Events::channel();
+    let objects = Arc::new(Objects::default());
+    let readings = Arc::new(Readings::default());
+    let (changes, changed) = mpsc::unbounded_channel();
+    let references = Arc::new(References::new(client.clone(), changes));
+    let targets = Arc::new(Targets::new(client.clone()));
+    let hpas = Arc::new(HpaIndex::default());
+    let tasks = TaskTracker::new();
+    let (publisher, publishing) = EventPublisher::start(client.clone(), options.identity.clone(), shutdown.clone());
+    let finalizer = Arc::new(Finalizer::new(client.clone(), targets.clone(), tasks.clone()));
+    let status = StatusWriter::new(client.clone(), objects.clone());
+    let scaling = sakidori_scalers::Context {
+        clients: Arc::new(sakidori_scalers::clients::Clients::default()),
+        cluster: Arc::new(ClusterView::new(client.clone())),
+    };
+    let preparer = Arc::new(Preparer {
+        objects: objects.clone(),
+        targets: targets.clone(),
+        references: references.clone(),
+        readings: readings.clone(),
+        hpas: hpas.clone(),
+        writer: HpaWriter::new(client.clone()),
+        finalizer: finalizer.clone(),
+        scaling,
+        events: events.clone(),
+        cluster_object_namespace: options.cluster_object_namespace.clone(),
+    });
+    let poller = Arc::new(Poller::new(objects.clone(), targets.clone(), metrics.clone()));
+    let executor = Arc::new(Executor::new(
+        objects.clone(),
+        targets,
+        preparer,
+        poller,
+        status.clone(),
+        publisher.clone(),
+        events.clone(),
+        tasks.clone(),
+    ));
+    let watches = Arc::new(Watches {
+        client: client.clone(),
+        namespaces: options.watch.clone(),
+        objects: objects.clone(),
+        hpas,
+        readings: readings.clone(),
+        references,
+        status,
+        metrics: metrics.clone(),
+        finalizer,
+        publisher,
+        events: events.clone(),
+        unlisted: usize::MAX.into(),
+    });
+
+    let (leading, leads) = watch::channel(!options.leader_elect);
+    let probes = Arc::new(probes(&heartbeat, &watches, leads.clone()));
+    let mut servers = tokio::task::JoinSet::new();
+    servers.spawn(serve_probes(probes_listener, probes, shutdown.clone()));
+    servers.spawn(serve_metrics(metrics_listener, metrics, shutdown.clone()));
+
+    let election = options.leader_elect.then(|| {
+        let (client, namespace, identity) = (client.clone(), options.namespace.clone(), options.identity.clone());
+        let stop = shutdown.clone();
+        tokio::spawn(async move { leader::run(client, &namespace, identity, leading, stop).await })
+    });
+    let led = lead(
+        leads,
+        &shutdown,
+        async {
+            let source = CachedMetrics::new(readings, objects, events.clone(), options.external_metrics_wait);
+            let ready = {
+                let watches = watches.clone();
+                Arc::new(move || listed(&watches))
+            };
+            let api = Server::new(client.clone(), certificate, Arc::new(source), ready)
+                .context("preparing the external metrics API")?;
+            servers.spawn(publishing);
+            servers.spawn(forward(changed, events));
+            servers.spawn(watches.run(shutdown.clone()));
+            servers.spawn(api_service::announce(client.clone(), shutdown.clone()));
+            let stop = shutdown.clone();
+            servers.spawn(certificates::follow(options.cert_dir.clone(), api.certificate_handle(), shutdown.clone()));
+            servers.spawn(async move {
+                if let Err(error) = api.serve(api_listener, stop.clone()).await {
+                    error!(%error, "the external metrics API ended");
+                    // Without it no HPA can scale: better a restart than a half.
+                    stop.cancel();
+                }
+            });
+            info!("started");
+            control::run(received, executor, heartbeat, shutdown.clone()).await;
+            Ok(())
+        },
+    )
+    .await;
+
+    // Whatever ended it: everything stops, and what is under way gets a moment.
+    shutdown.cancel();
+    tasks.close();
+    let drained = async {
+        tasks.wait().await;
+        while servers.join_next().await.is_some() {}
+        if let Some(election) = election {
+            let _ = election.await;
+        }
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        info!("ended with work under way; it is read again at the next start");
+    }
+    led
+}
+
+/// Waits for the leadership, then runs `work` as long as it lasts.
+async fn lead(
+    mut leads: watch::Receiver<bool>,
+    shutdown: &CancellationToken,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    if !*leads.borrow() {
+        info!("waiting to lead");
+    }
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        led = leads.wait_for(|leading| *leading) => led.map(drop).context("the election ended")?,
+    }
+    let lost = async {
+        // Without an election the channel has no sender any more, and nothing can be lost.
+        if leads.wait_for(|leading| !*leading).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        worked = work => worked,
+        () = lost => anyhow::bail!("lost the leadership"),
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{flag}: can't listen on {address}"))
+}
+
+async fn client() -> anyhow::Result<Client> {
+    let mut config = Config::infer()
+        .await
+        .context("no way to reach the cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")?;
+    // A watch is quiet for minutes; kube's own timeouts end a dead one.
+    config.connect_timeout = Some(Duration::from_secs(10));
+    Client::try_from(config).context("preparing the Kubernetes client")
+}
+
+fn probes(heartbeat: &Heartbeat, watches: &Arc<Watches>, leads: watch::Receiver<bool>) -> Probes {
+    let started = Timestamp::now();
+    let turning = |heartbeat: Heartbeat, leads: watch::Receiver<bool>| {
+        Check::new("control-loop", move || {
+            let idle = if *leads.borrow() { heartbeat.age(started) } else { 0 };
+            if idle <= STUCK_AFTER.as_secs().max(LONGEST_SLEEP.as_secs()) {
+                Ok(())
+            } else {
+                Err(format!("it has not turned for {idle} s"))
+            }
+        })
+    };
+    let lists = {
+        let watches = watches.clone();
+        Check::new("first-lists", move || listed(&watches))
+    };
+    let leading = {
+        let leads = leads.clone();
+        Check::new("leader", move || {
+            if *leads.borrow() { Ok(()) } else { Err("another replica leads; this one serves no values yet".to_owned()) }
+        })
+    };
+    Probes {
+        alive: vec![turning(heartbeat.clone(), leads.clone())],
+        ready: vec![turning(heartbeat.clone(), leads), lists, leading],
+    }
+}
+
+fn listed(watches: &Watches) -> Result<(), String> {
+    if watches.listed() { Ok(()) } else { Err("ScaledObjects and HPAs are not listed yet".to_owned()) }
+}
+
+/// Tells the engine of changed references.
+async fn forward(mut changed: mpsc::UnboundedReceiver<sakidori_engine::ObjectKey>, events: Events) {
+    while let Some(key) = changed.recv().await {
+        events.send(Event::ReferenceChanged { key });
+    }
+}

@@ -1,0 +1,184 @@
+//! The status of ScaledObjects: the one module that writes it, as the smallest merge patch that makes the difference.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sakidori_api::{ScaledObject, ScaledObjectStatus, TriggerActivity, conditions_from_engine};
+use sakidori_engine::{ObjectKey, ObjectStatus};
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use crate::objects::Objects;
+
+/// Status writes at the same time, over all objects.
+const AT_ONCE: usize = 64;
+/// Between tries while the API server can't be reached.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+pub struct StatusWriter {
+    client: Client,
+    objects: Arc<Objects>,
+    /// Objects that have a writer at work, with the newest status that waits for it.
+    waiting: Mutex<HashMap<ObjectKey, Option<ObjectStatus>>>,
+    /// What was written last, where the watch may not have shown it yet.
+    written: Mutex<HashMap<ObjectKey, (String, Value)>>,
+    permits: Semaphore,
+}
+
+impl StatusWriter {
+    pub fn new(client: Client, objects: Arc<Objects>) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            objects,
+            waiting: Mutex::default(),
+            written: Mutex::default(),
+            permits: Semaphore::new(AT_ONCE),
+        })
+    }
+
+    /// Writes `status` soon; a newer one for the same object replaces one that waits.
+    pub fn write(self: &Arc<Self>, key: ObjectKey, status: ObjectStatus) {
+        let idle = lock(&self.waiting).insert(key.clone(), Some(status)).is_none();
+        if idle {
+            let this = self.clone();
+            tokio::spawn(async move { this.work(key).await });
+        }
+    }
+
+    pub fn forget(&self, key: &ObjectKey) {
+        lock(&self.written).remove(key);
+    }
+
+    /// Writes until nothing waits for `key`.
+    async fn work(&self, key: ObjectKey) {
+        let mut pause = FIRST_RETRY;
+        loop {
+            let status = {
+                let mut waiting = lock(&self.waiting);
+                match waiting.get_mut(&key).and_then(Option::take) {
+                    Some(status) => status,
+                    None => {
+                        waiting.remove(&key);
+                        return;
+                    }
+                }
+            };
+            match self.write_once(&key, &status).await {
+                Ok(()) => pause = FIRST_RETRY,
+                Err(error) if is_final(&error) => warn!(object = %key, %error, "the status was refused"),
+                Err(error) => {
+                    warn!(object = %key, %error, "writing the status failed; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LAST_RETRY);
+                    // Put back unless a newer one came meanwhile.
+                    if let Some(slot) = lock(&self.waiting).get_mut(&key) {
+                        slot.get_or_insert(status);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write_once(&self, key: &ObjectKey, status: &ObjectStatus) -> Result<(), kube::Error> {
+        let Some(object) = self.objects.object(key) else { return Ok(()) };
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        let shown = serde_json::to_value(object.status.clone().unwrap_or_default()).unwrap_or_default();
+        let before = match lock(&self.written).get(key) {
+            Some((of, written)) if *of == uid => written.clone(),
+            _ => shown,
+        };
+        let prepared = self.objects.prepared(key);
+        let found = prepared.map(|prepared| prepared.found.clone());
+        let wanted = complete(object.status.clone().unwrap_or_default(), found.as_ref(), status);
+        let wanted = serde_json::to_value(wanted).unwrap_or_default();
+        let Some(patch) = merge_patch(&before, &wanted) else { return Ok(()) };
+        let _permit = self.permits.acquire().await;
+        debug!(object = %key, "writing status");
+        let api: Api<ScaledObject> = Api::namespaced(self.client.clone(), &key.namespace);
+        let patch = json!({"metadata": {"uid": uid}, "status": patch});
+        api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        lock(&self.written).insert(key.clone(), (uid, wanted));
+        Ok(())
+    }
+}
+
+/// What preparation finds out and the status shows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    pub scale_target_kind: String,
+    pub scale_target_gvkr: sakidori_api::GroupVersionKindResource,
+    pub original_replica_count: i32,
+    pub external_metric_names: Vec<String>,
+    pub resource_metric_names: Vec<String>,
+    pub hpa_name: String,
+    pub triggers_types: String,
+    pub authentications_types: String,
+}
+
+/// The whole status: what stands there, what preparation found, what the engine decided.
+fn complete(mut status: ScaledObjectStatus, found: Option<&Found>, decided: &ObjectStatus) -> ScaledObjectStatus {
+    if let Some(found) = found {
+        status.scale_target_kind = Some(found.scale_target_kind.clone());
+        status.scale_target_gvkr = Some(found.scale_target_gvkr.clone());
+        status.original_replica_count.get_or_insert(found.original_replica_count);
+        status.external_metric_names = found.external_metric_names.clone();
+        status.resource_metric_names = found.resource_metric_names.clone();
+        status.hpa_name = Some(found.hpa_name.clone());
+        status.triggers_types = Some(found.triggers_types.clone());
+        status.authentications_types = Some(found.authentications_types.clone()).filter(|types| !types.is_empty());
+    }
+    status.conditions = conditions_from_engine(&decided.conditions);
+    status.last_active_time = decided.last_active_time.map(Time);
+    status.triggers_activity = decided
+        .triggers_activity
+        .iter()
+        .map(|(metric, is_active)| (metric.clone(), TriggerActivity { is_active: *is_active }))
+        .collect();
+    status
+}
+
+/// 404: it is gone. 409: another object has its name (the uid in the patch differs). 400, 403, 422: trying again helps
+/// nothing.
+fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 409 | 422))
+}
+
+/// The merge patch (RFC 7386) that turns `from` into `to`; `None` where they are equal.
+fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
+    if from == to {
+        return None;
+    }
+    let (Value::Object(from), Value::Object(to)) = (from, to) else { return Some(to.clone()) };
+    let gone = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = to.iter().filter_map(|(key, value)| {
+        let patch = from.get(key).map_or_else(|| Some(value.clone()), |before| merge_patch(before, value))?;
+        Some((key.clone(), patch))
+    });
+    Some(Value::Object(gone.chain(changed).collect::<Map<_, _>>()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_holds_only_what_differs() {
+        let from = json!({"a": 1, "list": [1, 2], "map": {"x": {"isActive": true}, "y": {"isActive": true}}, "old": "1"});
+        let to = json!({"a": 1, "list": [1], "map": {"x": {"isActive": false}}, "new": 2});
+        assert_eq!(
+            merge_patch(&from, &to),
+            Some(json!({"list": [1], "map": {"x": {"isActive": false}, "y": null}, "old": null, "new": 2}))
+        );
+        assert_eq!(merge_patch(&from, &from), None);
+    }
+}

@@ -1,0 +1,303 @@
+//! The cluster-wide watches: ScaledObjects and their HPAs. (What ScaledObjects refer to is watched by name: references/.)
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use sakidori_api::{ScaledObject, annotations, reasons};
+use sakidori_engine::{Event, EventType, ObjectKey};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::control::Events;
+use crate::deletion::Finalizer;
+use crate::events::EventPublisher;
+use crate::hpa::is_current;
+use crate::hpa_index::{HpaIndex, ScalingActive, scaled_object_of, scaling_active};
+use crate::objects::{Change, Objects};
+use crate::prometheus::Metrics;
+use crate::readings::Readings;
+use crate::references::References;
+use crate::status::StatusWriter;
+use crate::target::kind_of;
+
+/// Which namespaces are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    All,
+    These(Vec<String>),
+}
+
+impl Namespaces {
+    /// `WATCH_NAMESPACE`: a comma list; empty means all.
+    pub fn parse(text: &str) -> Self {
+        let names: Vec<String> =
+            text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        if names.is_empty() { Self::All } else { Self::These(names) }
+    }
+
+    /// One API per watch.
+    fn apis<K>(&self, client: &Client) -> Vec<(Option<String>, Api<K>)>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self {
+            Self::All => vec![(None, Api::all(client.clone()))],
+            Self::These(names) => {
+                names.iter().map(|name| (Some(name.clone()), Api::namespaced(client.clone(), name))).collect()
+            }
+        }
+    }
+}
+
+/// Takes in what the watches show.
+pub struct Watches {
+    pub client: Client,
+    pub namespaces: Namespaces,
+    pub objects: Arc<Objects>,
+    pub hpas: Arc<HpaIndex>,
+    pub readings: Arc<Readings>,
+    pub references: Arc<References>,
+    pub status: Arc<StatusWriter>,
+    pub metrics: Arc<Metrics>,
+    pub finalizer: Arc<Finalizer>,
+    pub publisher: Arc<EventPublisher>,
+    pub events: Events,
+    /// First lists that are not in yet, of ScaledObjects and HPAs together.
+    pub unlisted: AtomicUsize,
+}
+
+impl Watches {
+    /// Runs all watches until `shutdown`.
+    ///
+    /// HPAs are listed before ScaledObjects are looked at, so that after a restart an HPA that is as it should be is known
+    /// and not written again.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let hpa_watches = self.namespaces.apis::<HorizontalPodAutoscaler>(&self.client);
+        let object_watches = self.namespaces.apis::<ScaledObject>(&self.client);
+        self.unlisted.store(hpa_watches.len() + object_watches.len(), Ordering::SeqCst);
+        let (hpas_listed, mut hpa_lists) = tokio::sync::mpsc::channel::<()>(hpa_watches.len().max(1));
+        let expected = hpa_watches.len();
+        let mut tasks = tokio::task::JoinSet::new();
+        for (namespace, api) in hpa_watches {
+            let (this, listed) = (self.clone(), hpas_listed.clone());
+            tasks.spawn(async move { this.watch_hpas(namespace, api, listed).await });
+        }
+        tasks.spawn({
+            let this = self.clone();
+            async move {
+                for _ in 0..expected {
+                    hpa_lists.recv().await;
+                }
+                futures::future::join_all(
+                    object_watches.into_iter().map(|(namespace, api)| this.watch_objects(namespace, api)),
+                )
+                .await;
+            }
+        });
+        shutdown.cancelled().await;
+    }
+
+    /// True once every first list is in.
+    pub fn listed(&self) -> bool {
+        self.unlisted.load(Ordering::SeqCst) == 0
+    }
+
+    fn one_listed(&self) {
+        let left = self.unlisted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(1)));
+        if left == Ok(1) {
+            self.objects.mark_listed();
+        }
+    }
+
+    async fn watch_objects(&self, namespace: Option<String>, api: Api<ScaledObject>) {
+        let mut listed = HashSet::new();
+        let mut first = true;
+        let stream = watcher(api, watcher::Config::default()).modify(|object| object.managed_fields_mut().clear());
+        let mut stream = std::pin::pin!(resilient("ScaledObjects", stream));
+        while let Some(event) = stream.next().await {
+            match event {
+                watcher::Event::Init => listed.clear(),
+                watcher::Event::InitApply(object) => {
+                    listed.insert(key_of(&object));
+                    self.object_applied(object);
+                }
+                watcher::Event::InitDone => {
+                    let here = |key: &ObjectKey| namespace.as_deref().is_none_or(|namespace| namespace == &*key.namespace);
+                    for key in self.objects.keys().into_iter().filter(|key| here(key) && !listed.contains(key)) {
+                        self.object_deleted(&key);
+                    }
+                    if std::mem::take(&mut first) {
+                        info!(namespace = namespace.as_deref().unwrap_or("all"), objects = listed.len(), "ScaledObjects are listed");
+                        self.one_listed();
+                    }
+                }
+                watcher::Event::Apply(object) => self.object_applied(object),
+                watcher::Event::Delete(object) => self.object_deleted(&key_of(&object)),
+            }
+        }
+    }
+
+    fn object_applied(&self, object: ScaledObject) {
+        let key = key_of(&object);
+        if object.metadata.deletion_timestamp.is_some() {
+            self.object_deleted(&key);
+            self.finalizer.finalize(object);
+            return;
+        }
+        let object = Arc::new(object);
+        let change = self.objects.apply(&key, object.clone());
+        if change == Change::Unchanged {
+            return;
+        }
+        if change == Change::New {
+            // Another object under an old name starts from nothing.
+            self.readings.forget(&key);
+            self.status.forget(&key);
+            self.metrics.forget(&key);
+        }
+        self.metrics.register(&key, object.spec.triggers.iter().map(|trigger| trigger.type_.clone()).collect());
+        let described = object.to_engine(&kind_of(&object.spec.scale_target_ref));
+        let remembered = object.status.as_ref().map(|status| status.to_remembered()).unwrap_or_default();
+        self.events.send(Event::Applied { key: key.clone(), object: described, remembered });
+        if change == Change::Changed {
+            // Labels and annotations reach the HPA too, and parameters of triggers are nothing that the engine sees.
+            self.events.send(Event::ReferenceChanged { key });
+        }
+    }
+
+    fn object_deleted(&self, key: &ObjectKey) {
+        let object = self.objects.object(key);
+        if !self.objects.remove(key) {
+            return;
+        }
+        self.events.send(Event::Deleted { key: key.clone() });
+        if let Some(object) = &object {
+            let publish = |kind, reason, message: &str| self.publisher.publish(object, kind, reason, message.to_owned());
+            publish(EventType::Normal, reasons::SCALERS_STOPPED, reasons::SCALERS_STOPPED_MESSAGE);
+            publish(EventType::Warning, reasons::SCALED_OBJECT_DELETED, reasons::SCALED_OBJECT_DELETED_MESSAGE);
+        }
+        self.readings.forget(key);
+        self.references.forget(key);
+        self.status.forget(key);
+        self.metrics.forget(key);
+        // Its target may be another's now.
+        for other in object.map(|object| self.objects.sharing_target(key, &object)).unwrap_or_default() {
+            self.events.send(Event::ReferenceChanged { key: other });
+        }
+    }
+
+    async fn watch_hpas(
+        &self,
+        namespace: Option<String>,
+        api: Api<HorizontalPodAutoscaler>,
+        first_list: tokio::sync::mpsc::Sender<()>,
+    ) {
+        let mut listed = HashSet::new();
+        let mut first = true;
+        let mut observed = HashMap::new();
+        let config = watcher::Config::default().labels(annotations::SCALED_OBJECT_NAME);
+        let mut stream = std::pin::pin!(resilient("HorizontalPodAutoscalers", watcher(api, config)));
+        while let Some(event) = stream.next().await {
+            match event {
+                watcher::Event::Init => listed.clear(),
+                watcher::Event::InitApply(hpa) => {
+                    listed.insert(crate::hpa_index::key_of(&hpa));
+                    self.hpa_applied(hpa, &mut observed);
+                }
+                watcher::Event::InitDone => {
+                    for gone in self.hpas.retain(namespace.as_deref(), &listed) {
+                        self.hpa_gone(&gone, &mut observed);
+                    }
+                    if std::mem::take(&mut first) {
+                        self.one_listed();
+                        let _ = first_list.send(()).await;
+                    }
+                }
+                watcher::Event::Apply(hpa) => self.hpa_applied(hpa, &mut observed),
+                watcher::Event::Delete(hpa) => {
+                    self.hpas.remove(&hpa);
+                    self.hpa_gone(&hpa, &mut observed);
+                }
+            }
+        }
+    }
+
+    fn hpa_applied(&self, hpa: HorizontalPodAutoscaler, observed: &mut HashMap<ObjectKey, ScalingActive>) {
+        let hpa = self.hpas.insert(hpa);
+        let Some(key) = scaled_object_of(&hpa) else { return };
+        let Some(desired) = self.objects.desired_hpa(&key).filter(|desired| desired.name_any() == hpa.name_any()) else {
+            return;
+        };
+        if !is_current(&desired, &hpa) {
+            info!(object = %key, hpa = hpa.name_any(), "the HPA is not as it should be; putting it back");
+            self.events.send(Event::ReferenceChanged { key: key.clone() });
+        }
+        if let Some(now) = scaling_active(&hpa)
+            && observed.get(&key) != Some(&now)
+        {
+            observed.insert(key.clone(), now.clone());
+            self.events.send(now.into_event(key));
+        }
+    }
+
+    fn hpa_gone(&self, hpa: &HorizontalPodAutoscaler, observed: &mut HashMap<ObjectKey, ScalingActive>) {
+        let Some(key) = scaled_object_of(hpa) else { return };
+        observed.remove(&key);
+        if self.objects.desired_hpa(&key).is_some_and(|desired| desired.name_any() == hpa.name_any()) {
+            info!(object = %key, hpa = hpa.name_any(), "the HPA was deleted; making it anew");
+            self.events.send(Event::ReferenceChanged { key });
+        }
+    }
+}
+
+/// A watch that goes on after every error, with back-off, and says so once per spell of errors.
+fn resilient<K>(
+    what: &'static str,
+    stream: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+) -> impl Stream<Item = watcher::Event<K>> + Send
+where
+    K: Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut failing = false;
+    stream
+        .default_backoff()
+        .map(move |event| {
+            match &event {
+                Ok(_) if failing => {
+                    info!(what, "watching again");
+                    failing = false;
+                }
+                Err(error) if !failing => {
+                    warn!(what, %error, "watching fails; trying again");
+                    failing = true;
+                }
+                _ => {}
+            }
+            event
+        })
+        .into_stream()
+        .filter_map(|event| std::future::ready(event.ok()))
+}
+
+fn key_of(object: &ScaledObject) -> ObjectKey {
+    ObjectKey::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watch_namespace_is_a_comma_list_and_empty_means_all() {
+        assert_eq!(Namespaces::parse(""), Namespaces::All);
+        assert_eq!(Namespaces::parse(" , "), Namespaces::All);
+        assert_eq!(Namespaces::parse("shop, pay"), Namespaces::These(vec!["shop".into(), "pay".into()]));
+    }
+}

@@ -1,0 +1,407 @@
+//! `metrics-api`: one number out of an HTTP answer, in JSON, YAML, XML or Prometheus' text format.
+//!
+//! With `aggregateFromKubeServiceEndpoints` every ready endpoint of the Service in `url` is asked instead, and the numbers of
+//! those that answer are put together. Needs what the server wants for a GET: nothing, an API key, a user, a token, a client
+//! certificate; for the endpoints of a Service also the operator's permission to list EndpointSlices.
+//!
+//! ```yaml
+//! apiVersion: keda.sh/v1alpha1
+//! kind: ScaledObject
+//! metadata:
+//!   name: checkout
+//! spec:
+//!   scaleTargetRef:
+//!     name: checkout
+//!   triggers:
+//!     - type: metrics-api
+//!       metadata:
+//!         url: http://stats.shop.svc:8080/api/v1/queues
+//!         valueLocation: queues.0.waiting
+//!         targetValue: "10"
+//!         activationTargetValue: "3"
+//! ```
+
+mod exposition;
+mod value;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream;
+use reqwest::{Client, Url};
+use serde::Deserialize;
+
+use crate::clients::http::DEFAULT_TIMEOUT;
+use crate::http::{Authentication, AuthenticationParameters, fetch, host_of};
+use crate::metric::{MetricSpec, Reading};
+use crate::params::{self, Field, GoDuration, METADATA, ParameterSet, Parameters};
+use crate::registry::Kind;
+use crate::scaler::{BuildError, Cluster, Context, Endpoint, Scaler, ScalerError, Trigger};
+
+/// Endpoints of a Service that are asked at the same time (KEDA: 5).
+const ENDPOINTS_AT_ONCE: usize = 5;
+
+/// The parameters of a `metrics-api` trigger, besides those of its authentication.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetricsApi {
+    /// What the number is per replica. Needed.
+    target_value: Option<f64>,
+    /// The trigger is active above this number.
+    activation_target_value: f64,
+    /// The URL to get.
+    url: String,
+    /// What the answer is: `json`, `yaml`, `xml` or `prometheus`.
+    format: Format,
+    /// Where the number stands: a GJSON path for `json`, keys with dots between them for `yaml` and `xml`, a metric with labels
+    /// such as `jobs{queue="a"}` for `prometheus`.
+    value_location: String,
+    /// Takes any certificate of the server.
+    unsafe_ssl: bool,
+    /// Asks each ready endpoint of the Service in `url` (`http://SERVICE.NAMESPACE...`) instead of the Service.
+    aggregate_from_kube_service_endpoints: bool,
+    /// How the endpoints' numbers are put together: `average`, `sum`, `max` or `min`.
+    aggregation_type: Aggregation,
+    /// How long an answer may take: a duration such as `5s`, or milliseconds; 3 s where it is left out.
+    timeout: Option<GoDuration>,
+}
+
+/// What an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Format {
+    Prometheus,
+    Json,
+    Xml,
+    Yaml,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Aggregation {
+    Average,
+    Sum,
+    Max,
+    Min,
+}
+
+impl Parameters for MetricsApi {
+    const FIELDS: &'static [Field] = &[
+        Field::optional("targetValue", METADATA),
+        Field::with_default("activationTargetValue", METADATA, "0"),
+        Field::required("url", METADATA),
+        Field::with_default("format", METADATA, "json"),
+        Field::required("valueLocation", METADATA),
+        Field::with_default("unsafeSsl", METADATA, "false"),
+        Field::with_default("aggregateFromKubeServiceEndpoints", METADATA, "false"),
+        Field::with_default("aggregationType", METADATA, "average"),
+        Field::optional("timeout", METADATA),
+    ];
+
+    fn check(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        if self.target_value.is_none_or(|target| target == 0.0) {
+            broken.push("no targetValue given in metadata: expected a number above 0".to_owned());
+        }
+        match parse_url(&self.url) {
+            Err(problem) => broken.push(problem),
+            Ok(url) if self.aggregate_from_kube_service_endpoints => {
+                broken.extend(service_of(&url).err());
+            }
+            Ok(_) => {}
+        }
+        if self.format == Format::Prometheus {
+            let problem = exposition::parse_selector(&self.value_location).err();
+            broken.extend(problem.map(|problem| format!("valueLocation: {problem}")));
+        }
+        broken
+    }
+}
+
+pub const KIND: Kind = Kind {
+    name: "metrics-api",
+    label: "metricsAPIScaler",
+    fields: <(MetricsApi, AuthenticationParameters)>::fields,
+    build,
+};
+
+fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildError> {
+    let (parameters, authentication): (MetricsApi, AuthenticationParameters) =
+        params::parse(trigger)?;
+    let url = parse_url(&parameters.url).map_err(BuildError::Invalid)?;
+    let tls = authentication.tls(parameters.unsafe_ssl);
+    let client = context
+        .clients
+        .http
+        .client(&tls)
+        .map_err(BuildError::Invalid)?;
+    let name = format!("metric-api-{}", parameters.value_location);
+    let target = parameters.target_value.unwrap_or_default();
+    Ok(Box::new(MetricsApiScaler {
+        metric: [MetricSpec::milli(trigger, &name, target)?],
+        authentication: Authentication::new(authentication).map_err(BuildError::Invalid)?,
+        client,
+        url,
+        cluster: Arc::clone(&context.cluster),
+        parameters,
+    }))
+}
+
+struct MetricsApiScaler {
+    metric: [MetricSpec; 1],
+    parameters: MetricsApi,
+    url: Url,
+    authentication: Authentication,
+    client: Arc<Client>,
+    cluster: Arc<dyn Cluster>,
+}
+
+#[async_trait]
+impl Scaler for MetricsApiScaler {
+    fn metrics(&self) -> &[MetricSpec] {
+        &self.metric
+    }
+
+    async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
+        let value = if self.parameters.aggregate_from_kube_service_endpoints {
+            self.read_endpoints().await?
+        } else {
+            self.read_url(self.url.clone()).await?
+        };
+        Ok(vec![Reading {
+            metric: self.metric[0].name.clone(),
+            value,
+            active: value > self.parameters.activation_target_value,
+        }])
+    }
+}
+
+impl MetricsApiScaler {
+    async fn read_url(&self, url: Url) -> Result<f64, ScalerError> {
+        let host = host_of(&url);
+        let answer = self.read_named(url).await;
+        answer.map_err(|error| error.at(&host))
+    }
+
+    async fn read_named(&self, url: Url) -> Result<f64, ScalerError> {
+        let within = self.timeout();
+        let mut request = reqwest::Request::new(reqwest::Method::GET, url);
+        self.authentication
+            .apply(&mut request, &self.client, within)
+            .await?;
+        let request = reqwest::RequestBuilder::from_parts((*self.client).clone(), request);
+        let body = match fetch(request, within).await {
+            Ok(body) => body,
+            Err(error) => {
+                if matches!(error, ScalerError::Unauthorized(_)) {
+                    self.authentication.refused().await;
+                }
+                return Err(error);
+            }
+        };
+        let value = value::extract(
+            &body,
+            self.parameters.format,
+            &self.parameters.value_location,
+        )
+        .map_err(ScalerError::Malformed)?;
+        if value.is_finite() {
+            Ok(value)
+        } else {
+            // KEDA takes it for 0, and scales down.
+            let location = &self.parameters.value_location;
+            Err(ScalerError::Malformed(format!(
+                "valueLocation {location:?} points to {value}, which no number of replicas follows from"
+            )))
+        }
+    }
+
+    async fn read_endpoints(&self) -> Result<f64, ScalerError> {
+        let (service, namespace) = service_of(&self.url).map_err(ScalerError::Malformed)?;
+        let endpoints = self
+            .cluster
+            .ready_endpoints(&namespace, &service)
+            .await
+            .map_err(|error| ScalerError::Unreachable(error.to_string()))?;
+        let urls = endpoint_urls(&self.url, &endpoints);
+        if urls.is_empty() {
+            return Err(ScalerError::NotFound(format!(
+                "the Service {namespace}/{service} has no ready endpoints"
+            )));
+        }
+        let answers: Vec<Result<f64, ScalerError>> = stream::iter(urls)
+            .map(|url| self.read_url(url))
+            .buffer_unordered(ENDPOINTS_AT_ONCE)
+            .collect()
+            .await;
+        let values: Vec<f64> = answers
+            .iter()
+            .filter_map(|answer| answer.as_ref().ok().copied())
+            .collect();
+        match aggregate(self.parameters.aggregation_type, &values) {
+            Some(value) => Ok(value),
+            None => {
+                let first = answers.into_iter().find_map(Result::err);
+                Err(first
+                    .unwrap_or_else(|| ScalerError::NotFound("no endpoint answered".to_owned())))
+            }
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        let given = self.parameters.timeout.map(|timeout| timeout.0);
+        given
+            .filter(|timeout| !timeout.is_zero())
+            .unwrap_or(DEFAULT_TIMEOUT)
+    }
+}
+
+/// A URL that can be got.
+fn parse_url(text: &str) -> Result<Url, String> {
+    const EXPECTED: &str = "expected an http:// or https:// URL";
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(url) => Err(format!("url has the scheme {:?}: {EXPECTED}", url.scheme())),
+        Err(error) => Err(format!("url can't be parsed: {error}: {EXPECTED}")),
+    }
+}
+
+/// The Service and namespace that a URL's host names: `SERVICE.NAMESPACE`, with anything behind.
+fn service_of(url: &Url) -> Result<(String, String), String> {
+    let host = url.host_str().unwrap_or_default();
+    let mut parts = host.split('.').filter(|part| !part.is_empty());
+    match (parts.next(), parts.next()) {
+        (Some(service), Some(namespace)) => Ok((service.to_owned(), namespace.to_owned())),
+        _ => Err(format!(
+            "invalid hostname {host} : expected at least 2 elements, first being service name and second being the namespace"
+        )),
+    }
+}
+
+/// The URL of each endpoint, each address once. The URL's port counts where the endpoint has it, else the scheme's own (KEDA).
+fn endpoint_urls(service: &Url, endpoints: &[Endpoint]) -> Vec<Url> {
+    let wanted = service.port_or_known_default();
+    let mut seen = Vec::new();
+    let mut urls = Vec::new();
+    for endpoint in endpoints {
+        if seen.contains(&endpoint.address.as_str()) {
+            continue;
+        }
+        seen.push(&endpoint.address);
+        let host = if endpoint.address.contains(':') {
+            format!("[{}]", endpoint.address)
+        } else {
+            endpoint.address.clone()
+        };
+        let port = wanted.filter(|port| endpoint.ports.contains(port));
+        let mut url = service.clone();
+        if url.set_host(Some(&host)).is_ok() && url.set_port(port).is_ok() {
+            urls.push(url);
+        }
+    }
+    urls
+}
+
+/// `None` for no values.
+fn aggregate(how: Aggregation, values: &[f64]) -> Option<f64> {
+    let sum = values.iter().sum::<f64>();
+    match how {
+        Aggregation::Average => (!values.is_empty()).then(|| sum / values.len() as f64),
+        Aggregation::Sum => (!values.is_empty()).then_some(sum),
+        Aggregation::Max => values.iter().copied().reduce(f64::max),
+        Aggregation::Min => values.iter().copied().reduce(f64::min),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example;
+
+    fn built(metadata: &[(&'static str, &'static str)]) -> Result<Vec<MetricSpec>, String> {
+        let trigger = Trigger::new("metrics-api").metadata(metadata.iter().copied());
+        let scaler = build(&trigger, &example::context(Vec::new()));
+        scaler
+            .map(|scaler| scaler.metrics().to_vec())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_example_builds() {
+        for trigger in example::triggers(include_str!("mod.rs")) {
+            let scaler = build(&trigger, &example::context(Vec::new())).unwrap();
+            assert_eq!(scaler.metrics()[0].name, "s0-metric-api-queues-0-waiting");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let problems =
+            built(&[("url", "ftp://x"), ("format", "toml"), ("timeout", "soon")]).unwrap_err();
+        for expected in [
+            "\"format\"",
+            "toml",
+            "\"timeout\"",
+            "soon",
+            "\"valueLocation\"",
+        ] {
+            assert!(problems.contains(expected), "{expected}: {problems}");
+        }
+        let problems = built(&[
+            ("url", "http://stats"),
+            ("valueLocation", "a{"),
+            ("format", "prometheus"),
+            ("aggregateFromKubeServiceEndpoints", "true"),
+        ])
+        .unwrap_err();
+        for expected in [
+            "no targetValue given",
+            "invalid hostname stats",
+            "valueLocation",
+        ] {
+            assert!(problems.contains(expected), "{expected}: {problems}");
+        }
+    }
+
+    #[test]
+    fn endpoints_get_the_urls_of_the_service() {
+        let urls = |url: &str, endpoints: &[(&str, &[u16])]| -> Vec<String> {
+            let endpoints: Vec<Endpoint> = endpoints
+                .iter()
+                .map(|(address, ports)| Endpoint {
+                    address: (*address).to_owned(),
+                    ports: ports.to_vec(),
+                })
+                .collect();
+            let urls = endpoint_urls(&Url::parse(url).unwrap(), &endpoints);
+            urls.into_iter().map(String::from).collect()
+        };
+        assert_eq!(
+            urls(
+                "http://stats.shop.svc:8080/q?a=1",
+                &[("10.0.0.1", &[8080]), ("10.0.0.1", &[9]), ("fd00::1", &[9])]
+            ),
+            ["http://10.0.0.1:8080/q?a=1", "http://[fd00::1]/q?a=1"]
+        );
+        assert_eq!(
+            urls("https://stats.shop/q", &[("10.0.0.1", &[443])]),
+            ["https://10.0.0.1/q"]
+        );
+    }
+
+    #[test]
+    fn numbers_are_put_together() {
+        let values = [1.0, 2.0, 6.0];
+        for (how, value) in [
+            (Aggregation::Average, 3.0),
+            (Aggregation::Sum, 9.0),
+            (Aggregation::Max, 6.0),
+            (Aggregation::Min, 1.0),
+        ] {
+            assert_eq!(aggregate(how, &values), Some(value));
+            assert_eq!(aggregate(how, &[]), None);
+        }
+    }
+}

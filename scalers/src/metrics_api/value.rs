@@ -1,0 +1,301 @@
+//! The number at a place of a document.
+
+use quick_xml::Reader;
+use quick_xml::events::Event;
+use sakidori_engine::Quantity;
+use serde_json::{Map, Value};
+
+use super::{Format, exposition};
+
+/// Documents that nest deeper are refused: no metric stands there, and parsers recurse.
+const DEEPEST: usize = 100;
+
+/// # Errors
+/// Where the document can't be read, has nothing at `location`, or no number there. Quotes the location, not the document.
+pub fn extract(body: &[u8], format: Format, location: &str) -> Result<f64, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the answer is no UTF-8 text".to_owned())?;
+    match format {
+        Format::Json => json(text, location),
+        Format::Yaml => {
+            let document =
+                serde_saphyr::from_str(text).map_err(|_| "the answer is no YAML".to_owned())?;
+            number(at(&document, location)?, location)
+        }
+        Format::Xml => number(at_xml(&xml(text)?, location)?, location),
+        Format::Prometheus => exposition::value(text, location),
+    }
+}
+
+fn json(text: &str, location: &str) -> Result<f64, String> {
+    if depth(text) > DEEPEST {
+        return Err(format!("the answer nests deeper than {DEEPEST} levels"));
+    }
+    let found = gjson::get(text, location);
+    match found.kind() {
+        gjson::Kind::Number => Ok(found.f64()),
+        gjson::Kind::String => quantity(found.str(), location),
+        gjson::Kind::Object | gjson::Kind::Array => Err(wrong(location, "JSON")),
+        gjson::Kind::True | gjson::Kind::False => Err(wrong(location, "a boolean")),
+        gjson::Kind::Null if found.exists() => Err(wrong(location, "null")),
+        gjson::Kind::Null => Err(wrong(location, "nothing")),
+    }
+}
+
+/// How deep brackets nest, outside of strings.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// The value at keys with dots between them; a list's elements are 0, 1, ...
+fn at<'d>(document: &'d Value, location: &str) -> Result<&'d Value, String> {
+    location.split('.').try_fold(document, |value, key| {
+        let found = match value {
+            Value::Object(fields) => fields.get(key),
+            Value::Array(elements) => key
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| elements.get(index)),
+            _ => None,
+        };
+        found.ok_or_else(|| format!("key '{key}' not found in path '{location}'"))
+    })
+}
+
+/// As [`at`]; the path may begin with the root element's name or below it.
+fn at_xml<'d>(document: &'d Value, location: &str) -> Result<&'d Value, String> {
+    let below_root = document.as_object().and_then(|root| root.values().next());
+    at(document, location).or_else(|error| below_root.map_or(Err(error), |root| at(root, location)))
+}
+
+fn number(value: &Value, location: &str) -> Result<f64, String> {
+    match value {
+        Value::Number(number) => number
+            .as_f64()
+            .ok_or_else(|| wrong(location, "a number out of range")),
+        Value::String(text) => quantity(text, location),
+        Value::Object(_) => Err(wrong(location, "an object")),
+        Value::Array(_) => Err(wrong(location, "a list")),
+        Value::Bool(_) => Err(wrong(location, "a boolean")),
+        Value::Null => Err(wrong(location, "null")),
+    }
+}
+
+fn quantity(text: &str, location: &str) -> Result<f64, String> {
+    let quantity: Result<Quantity, _> = text.trim().parse();
+    quantity.map(Quantity::to_f64).map_err(|_| {
+        format!("valueLocation {location:?} points to a string that is not parseable as a Quantity")
+    })
+}
+
+fn wrong(location: &str, found: &str) -> String {
+    format!(
+        "valueLocation {location:?} must point to a numeric value or a string parseable as a Quantity, got {found}"
+    )
+}
+
+/// An XML document as nested maps: an element that occurs several times is a list, an attribute is a key with `@`, an element
+/// with nothing but text is that text.
+fn xml(text: &str) -> Result<Value, String> {
+    const BROKEN: &str = "the answer is no XML";
+    let mut reader = Reader::from_str(text);
+    let mut open: Vec<(String, Element)> = vec![(String::new(), Element::default())];
+    loop {
+        let event = reader.read_event().map_err(|_| BROKEN.to_owned())?;
+        match event {
+            Event::Start(tag) | Event::Empty(tag) if open.len() > DEEPEST => {
+                drop(tag);
+                return Err(format!("the answer nests deeper than {DEEPEST} levels"));
+            }
+            Event::Start(ref tag) | Event::Empty(ref tag) => {
+                let mut element = Element::default();
+                for attribute in tag.attributes() {
+                    let attribute = attribute.map_err(|_| BROKEN.to_owned())?;
+                    let key = format!("@{}", attribute.key.as_ref());
+                    let value = attribute.value.clone().into_owned();
+                    element.fields.insert(key, Value::String(value));
+                }
+                let name = AsRef::<str>::as_ref(&tag.name()).to_owned();
+                if matches!(event, Event::Empty(_)) {
+                    if let Some((_, parent)) = open.last_mut() {
+                        parent.add(name, element);
+                    }
+                } else {
+                    open.push((name, element));
+                }
+            }
+            Event::End(_) => {
+                let (name, element) = open.pop().ok_or(BROKEN)?;
+                let (_, parent) = open.last_mut().ok_or(BROKEN)?;
+                parent.add(name, element);
+            }
+            Event::Text(text) => {
+                if let Some((_, element)) = open.last_mut() {
+                    element.text.push_str(&text);
+                }
+            }
+            Event::CData(text) => {
+                if let Some((_, element)) = open.last_mut() {
+                    element.text.push_str(&text);
+                }
+            }
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    match (open.pop(), open.is_empty()) {
+        (Some((_, root)), true) if !root.fields.is_empty() => Ok(Value::Object(root.fields)),
+        _ => Err(BROKEN.to_owned()),
+    }
+}
+
+#[derive(Default)]
+struct Element {
+    fields: Map<String, Value>,
+    text: String,
+}
+
+impl Element {
+    fn add(&mut self, name: String, child: Element) {
+        let child = if child.fields.is_empty() {
+            Value::String(child.text.trim().to_owned())
+        } else {
+            let mut fields = child.fields;
+            if !child.text.trim().is_empty() {
+                fields.insert(
+                    "#text".to_owned(),
+                    Value::String(child.text.trim().to_owned()),
+                );
+            }
+            Value::Object(fields)
+        };
+        match self.fields.get_mut(&name) {
+            Some(Value::Array(list)) => list.push(child),
+            Some(first) => {
+                let first = first.take();
+                self.fields.insert(name, Value::Array(vec![first, child]));
+            }
+            None => drop(self.fields.insert(name, child)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(format: Format, text: &str, location: &str) -> Result<f64, String> {
+        extract(text.as_bytes(), format, location)
+    }
+
+    #[test]
+    fn json_by_gjson_paths() {
+        let document = r#"{"a": {"b": [3, {"c": "1.5k"}]}, "t": true, "s": "x", "jobs": [{"state": "open"}, {"state": "done"}], "n": null}"#;
+        for (location, value) in [
+            ("a.b.0", Some(3.0)),
+            ("a.b.1.c", Some(1500.0)),
+            ("a.b.#", Some(2.0)),
+            ("jobs.#(state==\"open\")#|#", Some(1.0)),
+            ("t", None),
+            ("s", None),
+            ("n", None),
+            ("a", None),
+            ("missing", None),
+        ] {
+            assert_eq!(
+                get(Format::Json, document, location).ok(),
+                value,
+                "{location}"
+            );
+        }
+        let error = get(Format::Json, document, "s").unwrap_err();
+        assert_eq!(
+            error,
+            "valueLocation \"s\" points to a string that is not parseable as a Quantity"
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_is_an_error_and_no_panic() {
+        for text in [
+            "",
+            "<html>",
+            "{",
+            "[[[",
+            "\"",
+            "{\"a\":",
+            "nul",
+            "\u{0}",
+            "{\"a\":\"\\u12",
+        ] {
+            assert!(get(Format::Json, text, "a").is_err(), "{text:?}");
+            assert!(get(Format::Json, text, "a.#(b==").is_err(), "{text:?}");
+        }
+        let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(
+            get(Format::Json, &deep, "0")
+                .unwrap_err()
+                .contains("nests deeper")
+        );
+        let deep = format!("{}1{}", "<a>".repeat(10_000), "</a>".repeat(10_000));
+        assert!(
+            get(Format::Xml, &deep, "a")
+                .unwrap_err()
+                .contains("nests deeper")
+        );
+        let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(get(Format::Yaml, &deep, "0").is_err());
+    }
+
+    #[test]
+    fn yaml_by_keys() {
+        let document = "components:\n  worker:\n    tasks: 12\n    list: [1, {n: 2Ki}]\n";
+        assert_eq!(
+            get(Format::Yaml, document, "components.worker.tasks"),
+            Ok(12.0)
+        );
+        assert_eq!(
+            get(Format::Yaml, document, "components.worker.list.1.n"),
+            Ok(2048.0)
+        );
+        let error = get(Format::Yaml, document, "components.none").unwrap_err();
+        assert_eq!(error, "key 'none' not found in path 'components.none'");
+        assert!(get(Format::Yaml, "a: [", "a").is_err());
+    }
+
+    #[test]
+    fn xml_by_elements() {
+        let document = r#"<?xml version="1.0"?><stats unit="jobs"><queue name="a">7</queue><queue><depth>40m</depth></queue><empty/><one><![CDATA[ 5 ]]></one></stats>"#;
+        for (location, value) in [
+            ("stats.queue.1.depth", Some(0.04)),
+            ("queue.1.depth", Some(0.04)),
+            ("stats.queue.0.#text", Some(7.0)),
+            ("stats.one", Some(5.0)),
+            ("stats.@unit", None),
+            ("stats.empty", None),
+            ("stats", None),
+        ] {
+            assert_eq!(
+                get(Format::Xml, document, location).ok(),
+                value,
+                "{location}"
+            );
+        }
+        for broken in ["", "text", "<a>", "<a></b>", "<a><b></a>"] {
+            assert!(get(Format::Xml, broken, "a").is_err(), "{broken}");
+        }
+    }
+}
