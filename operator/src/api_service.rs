@@ -26,13 +26,19 @@ const LOOKS: usize = 20;
 /// Runs until the APIService is available, or there is none, or it seems not to be ours.
 pub async fn announce(client: Client, shutdown: CancellationToken) {
     let kind = GroupVersionKind::gvk("apiregistration.k8s.io", "v1", "APIService");
-    let api: Api<DynamicObject> = Api::all_with(client, &ApiResource::from_gvk_with_plural(&kind, "apiservices"));
+    let api: Api<DynamicObject> = Api::all_with(
+        client,
+        &ApiResource::from_gvk_with_plural(&kind, "apiservices"),
+    );
     for _ in 0..LOOKS {
         match api.get_opt(NAME).await {
             Ok(Some(service)) if is_available(&service.data) => return,
             Ok(Some(_)) => {
                 let patch = json!({"metadata": {"annotations": {ANNOTATION: Timestamp::now().to_string()}}});
-                if let Err(error) = api.patch(NAME, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                if let Err(error) = api
+                    .patch(NAME, &PatchParams::default(), &Patch::Merge(&patch))
+                    .await
+                {
                     info!(%error, "can't touch the APIService {NAME}: HPA reads may fail for up to 30 s after a start");
                     return;
                 }
@@ -52,9 +58,13 @@ pub async fn announce(client: Client, shutdown: CancellationToken) {
 }
 
 fn is_available(service: &Value) -> bool {
-    service["status"]["conditions"].as_array().is_some_and(|conditions| {
-        conditions.iter().any(|condition| condition["type"] == "Available" && condition["status"] == "True")
-    })
+    service["status"]["conditions"]
+        .as_array()
+        .is_some_and(|conditions| {
+            conditions
+                .iter()
+                .any(|condition| condition["type"] == "Available" && condition["status"] == "True")
+        })
 }
 
 #[cfg(test)]

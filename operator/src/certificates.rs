@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use sakidori_metrics_adapter::{CertificateHandle, ServingCertificate};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,11 @@ use tracing::{info, warn};
 use crate::options::Options;
 
 /// KEDA's Service names: the certificate has to be good for each of them.
-const SERVICES: [&str; 3] = ["keda-operator", "keda-metrics-apiserver", "keda-admission-webhooks"];
+const SERVICES: [&str; 3] = [
+    "keda-operator",
+    "keda-metrics-apiserver",
+    "keda-admission-webhooks",
+];
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// Made certificates are good for a year; a new one is made at every start of the process.
@@ -32,12 +37,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A file that is missing or can't be read or written, with its path.
 pub fn load(options: &Options) -> anyhow::Result<ServingCertificate> {
     let dir = &options.cert_dir;
-    if options.enable_cert_rotation && !["ca.crt", "tls.crt", "tls.key"].iter().any(|name| dir.join(name).exists()) {
+    if options.enable_cert_rotation
+        && !["ca.crt", "tls.crt", "tls.key"]
+            .iter()
+            .any(|name| dir.join(name).exists())
+    {
         let made = make(&options.namespace).context("making a certificate")?;
         match store(dir, &made) {
             Ok(()) => info!(directory = %dir.display(), "made a CA and a serving certificate"),
             // A read-only file system is no reason not to serve.
-            Err(error) => warn!(directory = %dir.display(), error = format!("{error:#}"), "the certificate made is kept in memory only"),
+            Err(error) => {
+                warn!(directory = %dir.display(), error = format!("{error:#}"), "the certificate made is kept in memory only")
+            }
         }
         return Ok(made.serving);
     }
@@ -57,9 +68,14 @@ pub async fn follow(dir: PathBuf, handle: CertificateHandle, shutdown: Cancellat
         if current.as_ref().is_some_and(|current| same(current, &next)) {
             continue;
         }
-        match handle.replace(ServingCertificate { certificate_pem: next.certificate_pem.clone(), key_pem: next.key_pem.clone() }) {
+        match handle.replace(ServingCertificate {
+            certificate_pem: next.certificate_pem.clone(),
+            key_pem: next.key_pem.clone(),
+        }) {
             Ok(()) => info!(directory = %dir.display(), "the serving certificate was replaced"),
-            Err(error) => warn!(directory = %dir.display(), %error, "the changed certificate can't be used; the last one stays"),
+            Err(error) => {
+                warn!(directory = %dir.display(), %error, "the changed certificate can't be used; the last one stays")
+            }
         }
         current = Some(next);
     }
@@ -79,9 +95,15 @@ fn read(dir: &Path) -> anyhow::Result<ServingCertificate> {
             )
         })
     };
-    let serving = ServingCertificate { certificate_pem: file("tls.crt")?, key_pem: file("tls.key")? };
+    let serving = ServingCertificate {
+        certificate_pem: file("tls.crt")?,
+        key_pem: file("tls.key")?,
+    };
     if serving.certificate_pem.is_empty() || serving.key_pem.is_empty() {
-        bail!("--cert-dir: tls.crt or tls.key in {} is empty", dir.display());
+        bail!(
+            "--cert-dir: tls.crt or tls.key in {} is empty",
+            dir.display()
+        );
     }
     Ok(serving)
 }
@@ -97,24 +119,37 @@ fn make(namespace: &str) -> Result<Made, rcgen::Error> {
         params.not_before = now - VALID_SINCE;
         params.not_after = now + VALID_FOR;
         params.distinguished_name.push(DnType::CommonName, name);
-        params.distinguished_name.push(DnType::OrganizationName, "Sakidori");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "Sakidori");
         params
     };
     let mut ca = dated(CertificateParams::default(), "sakidori-ca");
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    ca.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     let ca_key = KeyPair::generate()?;
     let ca_certificate = ca.self_signed(&ca_key)?;
 
     let mut leaf = dated(CertificateParams::new(names(namespace))?, SERVICES[0]);
-    leaf.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    leaf.subject_alt_names.push(SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)));
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    leaf.subject_alt_names
+        .push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    leaf.subject_alt_names
+        .push(SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+    leaf.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     let leaf_key = KeyPair::generate()?;
     let leaf = leaf.signed_by(&leaf_key, &Issuer::from_params(&ca, &ca_key))?;
     Ok(Made {
         ca_pem: ca_certificate.pem(),
-        serving: ServingCertificate { certificate_pem: leaf.pem().into_bytes(), key_pem: leaf_key.serialize_pem().into_bytes() },
+        serving: ServingCertificate {
+            certificate_pem: leaf.pem().into_bytes(),
+            key_pem: leaf_key.serialize_pem().into_bytes(),
+        },
     })
 }
 
@@ -147,7 +182,8 @@ fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("opening {}", path.display()))?;
-    file.write_all(content).with_context(|| format!("writing {}", path.display()))
+    file.write_all(content)
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]
@@ -160,7 +196,9 @@ mod tests {
         let made = make("keda").unwrap();
         store(dir.path(), &made).unwrap();
         assert!(same(&read(dir.path()).unwrap(), &made.serving));
-        assert!(names("keda").contains(&"keda-metrics-apiserver.keda.svc.cluster.local".to_owned()));
+        assert!(
+            names("keda").contains(&"keda-metrics-apiserver.keda.svc.cluster.local".to_owned())
+        );
     }
 
     #[test]

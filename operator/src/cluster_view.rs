@@ -27,29 +27,49 @@ impl Cluster for ClusterView {
         let pods = api
             .list(&from_cache().labels(selector))
             .await
-            .map_err(|error| ClusterError(format!("listing the pods of namespace {namespace}: {error}")))?;
+            .map_err(|error| {
+                ClusterError(format!(
+                    "listing the pods of namespace {namespace}: {error}"
+                ))
+            })?;
         Ok(pods
             .items
             .into_iter()
             .map(|pod| Pod {
-                phase: pod.status.and_then(|status| status.phase).unwrap_or_default(),
+                phase: pod
+                    .status
+                    .and_then(|status| status.phase)
+                    .unwrap_or_default(),
                 node: pod.spec.and_then(|spec| spec.node_name),
             })
             .collect())
     }
 
-    async fn ready_endpoints(&self, namespace: &str, service: &str) -> Result<Vec<Endpoint>, ClusterError> {
+    async fn ready_endpoints(
+        &self,
+        namespace: &str,
+        service: &str,
+    ) -> Result<Vec<Endpoint>, ClusterError> {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let selector = format!("kubernetes.io/service-name={service}");
-        let slices = api.list(&from_cache().labels(&selector)).await.map_err(|error| {
-            ClusterError(format!("listing the endpoints of Service {namespace}/{service}: {error}"))
-        })?;
+        let slices = api
+            .list(&from_cache().labels(&selector))
+            .await
+            .map_err(|error| {
+                ClusterError(format!(
+                    "listing the endpoints of Service {namespace}/{service}: {error}"
+                ))
+            })?;
         Ok(ready_addresses(slices.items))
     }
 }
 
 fn from_cache() -> ListParams {
-    ListParams { version_match: Some(VersionMatch::NotOlderThan), resource_version: Some("0".into()), ..ListParams::default() }
+    ListParams {
+        version_match: Some(VersionMatch::NotOlderThan),
+        resource_version: Some("0".into()),
+        ..ListParams::default()
+    }
 }
 
 /// Every ready address once, in a stable order. An endpoint that doesn't say is ready (Kubernetes' rule).
@@ -63,12 +83,17 @@ fn ready_addresses(slices: Vec<EndpointSlice>) -> Vec<Endpoint> {
             .filter_map(|port| u16::try_from(port.port?).ok())
             .collect();
         let ready = |endpoint: &KubeEndpoint| {
-            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+            endpoint
+                .conditions
+                .as_ref()
+                .and_then(|conditions| conditions.ready)
+                .unwrap_or(true)
         };
         for endpoint in slice.endpoints.into_iter().filter(ready) {
-            endpoints.extend(
-                endpoint.addresses.into_iter().map(|address| Endpoint { address, ports: ports.clone() }),
-            );
+            endpoints.extend(endpoint.addresses.into_iter().map(|address| Endpoint {
+                address,
+                ports: ports.clone(),
+            }));
         }
     }
     endpoints.sort_by(|a, b| (&a.address, &a.ports).cmp(&(&b.address, &b.ports)));
@@ -84,14 +109,25 @@ mod tests {
     #[test]
     fn only_ready_addresses_count_and_each_once() {
         let slice = |endpoints| {
-            let slice = json!({"addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": endpoints});
+            let slice =
+                json!({"addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": endpoints});
             serde_json::from_value(slice).unwrap()
         };
         let slices = vec![
-            slice(json!([{"addresses": ["10.0.0.2"], "conditions": {"ready": true}}, {"addresses": ["10.0.0.1"]}])),
-            slice(json!([{"addresses": ["10.0.0.3"], "conditions": {"ready": false}}, {"addresses": ["10.0.0.1"]}])),
+            slice(
+                json!([{"addresses": ["10.0.0.2"], "conditions": {"ready": true}}, {"addresses": ["10.0.0.1"]}]),
+            ),
+            slice(
+                json!([{"addresses": ["10.0.0.3"], "conditions": {"ready": false}}, {"addresses": ["10.0.0.1"]}]),
+            ),
         ];
-        let expected = |address: &str| Endpoint { address: address.into(), ports: vec![8080] };
-        assert_eq!(ready_addresses(slices), [expected("10.0.0.1"), expected("10.0.0.2")]);
+        let expected = |address: &str| Endpoint {
+            address: address.into(),
+            ports: vec![8080],
+        };
+        assert_eq!(
+            ready_addresses(slices),
+            [expected("10.0.0.1"), expected("10.0.0.2")]
+        );
     }
 }

@@ -60,7 +60,9 @@ pub async fn run(
     loop {
         let now = Timestamp::now();
         heartbeat.beat(now);
-        let sleep = engine.next_wakeup().map_or(LONGEST_SLEEP, |at| until(now, at).min(LONGEST_SLEEP));
+        let sleep = engine
+            .next_wakeup()
+            .map_or(LONGEST_SLEEP, |at| until(now, at).min(LONGEST_SLEEP));
         let event = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,

@@ -26,12 +26,21 @@ pub struct Finalizer {
 
 impl Finalizer {
     pub fn new(client: Client, targets: Arc<Targets>, tasks: TaskTracker) -> Self {
-        Self { client, targets, tasks }
+        Self {
+            client,
+            targets,
+            tasks,
+        }
     }
 
     /// True where deletion of the object has work to do.
     pub fn is_needed(object: &ScaledObject) -> bool {
-        object.spec.advanced.as_ref().and_then(|advanced| advanced.restore_to_original_replica_count).unwrap_or(false)
+        object
+            .spec
+            .advanced
+            .as_ref()
+            .and_then(|advanced| advanced.restore_to_original_replica_count)
+            .unwrap_or(false)
     }
 
     /// Puts the finalizer on an object whose deletion has work to do.
@@ -60,14 +69,20 @@ impl Finalizer {
                 match this.try_finalize(&object).await {
                     Ok(()) => return,
                     Err(error) => {
-                        let key = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+                        let key = format!(
+                            "{}/{}",
+                            object.namespace().unwrap_or_default(),
+                            object.name_any()
+                        );
                         warn!(object = key, error, "deleting a ScaledObject; trying again");
                     }
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LAST_RETRY);
                 match this.api(&object).get_opt(&object.name_any()).await {
-                    Ok(Some(newer)) if newer.uid() == object.uid() && has_finalizer(&newer) => object = newer,
+                    Ok(Some(newer)) if newer.uid() == object.uid() && has_finalizer(&newer) => {
+                        object = newer
+                    }
                     Ok(_) => return,
                     Err(_) => {}
                 }
@@ -79,18 +94,32 @@ impl Finalizer {
         if Self::is_needed(object) {
             self.restore(object).await?;
         }
-        let finalizers =
-            object.finalizers().iter().filter(|name| *name != annotations::FINALIZER).cloned().collect();
-        self.write_finalizers(object, finalizers).await.map_err(|error| format!("removing the finalizer: {error}"))
+        let finalizers = object
+            .finalizers()
+            .iter()
+            .filter(|name| *name != annotations::FINALIZER)
+            .cloned()
+            .collect();
+        self.write_finalizers(object, finalizers)
+            .await
+            .map_err(|error| format!("removing the finalizer: {error}"))
     }
 
     /// Sets the target back to the replicas that it had before it was first scaled.
     async fn restore(&self, object: &ScaledObject) -> Result<(), String> {
-        let Some(original) = object.status.as_ref().and_then(|status| status.original_replica_count) else {
+        let Some(original) = object
+            .status
+            .as_ref()
+            .and_then(|status| status.original_replica_count)
+        else {
             return Ok(());
         };
         let namespace = object.namespace().unwrap_or_default();
-        let target = match self.targets.resolve(&namespace, &object.spec.scale_target_ref).await {
+        let target = match self
+            .targets
+            .resolve(&namespace, &object.spec.scale_target_ref)
+            .await
+        {
             Ok(target) => target,
             // The kind is gone, and its objects with it.
             Err(error) => {
@@ -108,7 +137,12 @@ impl Finalizer {
         }
         match self.targets.write(&target, now, original).await {
             ScaleWrite::Done => {
-                info!(target = target.name, from = now, to = original, "restored the original replica count");
+                info!(
+                    target = target.name,
+                    from = now,
+                    to = original,
+                    "restored the original replica count"
+                );
                 Ok(())
             }
             ScaleWrite::Conflict => Err("the target changed meanwhile".to_owned()),
@@ -116,10 +150,20 @@ impl Finalizer {
         }
     }
 
-    async fn write_finalizers(&self, object: &ScaledObject, finalizers: Vec<String>) -> Result<(), kube::Error> {
+    async fn write_finalizers(
+        &self,
+        object: &ScaledObject,
+        finalizers: Vec<String>,
+    ) -> Result<(), kube::Error> {
         // With the resourceVersion, a change in between is refused instead of overwritten.
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
-        self.api(object).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        self.api(object)
+            .patch(
+                &object.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await?;
         Ok(())
     }
 
@@ -129,5 +173,8 @@ impl Finalizer {
 }
 
 fn has_finalizer(object: &ScaledObject) -> bool {
-    object.finalizers().iter().any(|name| name == annotations::FINALIZER)
+    object
+        .finalizers()
+        .iter()
+        .any(|name| name == annotations::FINALIZER)
 }

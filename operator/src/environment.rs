@@ -37,7 +37,13 @@ impl<'a> TargetEnvironment<'a> {
         target: &'a Target,
         default_container: Option<&'a str>,
     ) -> Self {
-        Self { references, owner, target, default_container, resolved: HashMap::new() }
+        Self {
+            references,
+            owner,
+            target,
+            default_container,
+            resolved: HashMap::new(),
+        }
     }
 
     /// The environment of the container that triggers look at. Everything read is put into `used`.
@@ -46,8 +52,15 @@ impl<'a> TargetEnvironment<'a> {
     }
 
     /// The environment of a container; `None` is the one that triggers look at.
-    pub async fn of_container(&mut self, name: Option<&str>, used: &mut HashSet<Reference>) -> &Environment {
-        let name = name.filter(|name| !name.is_empty()).or(self.default_container).map(str::to_owned);
+    pub async fn of_container(
+        &mut self,
+        name: Option<&str>,
+        used: &mut HashSet<Reference>,
+    ) -> &Environment {
+        let name = name
+            .filter(|name| !name.is_empty())
+            .or(self.default_container)
+            .map(str::to_owned);
         if !self.resolved.contains_key(&name) {
             let environment = self.resolve(name.as_deref(), used).await;
             self.resolved.insert(name.clone(), environment);
@@ -56,13 +69,24 @@ impl<'a> TargetEnvironment<'a> {
     }
 
     async fn resolve(&self, container: Option<&str>, used: &mut HashSet<Reference>) -> Environment {
-        let failed = |problem: String| Environment { problems: vec![problem], ..Environment::default() };
-        let target = Reference::target(self.target.resource.clone(), &self.target.namespace, &self.target.name);
+        let failed = |problem: String| Environment {
+            problems: vec![problem],
+            ..Environment::default()
+        };
+        let target = Reference::target(
+            self.target.resource.clone(),
+            &self.target.namespace,
+            &self.target.name,
+        );
         used.insert(target.clone());
         let pod = match self.references.get(self.owner, &target).await {
             Ok(Some(found)) => match found.pod_spec() {
                 Ok(Some(pod)) => pod,
-                Ok(None) => return failed(format!("{target} has no pod template whose environment could be read")),
+                Ok(None) => {
+                    return failed(format!(
+                        "{target} has no pod template whose environment could be read"
+                    ));
+                }
                 Err(problem) => return failed(problem),
             },
             Ok(None) => return failed(format!("{target} doesn't exist")),
@@ -91,30 +115,64 @@ impl<'a> TargetEnvironment<'a> {
 type Sources = HashMap<Reference, Result<BTreeMap<String, String>, String>>;
 
 fn text_values(secret: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
-    secret.into_iter().map(|(key, value)| (key, String::from_utf8_lossy(&value).into_owned())).collect()
+    secret
+        .into_iter()
+        .map(|(key, value)| (key, String::from_utf8_lossy(&value).into_owned()))
+        .collect()
 }
 
 fn pick<'p>(pod: &'p PodSpec, name: Option<&str>) -> Result<&'p Container, String> {
     match name {
-        None => pod.containers.first().ok_or_else(|| "it has no containers".to_owned()),
-        Some(name) => pod.containers.iter().find(|container| container.name == name).ok_or_else(|| {
-            let names: Vec<&str> = pod.containers.iter().map(|container| container.name.as_str()).collect();
-            format!("it has no container {name:?}: expected one of {}", names.join(", "))
-        }),
+        None => pod
+            .containers
+            .first()
+            .ok_or_else(|| "it has no containers".to_owned()),
+        Some(name) => pod
+            .containers
+            .iter()
+            .find(|container| container.name == name)
+            .ok_or_else(|| {
+                let names: Vec<&str> = pod
+                    .containers
+                    .iter()
+                    .map(|container| container.name.as_str())
+                    .collect();
+                format!(
+                    "it has no container {name:?}: expected one of {}",
+                    names.join(", ")
+                )
+            }),
     }
 }
 
 fn referenced(container: &Container, namespace: &str) -> HashSet<Reference> {
     let from = container.env_from.iter().flatten().flat_map(|source| {
-        let secret = source.secret_ref.as_ref().map(|secret| Reference::secret(namespace, &secret.name));
-        let config_map = source.config_map_ref.as_ref().map(|map| Reference::config_map(namespace, &map.name));
+        let secret = source
+            .secret_ref
+            .as_ref()
+            .map(|secret| Reference::secret(namespace, &secret.name));
+        let config_map = source
+            .config_map_ref
+            .as_ref()
+            .map(|map| Reference::config_map(namespace, &map.name));
         secret.into_iter().chain(config_map)
     });
-    let single = container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()).flat_map(|source| {
-        let secret = source.secret_key_ref.as_ref().map(|key| Reference::secret(namespace, &key.name));
-        let config_map = source.config_map_key_ref.as_ref().map(|key| Reference::config_map(namespace, &key.name));
-        secret.into_iter().chain(config_map)
-    });
+    let single = container
+        .env
+        .iter()
+        .flatten()
+        .filter_map(|variable| variable.value_from.as_ref())
+        .flat_map(|source| {
+            let secret = source
+                .secret_key_ref
+                .as_ref()
+                .map(|key| Reference::secret(namespace, &key.name));
+            let config_map = source
+                .config_map_key_ref
+                .as_ref()
+                .map(|key| Reference::config_map(namespace, &key.name));
+            secret.into_iter().chain(config_map)
+        });
     from.chain(single).collect()
 }
 
@@ -129,10 +187,14 @@ fn assemble(container: &Container, namespace: &str, sources: &Sources) -> Enviro
             (None, None) => continue,
         };
         match sources.get(&reference) {
-            Some(Ok(contents)) => environment
-                .variables
-                .extend(contents.iter().map(|(key, value)| (format!("{prefix}{key}"), value.clone()))),
-            Some(Err(problem)) if optional != Some(true) => environment.problems.push(problem.clone()),
+            Some(Ok(contents)) => environment.variables.extend(
+                contents
+                    .iter()
+                    .map(|(key, value)| (format!("{prefix}{key}"), value.clone())),
+            ),
+            Some(Err(problem)) if optional != Some(true) => {
+                environment.problems.push(problem.clone())
+            }
             _ => {}
         }
     }
@@ -141,7 +203,10 @@ fn assemble(container: &Container, namespace: &str, sources: &Sources) -> Enviro
             Ok(Some(value)) => drop(environment.variables.insert(variable.name.clone(), value)),
             Ok(None) => {}
             Err(problem) => {
-                environment.problems.push(format!("environment variable {:?}: {problem}", variable.name));
+                environment.problems.push(format!(
+                    "environment variable {:?}: {problem}",
+                    variable.name
+                ));
             }
         }
     }
@@ -157,15 +222,28 @@ fn value_of(
     if let Some(value) = variable.value.as_deref().filter(|value| !value.is_empty()) {
         return Ok(Some(expand(value, so_far)));
     }
-    let Some(source) = &variable.value_from else { return Ok(Some(String::new())) };
+    let Some(source) = &variable.value_from else {
+        return Ok(Some(String::new()));
+    };
     let (reference, key, optional) = match (&source.secret_key_ref, &source.config_map_key_ref) {
-        (Some(secret), _) => (Reference::secret(namespace, &secret.name), &secret.key, secret.optional),
-        (None, Some(map)) => (Reference::config_map(namespace, &map.name), &map.key, map.optional),
+        (Some(secret), _) => (
+            Reference::secret(namespace, &secret.name),
+            &secret.key,
+            secret.optional,
+        ),
+        (None, Some(map)) => (
+            Reference::config_map(namespace, &map.name),
+            &map.key,
+            map.optional,
+        ),
         // fieldRef and resourceFieldRef differ from pod to pod.
         (None, None) => return Ok(None),
     };
     let found = match sources.get(&reference) {
-        Some(Ok(contents)) => contents.get(key).cloned().ok_or_else(|| format!("{reference} has no key {key:?}")),
+        Some(Ok(contents)) => contents
+            .get(key)
+            .cloned()
+            .ok_or_else(|| format!("{reference} has no key {key:?}")),
         Some(Err(problem)) => Err(problem.clone()),
         None => Err(format!("{reference} is not known")),
     };
@@ -188,7 +266,9 @@ fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
             rest = after;
             continue;
         }
-        let name = rest.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+        let name = rest
+            .strip_prefix('(')
+            .and_then(|inner| inner.split_once(')'));
         match name.map(|(name, after)| (variables.get(name), name, after)) {
             Some((Some(value), _, after)) => {
                 expanded.push_str(value);
@@ -211,7 +291,10 @@ mod tests {
     use serde_json::json;
 
     fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
-        entries.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+        entries
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect()
     }
 
     #[test]
@@ -250,15 +333,32 @@ mod tests {
         }))
         .unwrap();
         let sources = Sources::from([
-            (Reference::config_map("shop", "base"), Ok(map(&[("USER", "me"), ("HOST", "base")]))),
-            (Reference::secret("shop", "gone"), Err("Secret shop/gone doesn't exist".to_owned())),
-            (Reference::secret("shop", "mq"), Ok(map(&[("password", "pw")]))),
+            (
+                Reference::config_map("shop", "base"),
+                Ok(map(&[("USER", "me"), ("HOST", "base")])),
+            ),
+            (
+                Reference::secret("shop", "gone"),
+                Err("Secret shop/gone doesn't exist".to_owned()),
+            ),
+            (
+                Reference::secret("shop", "mq"),
+                Ok(map(&[("password", "pw")])),
+            ),
         ]);
-        assert_eq!(referenced(&container, "shop"), sources.keys().cloned().collect());
+        assert_eq!(
+            referenced(&container, "shop"),
+            sources.keys().cloned().collect()
+        );
         let environment = assemble(&container, "shop", &sources);
         assert_eq!(
             environment.variables,
-            map(&[("P_HOST", "own"), ("P_USER", "me"), ("URL", "amqp://me@own"), ("PASSWORD", "pw")])
+            map(&[
+                ("P_HOST", "own"),
+                ("P_USER", "me"),
+                ("URL", "amqp://me@own"),
+                ("PASSWORD", "pw")
+            ])
         );
         assert_eq!(
             environment.problems,
@@ -271,9 +371,13 @@ mod tests {
 
     #[test]
     fn the_named_container_counts() {
-        let pod: PodSpec = serde_json::from_value(json!({"containers": [{"name": "a"}, {"name": "b"}]})).unwrap();
+        let pod: PodSpec =
+            serde_json::from_value(json!({"containers": [{"name": "a"}, {"name": "b"}]})).unwrap();
         assert_eq!(pick(&pod, None).unwrap().name, "a");
         assert_eq!(pick(&pod, Some("b")).unwrap().name, "b");
-        assert_eq!(pick(&pod, Some("c")).unwrap_err(), "it has no container \"c\": expected one of a, b");
+        assert_eq!(
+            pick(&pod, Some("c")).unwrap_err(),
+            "it has no container \"c\": expected one of a, b"
+        );
     }
 }

@@ -52,14 +52,31 @@ struct Regarding {
 
 impl EventPublisher {
     /// Starts the task that writes; it ends at `shutdown`, with what waits written if the API server lets it.
-    pub fn start(client: Client, instance: String, shutdown: CancellationToken) -> (Arc<Self>, impl Future<Output = ()>) {
+    pub fn start(
+        client: Client,
+        instance: String,
+        shutdown: CancellationToken,
+    ) -> (Arc<Self>, impl Future<Output = ()>) {
         let (queue, receiver) = mpsc::channel(QUEUE);
-        (Arc::new(Self { queue }), write_all(client, instance, receiver, shutdown))
+        (
+            Arc::new(Self { queue }),
+            write_all(client, instance, receiver, shutdown),
+        )
     }
 
     /// Queues an Event. The same sentence is logged.
-    pub fn publish(&self, object: &ScaledObject, kind: EventType, reason: &'static str, message: String) {
-        let key = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+    pub fn publish(
+        &self,
+        object: &ScaledObject,
+        kind: EventType,
+        reason: &'static str,
+        message: String,
+    ) {
+        let key = format!(
+            "{}/{}",
+            object.namespace().unwrap_or_default(),
+            object.name_any()
+        );
         let warning = kind == EventType::Warning;
         if warning {
             warn!(object = key, reason, "{message}");
@@ -80,7 +97,10 @@ impl EventPublisher {
             },
         };
         if self.queue.try_send(note).is_err() {
-            warn!(object = key, reason, "too many Events are waiting to be written; this one is dropped");
+            warn!(
+                object = key,
+                reason, "too many Events are waiting to be written; this one is dropped"
+            );
         }
     }
 }
@@ -98,7 +118,12 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-async fn write_all(client: Client, instance: String, mut queue: mpsc::Receiver<Note>, shutdown: CancellationToken) {
+async fn write_all(
+    client: Client,
+    instance: String,
+    mut queue: mpsc::Receiver<Note>,
+    shutdown: CancellationToken,
+) {
     let mut series = HashMap::new();
     loop {
         let note = tokio::select! {
@@ -112,7 +137,9 @@ async fn write_all(client: Client, instance: String, mut queue: mpsc::Receiver<N
             Ok(()) => {}
             // The namespace is being deleted, or gone: there is nobody left to tell.
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) && !note.warning => {}
-            Err(error) => warn!(object = %note.regarding.name, reason = note.reason, %error, "writing an Event failed"),
+            Err(error) => {
+                warn!(object = %note.regarding.name, reason = note.reason, %error, "writing an Event failed")
+            }
         }
     }
 }
@@ -120,13 +147,21 @@ async fn write_all(client: Client, instance: String, mut queue: mpsc::Receiver<N
 /// The name of the Event that stands for a note, how often it was seen, and when last.
 type Series = HashMap<Note, (String, i32, Timestamp)>;
 
-async fn write(client: &Client, instance: &str, note: &Note, series: &mut Series) -> Result<(), kube::Error> {
+async fn write(
+    client: &Client,
+    instance: &str,
+    note: &Note,
+    series: &mut Series,
+) -> Result<(), kube::Error> {
     let now = Timestamp::now();
     series.retain(|_, (_, _, last)| now.duration_since(*last) < SERIES);
     let api: Api<Event> = Api::namespaced(client.clone(), &note.regarding.namespace);
     if let Some((name, count, last)) = series.get_mut(note) {
         let update = json!({"series": EventSeries { count: *count + 1, last_observed_time: MicroTime(now) }});
-        match api.patch(name, &PatchParams::default(), &Patch::Merge(&update)).await {
+        match api
+            .patch(name, &PatchParams::default(), &Patch::Merge(&update))
+            .await
+        {
             Ok(_) => {
                 *count += 1;
                 *last = now;
@@ -138,7 +173,8 @@ async fn write(client: &Client, instance: &str, note: &Note, series: &mut Series
         }
     }
     let name = format!("{}.{:x}", note.regarding.name, now.as_nanosecond());
-    api.create(&PostParams::default(), &event(note, instance, &name, now)).await?;
+    api.create(&PostParams::default(), &event(note, instance, &name, now))
+        .await?;
     series.insert(note.clone(), (name, 1, now));
     Ok(())
 }

@@ -34,7 +34,10 @@ pub struct Executor {
 }
 
 impl Executor {
-    #[allow(clippy::too_many_arguments, reason = "the one place where all parts meet")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the one place where all parts meet"
+    )]
     pub fn new(
         objects: Arc<Objects>,
         targets: Arc<Targets>,
@@ -65,9 +68,15 @@ impl Executor {
         match effect {
             Effect::Prepare { key, generation } => {
                 self.tasks.spawn(async move {
-                    let Ok(_permit) = this.preparations.acquire().await else { return };
+                    let Ok(_permit) = this.preparations.acquire().await else {
+                        return;
+                    };
                     let outcome = this.preparer.prepare(&key).await;
-                    this.events.send(Event::Prepared { key, generation, outcome });
+                    this.events.send(Event::Prepared {
+                        key,
+                        generation,
+                        outcome,
+                    });
                 });
             }
             Effect::Poll { key, poll } => {
@@ -76,15 +85,28 @@ impl Executor {
                     this.events.send(Event::Polled { key, poll, outcome });
                 });
             }
-            Effect::Scale { key, from, to, direction, reason } => {
+            Effect::Scale {
+                key,
+                from,
+                to,
+                direction,
+                reason,
+            } => {
                 self.tasks.spawn(async move {
-                    let Ok(_permit) = this.scales.acquire().await else { return };
+                    let Ok(_permit) = this.scales.acquire().await else {
+                        return;
+                    };
                     let outcome = this.scale(&key, from, to, direction, &reason).await;
                     this.events.send(Event::Scaled { key, outcome });
                 });
             }
             Effect::WriteStatus { key, status } => self.status.write(key, status),
-            Effect::Publish { key, kind, reason, message } => {
+            Effect::Publish {
+                key,
+                kind,
+                reason,
+                message,
+            } => {
                 if let Some(object) = self.objects.object(&key) {
                     self.publisher.publish(&object, kind, reason, message);
                 }
@@ -92,9 +114,20 @@ impl Executor {
         }
     }
 
-    async fn scale(&self, key: &ObjectKey, from: i32, to: i32, direction: ScaleDirection, reason: &str) -> ScaleOutcome {
+    async fn scale(
+        &self,
+        key: &ObjectKey,
+        from: i32,
+        to: i32,
+        direction: ScaleDirection,
+        reason: &str,
+    ) -> ScaleOutcome {
         let Some(prepared) = self.objects.prepared(key) else {
-            return ScaleOutcome::Failed { from, to, message: "the ScaledObject is gone".to_owned() };
+            return ScaleOutcome::Failed {
+                from,
+                to,
+                message: "the ScaledObject is gone".to_owned(),
+            };
         };
         match self.targets.write(&prepared.target, from, to).await {
             ScaleWrite::Done => {

@@ -15,9 +15,9 @@ use sakidori_engine::{Event, ObjectKey};
 use sakidori_metrics_adapter::{ExternalMetricValue, ExternalMetrics, MetricError};
 use tokio::time::timeout_at;
 
+use crate::control::Events;
 use crate::objects::Objects;
 use crate::readings::{Latest, ObjectReadings, Readings, Slot, Taken};
-use crate::control::Events;
 
 /// A reading younger than this is served as it is: HPAs of one target read their metrics one after the other.
 const FRESH: Duration = Duration::from_secs(1);
@@ -31,12 +31,26 @@ pub struct CachedMetrics {
 }
 
 impl CachedMetrics {
-    pub fn new(readings: Arc<Readings>, objects: Arc<Objects>, events: Events, wait: Duration) -> Self {
-        Self { readings, objects, events, wait }
+    pub fn new(
+        readings: Arc<Readings>,
+        objects: Arc<Objects>,
+        events: Events,
+        wait: Duration,
+    ) -> Self {
+        Self {
+            readings,
+            objects,
+            events,
+            wait,
+        }
     }
 
     /// The object's metrics; waits for an object that is known but not prepared yet (just after a start).
-    async fn object(&self, key: &ObjectKey, deadline: Instant) -> Result<Arc<ObjectReadings>, MetricError> {
+    async fn object(
+        &self,
+        key: &ObjectKey,
+        deadline: Instant,
+    ) -> Result<Arc<ObjectReadings>, MetricError> {
         loop {
             let prepared = self.objects.prepared_changed();
             if let Some(readings) = self.readings.get(key) {
@@ -72,7 +86,9 @@ impl ExternalMetrics for CachedMetrics {
         let key = ObjectKey::new(namespace, name.as_str());
         let object = self.object(&key, deadline).await?;
         let Some(slot) = object.slot(metric) else {
-            return Err(MetricError::NotFound(format!("ScaledObject {key} has no metric {metric:?}")));
+            return Err(MetricError::NotFound(format!(
+                "ScaledObject {key} has no metric {metric:?}"
+            )));
         };
         let taken = self.reading(&key, &object, &slot, deadline).await?;
         Ok(vec![ExternalMetricValue {
@@ -94,7 +110,11 @@ impl CachedMetrics {
     ) -> Result<Taken, MetricError> {
         let mut answers = slot.subscribe();
         let latest = answers.borrow_and_update().clone();
-        let served_up_to = if slot.use_cached { object.oldest_served() } else { FRESH };
+        let served_up_to = if slot.use_cached {
+            object.oldest_served()
+        } else {
+            FRESH
+        };
         if let Some(answer) = settled(&latest, served_up_to) {
             return answer.map_err(|message| unavailable(key, slot, &message));
         }
@@ -109,9 +129,16 @@ impl CachedMetrics {
                 }
             }
             // Too slow, or the slot was replaced meanwhile: the last reading, while it may still be served.
-            _ => match latest.reading.filter(|taken| taken.at.elapsed() <= object.oldest_served()) {
+            _ => match latest
+                .reading
+                .filter(|taken| taken.at.elapsed() <= object.oldest_served())
+            {
                 Some(taken) => Ok(taken),
-                None => Err(unavailable(key, slot, "its source did not answer in time and no reading is young enough")),
+                None => Err(unavailable(
+                    key,
+                    slot,
+                    "its source did not answer in time and no reading is young enough",
+                )),
             },
         }
     }
@@ -122,35 +149,54 @@ fn settled(latest: &Latest, served_up_to: Duration) -> Option<Result<Taken, Stri
     if let Some(failure) = &latest.failure {
         return (failure.at.elapsed() <= served_up_to).then(|| Err(failure.message.clone()));
     }
-    let taken = latest.reading.as_ref().filter(|taken| taken.at.elapsed() <= served_up_to)?;
+    let taken = latest
+        .reading
+        .as_ref()
+        .filter(|taken| taken.at.elapsed() <= served_up_to)?;
     Some(Ok(taken.clone()))
 }
 
 fn unavailable(key: &ObjectKey, slot: &Slot, message: &str) -> MetricError {
-    MetricError::Unavailable(format!("ScaledObject {key}, metric {}: {message}", slot.metric))
+    MetricError::Unavailable(format!(
+        "ScaledObject {key}, metric {}: {message}",
+        slot.metric
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::readings::Failure;
     use jiff::Timestamp;
     use sakidori_engine::Quantity;
-    use crate::readings::Failure;
 
     fn taken(age: Duration) -> Option<Taken> {
-        Some(Taken { value: Quantity::from_integer(1), at: Instant::now() - age, timestamp: Timestamp::UNIX_EPOCH })
+        Some(Taken {
+            value: Quantity::from_integer(1),
+            at: Instant::now() - age,
+            timestamp: Timestamp::UNIX_EPOCH,
+        })
     }
 
     #[test]
     fn a_young_answer_settles_a_read() {
         let second = Duration::from_secs(1);
-        let fresh = Latest { reading: taken(Duration::ZERO), failure: None };
+        let fresh = Latest {
+            reading: taken(Duration::ZERO),
+            failure: None,
+        };
         assert!(settled(&fresh, second).unwrap().is_ok());
-        let old = Latest { reading: taken(second * 2), failure: None };
+        let old = Latest {
+            reading: taken(second * 2),
+            failure: None,
+        };
         assert!(settled(&old, second).is_none());
         let failed = Latest {
             reading: taken(Duration::ZERO),
-            failure: Some(Failure { message: "down".into(), at: Instant::now() }),
+            failure: Some(Failure {
+                message: "down".into(),
+                at: Instant::now(),
+            }),
         };
         assert_eq!(settled(&failed, second).unwrap().unwrap_err(), "down");
         assert!(settled(&Latest::default(), second).is_none());

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::autoscaling::v2::{
-    CrossVersionObjectReference, ExternalMetricSource, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec,
-    MetricIdentifier, MetricSpec, MetricTarget,
+    CrossVersionObjectReference, ExternalMetricSource, HorizontalPodAutoscaler,
+    HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -25,7 +25,11 @@ pub const FIELD_MANAGER: &str = "sakidori-operator";
 const LABEL_VALUE_LIMIT: usize = 63;
 
 /// Builds the HPA. `metrics` are in the order of the triggers.
-pub fn desired(object: &ScaledObject, target: &Target, metrics: Vec<MetricSpec>) -> HorizontalPodAutoscaler {
+pub fn desired(
+    object: &ScaledObject,
+    target: &Target,
+    metrics: Vec<MetricSpec>,
+) -> HorizontalPodAutoscaler {
     let mut metrics = metrics;
     // ContainerResource < External < Resource, the triggers' order within each: as KEDA sorts them.
     metrics.sort_by(|a, b| a.type_.cmp(&b.type_));
@@ -35,7 +39,11 @@ pub fn desired(object: &ScaledObject, target: &Target, metrics: Vec<MetricSpec>)
             name: Some(name.clone()),
             namespace: object.metadata.namespace.clone(),
             labels: Some(labels(object, &name)),
-            annotations: object.metadata.annotations.clone().filter(|all| !all.is_empty()),
+            annotations: object
+                .metadata
+                .annotations
+                .clone()
+                .filter(|all| !all.is_empty()),
             owner_references: object.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
@@ -79,7 +87,12 @@ pub fn external_metric(object_name: &str, metric: &ScalerMetric) -> MetricSpec {
                     match_expressions: None,
                 }),
             },
-            target: MetricTarget { type_: type_.to_owned(), average_value, value, average_utilization: None },
+            target: MetricTarget {
+                type_: type_.to_owned(),
+                average_value,
+                value,
+                average_utilization: None,
+            },
         }),
         ..MetricSpec::default()
     }
@@ -98,13 +111,22 @@ fn labels(object: &ScaledObject, hpa_name: &str) -> BTreeMap<String, String> {
         .unwrap_or_default();
     let mut labels = BTreeMap::from([
         ("app.kubernetes.io/name".to_owned(), label_value(hpa_name)),
-        ("app.kubernetes.io/version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        (
+            "app.kubernetes.io/version".to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ),
         ("app.kubernetes.io/part-of".to_owned(), object_name.clone()),
-        ("app.kubernetes.io/managed-by".to_owned(), "keda-operator".to_owned()),
+        (
+            "app.kubernetes.io/managed-by".to_owned(),
+            "keda-operator".to_owned(),
+        ),
     ]);
     let mut own = object.metadata.labels.clone().unwrap_or_default();
     own.insert(annotations::SCALED_OBJECT_NAME.to_owned(), object_name);
-    labels.extend(own.into_iter().filter(|(key, _)| !excluded.contains(key.as_str())));
+    labels.extend(
+        own.into_iter()
+            .filter(|(key, _)| !excluded.contains(key.as_str())),
+    );
     labels
 }
 
@@ -121,11 +143,14 @@ fn label_value(name: &str) -> String {
 /// (policies of a behavior); other tools may add labels and annotations. What this operator once set and no longer
 /// wants counts as a difference.
 pub fn is_current(desired: &HorizontalPodAutoscaler, actual: &HorizontalPodAutoscaler) -> bool {
-    let (Some(want), Some(have)) = (&desired.spec, &actual.spec) else { return false };
+    let (Some(want), Some(have)) = (&desired.spec, &actual.spec) else {
+        return false;
+    };
     if want.behavior.is_none() != have.behavior.is_none() {
         return false;
     }
-    let as_json = |spec: &HorizontalPodAutoscalerSpec| serde_json::to_value(spec).unwrap_or(Value::Null);
+    let as_json =
+        |spec: &HorizontalPodAutoscalerSpec| serde_json::to_value(spec).unwrap_or(Value::Null);
     covers(&as_json(want), &as_json(have))
         && contains_all(&desired.metadata.labels, &actual.metadata.labels)
         && contains_all(&desired.metadata.annotations, &actual.metadata.annotations)
@@ -136,9 +161,9 @@ pub fn is_current(desired: &HorizontalPodAutoscaler, actual: &HorizontalPodAutos
 /// Every field of `want` is in `have` with the same value; lists have the same length.
 fn covers(want: &Value, have: &Value) -> bool {
     match (want, have) {
-        (Value::Object(want), Value::Object(have)) => {
-            want.iter().all(|(key, value)| have.get(key).is_some_and(|other| covers(value, other)))
-        }
+        (Value::Object(want), Value::Object(have)) => want
+            .iter()
+            .all(|(key, value)| have.get(key).is_some_and(|other| covers(value, other))),
         (Value::Array(want), Value::Array(have)) => {
             want.len() == have.len() && want.iter().zip(have).all(|(a, b)| covers(a, b))
         }
@@ -146,14 +171,24 @@ fn covers(want: &Value, have: &Value) -> bool {
     }
 }
 
-fn contains_all(want: &Option<BTreeMap<String, String>>, have: &Option<BTreeMap<String, String>>) -> bool {
+fn contains_all(
+    want: &Option<BTreeMap<String, String>>,
+    have: &Option<BTreeMap<String, String>>,
+) -> bool {
     let nothing = BTreeMap::new();
     let have = have.as_ref().unwrap_or(&nothing);
-    want.iter().flatten().all(|(key, value)| have.get(key) == Some(value))
+    want.iter()
+        .flatten()
+        .all(|(key, value)| have.get(key) == Some(value))
 }
 
 fn owner_uids(metadata: &ObjectMeta) -> BTreeSet<&str> {
-    metadata.owner_references.iter().flatten().map(|owner| owner.uid.as_str()).collect()
+    metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .map(|owner| owner.uid.as_str())
+        .collect()
 }
 
 /// The managed fields tell which labels and annotations this operator set before: one that is no longer wanted is removed
@@ -164,19 +199,26 @@ fn owns_more(desired: &HorizontalPodAutoscaler, actual: &HorizontalPodAutoscaler
         .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
         .filter_map(|entry| entry.fields_v1.as_ref().map(|fields| &fields.0))
         .any(|fields| {
-            [("f:labels", &desired.metadata.labels), ("f:annotations", &desired.metadata.annotations)].iter().any(
-                |(path, wanted)| {
-                    fields
-                        .get("f:metadata")
-                        .and_then(|metadata| metadata.get(path))
-                        .and_then(Value::as_object)
-                        .is_some_and(|keys| {
-                            keys.keys().filter_map(|key| key.strip_prefix("f:")).any(|key| {
-                                !wanted.as_ref().is_some_and(|wanted| wanted.contains_key(key))
+            [
+                ("f:labels", &desired.metadata.labels),
+                ("f:annotations", &desired.metadata.annotations),
+            ]
+            .iter()
+            .any(|(path, wanted)| {
+                fields
+                    .get("f:metadata")
+                    .and_then(|metadata| metadata.get(path))
+                    .and_then(Value::as_object)
+                    .is_some_and(|keys| {
+                        keys.keys()
+                            .filter_map(|key| key.strip_prefix("f:"))
+                            .any(|key| {
+                                !wanted
+                                    .as_ref()
+                                    .is_some_and(|wanted| wanted.contains_key(key))
                             })
-                        })
-                },
-            )
+                    })
+            })
         })
 }
 
@@ -213,7 +255,10 @@ spec:
 
     fn target() -> Target {
         Target {
-            resource: ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", "Deployment"), "deployments"),
+            resource: ApiResource::from_gvk_with_plural(
+                &GroupVersionKind::gvk("apps", "v1", "Deployment"),
+                "deployments",
+            ),
             namespace: "shop".into(),
             name: "orders".into(),
         }
@@ -277,7 +322,10 @@ spec:
         .unwrap();
         let want = desired(&with_behavior, &target(), vec![metric()]);
         let mut have = want.clone();
-        have.metadata.annotations.get_or_insert_default().insert("tool.example/seen".into(), "1".into());
+        have.metadata
+            .annotations
+            .get_or_insert_default()
+            .insert("tool.example/seen".into(), "1".into());
         let behavior = have.spec.as_mut().unwrap().behavior.as_mut().unwrap();
         behavior.scale_down.as_mut().unwrap().select_policy = Some("Max".into());
         behavior.scale_up = Some(Default::default());
@@ -290,12 +338,24 @@ spec:
         type Change = fn(&mut HorizontalPodAutoscaler);
         let changes: [(&str, Change); 7] = [
             ("max", |hpa| hpa.spec.as_mut().unwrap().max_replicas = 99),
-            ("min", |hpa| hpa.spec.as_mut().unwrap().min_replicas = Some(3)),
-            ("metrics", |hpa| hpa.spec.as_mut().unwrap().metrics = Some(vec![metric(), metric()])),
-            ("behavior", |hpa| hpa.spec.as_mut().unwrap().behavior = Some(Default::default())),
-            ("target", |hpa| hpa.spec.as_mut().unwrap().scale_target_ref.name = "other".into()),
-            ("label", |hpa| drop(hpa.metadata.labels.as_mut().unwrap().remove("team"))),
-            ("owner", |hpa| hpa.metadata.owner_references.as_mut().unwrap()[0].uid = "old".into()),
+            ("min", |hpa| {
+                hpa.spec.as_mut().unwrap().min_replicas = Some(3)
+            }),
+            ("metrics", |hpa| {
+                hpa.spec.as_mut().unwrap().metrics = Some(vec![metric(), metric()])
+            }),
+            ("behavior", |hpa| {
+                hpa.spec.as_mut().unwrap().behavior = Some(Default::default())
+            }),
+            ("target", |hpa| {
+                hpa.spec.as_mut().unwrap().scale_target_ref.name = "other".into()
+            }),
+            ("label", |hpa| {
+                drop(hpa.metadata.labels.as_mut().unwrap().remove("team"))
+            }),
+            ("owner", |hpa| {
+                hpa.metadata.owner_references.as_mut().unwrap()[0].uid = "old".into()
+            }),
         ];
         assert!(is_current(&want, &want.clone()));
         for (name, change) in changes {
@@ -319,6 +379,9 @@ spec:
 
     #[test]
     fn a_long_name_is_cut_to_a_label_that_ends_with_a_letter() {
-        assert_eq!(label_value(&format!("{}-{}", "a".repeat(62), "b")), "a".repeat(62));
+        assert_eq!(
+            label_value(&format!("{}-{}", "a".repeat(62), "b")),
+            "a".repeat(62)
+        );
     }
 }

@@ -24,18 +24,33 @@ pub struct ScalingActive {
 
 impl ScalingActive {
     pub fn into_event(self, key: ObjectKey) -> Event {
-        let Self { status, reason, message } = self;
-        Event::HpaObserved { key, status, reason, message }
+        let Self {
+            status,
+            reason,
+            message,
+        } = self;
+        Event::HpaObserved {
+            key,
+            status,
+            reason,
+            message,
+        }
     }
 }
 
 impl HpaIndex {
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<HorizontalPodAutoscaler>> {
-        self.lock().get(&(namespace.to_owned(), name.to_owned())).cloned()
+        self.lock()
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned()
     }
 
     /// The HPAs whose controller is the ScaledObject with this uid.
-    pub fn owned_by(&self, key: &ObjectKey, uid: Option<&str>) -> Vec<Arc<HorizontalPodAutoscaler>> {
+    pub fn owned_by(
+        &self,
+        key: &ObjectKey,
+        uid: Option<&str>,
+    ) -> Vec<Arc<HorizontalPodAutoscaler>> {
         self.lock()
             .iter()
             .filter(|((namespace, _), _)| **namespace == *key.namespace)
@@ -55,10 +70,15 @@ impl HpaIndex {
     }
 
     /// After a new list: drops what is no longer there.
-    pub fn retain(&self, namespace: Option<&str>, names: &std::collections::HashSet<(String, String)>) -> Vec<Arc<HorizontalPodAutoscaler>> {
+    pub fn retain(
+        &self,
+        namespace: Option<&str>,
+        names: &std::collections::HashSet<(String, String)>,
+    ) -> Vec<Arc<HorizontalPodAutoscaler>> {
         let mut gone = Vec::new();
         self.lock().retain(|key, hpa| {
-            let stays = namespace.is_some_and(|namespace| namespace != key.0) || names.contains(key);
+            let stays =
+                namespace.is_some_and(|namespace| namespace != key.0) || names.contains(key);
             if !stays {
                 gone.push(hpa.clone());
             }
@@ -77,7 +97,10 @@ pub fn key_of(hpa: &HorizontalPodAutoscaler) -> (String, String) {
 }
 
 fn controller_uid(hpa: &HorizontalPodAutoscaler) -> Option<&str> {
-    hpa.owner_references().iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+    hpa.owner_references()
+        .iter()
+        .find(|owner| owner.controller == Some(true))
+        .map(|owner| owner.uid.as_str())
 }
 
 /// The ScaledObject that an HPA belongs to, by its label.

@@ -33,10 +33,18 @@ impl HpaWriter {
         // An HPA whose ScaledObject was deleted and made again still names the old one as its controller: take it over
         // before the garbage collector removes it, so that the target is never without an HPA.
         if known.is_some_and(|known| has_stale_owner(desired, known)) {
-            let owners = json!({"metadata": {"ownerReferences": desired.metadata.owner_references}});
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(&owners)).await?;
+            let owners =
+                json!({"metadata": {"ownerReferences": desired.metadata.owner_references}});
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(&owners))
+                .await?;
         }
-        let applied = api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(desired)).await?;
+        let applied = api
+            .patch(
+                &name,
+                &PatchParams::apply(FIELD_MANAGER).force(),
+                &Patch::Apply(desired),
+            )
+            .await?;
         if is_current(desired, &applied) {
             return Ok(());
         }
@@ -52,10 +60,18 @@ impl HpaWriter {
     ///
     /// # Errors
     /// The API server's refusal, or that it can't be reached.
-    pub async fn delete(&self, namespace: &str, name: &str, uid: Option<String>) -> Result<(), kube::Error> {
+    pub async fn delete(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: Option<String>,
+    ) -> Result<(), kube::Error> {
         let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), namespace);
         let params = DeleteParams {
-            preconditions: uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None }),
+            preconditions: uid.map(|uid| Preconditions {
+                uid: Some(uid),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
         match api.delete(name, &params).await {
@@ -73,10 +89,15 @@ impl HpaWriter {
 /// True where the HPA's controller is a ScaledObject of the same name with another uid.
 fn has_stale_owner(desired: &HorizontalPodAutoscaler, known: &HorizontalPodAutoscaler) -> bool {
     let controller = |hpa: &HorizontalPodAutoscaler| {
-        hpa.owner_references().iter().find(|owner| owner.controller == Some(true)).cloned()
+        hpa.owner_references()
+            .iter()
+            .find(|owner| owner.controller == Some(true))
+            .cloned()
     };
     match (controller(desired), controller(known)) {
-        (Some(ours), Some(theirs)) => ours.kind == theirs.kind && ours.name == theirs.name && ours.uid != theirs.uid,
+        (Some(ours), Some(theirs)) => {
+            ours.kind == theirs.kind && ours.name == theirs.name && ours.uid != theirs.uid
+        }
         _ => false,
     }
 }

@@ -36,8 +36,11 @@ pub async fn run(
         let event = match next.take() {
             Some(event) => event,
             None => {
-                let Some(at) = lease.next_wakeup() else { return };
-                let pause = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+                let Some(at) = lease.next_wakeup() else {
+                    return;
+                };
+                let pause = Duration::try_from(at.duration_since(Timestamp::now()))
+                    .unwrap_or(Duration::ZERO);
                 tokio::select! {
                     () = shutdown.cancelled(), if !stopping => {
                         stopping = true;
@@ -68,7 +71,9 @@ pub async fn run(
 /// Carries out one request and turns its answer into an event.
 async fn ask(api: &Api<KubeLease>, request: LeaseEffect) -> LeaseEvent {
     let attempt = match &request {
-        LeaseEffect::Read { attempt } | LeaseEffect::Create { attempt, .. } | LeaseEffect::Update { attempt, .. } => *attempt,
+        LeaseEffect::Read { attempt }
+        | LeaseEffect::Create { attempt, .. }
+        | LeaseEffect::Update { attempt, .. } => *attempt,
         _ => 0,
     };
     let answer = async {
@@ -78,12 +83,28 @@ async fn ask(api: &Api<KubeLease>, request: LeaseEffect) -> LeaseEvent {
                 Ok(LeaseEvent::Read { attempt, found })
             }
             LeaseEffect::Create { record, .. } => {
-                let written = api.create(&PostParams::default(), &lease(record, None)).await?;
-                Ok(LeaseEvent::Written { attempt, version: written.resource_version().unwrap_or_default() })
+                let written = api
+                    .create(&PostParams::default(), &lease(record, None))
+                    .await?;
+                Ok(LeaseEvent::Written {
+                    attempt,
+                    version: written.resource_version().unwrap_or_default(),
+                })
             }
-            LeaseEffect::Update { record, version, .. } => {
-                let written = api.replace(LEASE_NAME, &PostParams::default(), &lease(record, Some(version))).await?;
-                Ok(LeaseEvent::Written { attempt, version: written.resource_version().unwrap_or_default() })
+            LeaseEffect::Update {
+                record, version, ..
+            } => {
+                let written = api
+                    .replace(
+                        LEASE_NAME,
+                        &PostParams::default(),
+                        &lease(record, Some(version)),
+                    )
+                    .await?;
+                Ok(LeaseEvent::Written {
+                    attempt,
+                    version: written.resource_version().unwrap_or_default(),
+                })
             }
             _ => Ok(LeaseEvent::Failed { attempt }),
         }
@@ -99,7 +120,10 @@ async fn ask(api: &Api<KubeLease>, request: LeaseEffect) -> LeaseEvent {
             LeaseEvent::Failed { attempt }
         }
         Err(_) => {
-            warn!(lease = LEASE_NAME, "leader election: the API server did not answer in time");
+            warn!(
+                lease = LEASE_NAME,
+                "leader election: the API server did not answer in time"
+            );
             LeaseEvent::Failed { attempt }
         }
     }
@@ -112,7 +136,9 @@ fn stored(lease: KubeLease) -> StoredLease {
     StoredLease {
         record: LeaseRecord {
             holder: spec.holder_identity.unwrap_or_default(),
-            lease_duration: SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or_default().into()),
+            lease_duration: SignedDuration::from_secs(
+                spec.lease_duration_seconds.unwrap_or_default().into(),
+            ),
             acquired_at: time(spec.acquire_time),
             renewed_at: time(spec.renew_time),
             transitions: spec.lease_transitions.unwrap_or_default(),
@@ -123,7 +149,11 @@ fn stored(lease: KubeLease) -> StoredLease {
 
 fn lease(record: LeaseRecord, version: Option<String>) -> KubeLease {
     KubeLease {
-        metadata: ObjectMeta { name: Some(LEASE_NAME.to_owned()), resource_version: version, ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(LEASE_NAME.to_owned()),
+            resource_version: version,
+            ..ObjectMeta::default()
+        },
         spec: Some(LeaseSpec {
             holder_identity: Some(record.holder),
             lease_duration_seconds: i32::try_from(record.lease_duration.as_secs()).ok(),
@@ -149,6 +179,12 @@ mod tests {
             transitions: 3,
         };
         let stored = stored(lease(record.clone(), Some("42".into())));
-        assert_eq!(stored, StoredLease { record, version: "42".into() });
+        assert_eq!(
+            stored,
+            StoredLease {
+                record,
+                version: "42".into()
+            }
+        );
     }
 }

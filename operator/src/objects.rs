@@ -53,10 +53,21 @@ impl Objects {
                 let same = before.spec == object.spec
                     && before.metadata.labels == object.metadata.labels
                     && before.metadata.annotations == object.metadata.annotations;
-                if same { Change::Unchanged } else { Change::Changed }
+                if same {
+                    Change::Unchanged
+                } else {
+                    Change::Changed
+                }
             }
             _ => {
-                inner.objects.insert(key.clone(), Entry { object, prepared: None, desired_hpa: None });
+                inner.objects.insert(
+                    key.clone(),
+                    Entry {
+                        object,
+                        prepared: None,
+                        desired_hpa: None,
+                    },
+                );
                 Change::New
             }
         }
@@ -68,7 +79,10 @@ impl Objects {
     }
 
     pub fn object(&self, key: &ObjectKey) -> Option<Arc<ScaledObject>> {
-        self.lock().objects.get(key).map(|entry| entry.object.clone())
+        self.lock()
+            .objects
+            .get(key)
+            .map(|entry| entry.object.clone())
     }
 
     pub fn prepared(&self, key: &ObjectKey) -> Option<Arc<Prepared>> {
@@ -86,7 +100,12 @@ impl Objects {
     }
 
     /// Stores what preparation made; ignored for an object that is gone or was replaced meanwhile.
-    pub fn set_prepared(&self, key: &ObjectKey, uid: Option<&str>, prepared: Arc<Prepared>) -> bool {
+    pub fn set_prepared(
+        &self,
+        key: &ObjectKey,
+        uid: Option<&str>,
+        prepared: Arc<Prepared>,
+    ) -> bool {
         let stored = match self.lock().objects.get_mut(key) {
             Some(entry) if entry.object.metadata.uid.as_deref() == uid => {
                 entry.prepared = Some(prepared);
@@ -122,14 +141,23 @@ impl Objects {
     /// The other ScaledObject of the namespace that scales the same target and came first (by creation, then by name).
     pub fn earlier_owner(&self, key: &ObjectKey, object: &ScaledObject) -> Option<String> {
         let rank = |object: &ScaledObject| {
-            (object.metadata.creation_timestamp.as_ref().map(|time| time.0), object.metadata.name.clone())
+            (
+                object
+                    .metadata
+                    .creation_timestamp
+                    .as_ref()
+                    .map(|time| time.0),
+                object.metadata.name.clone(),
+            )
         };
         self.lock()
             .objects
             .iter()
             .filter(|(other, _)| other.namespace == key.namespace && other.name != key.name)
             .map(|(_, entry)| &entry.object)
-            .filter(|other| same_target(&other.spec.scale_target_ref, &object.spec.scale_target_ref))
+            .filter(|other| {
+                same_target(&other.spec.scale_target_ref, &object.spec.scale_target_ref)
+            })
             .filter(|other| other.metadata.deletion_timestamp.is_none())
             .filter(|other| rank(other) < rank(object))
             .min_by_key(|other| rank(other))
@@ -142,7 +170,12 @@ impl Objects {
             .objects
             .iter()
             .filter(|(other, _)| other.namespace == key.namespace && other.name != key.name)
-            .filter(|(_, entry)| same_target(&entry.object.spec.scale_target_ref, &object.spec.scale_target_ref))
+            .filter(|(_, entry)| {
+                same_target(
+                    &entry.object.spec.scale_target_ref,
+                    &object.spec.scale_target_ref,
+                )
+            })
             .map(|(other, _)| other.clone())
             .collect()
     }

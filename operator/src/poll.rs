@@ -36,13 +36,21 @@ pub struct Poller {
 
 impl Poller {
     pub fn new(objects: Arc<Objects>, targets: Arc<Targets>, metrics: Arc<Metrics>) -> Self {
-        Self { objects, targets, metrics, permits: Semaphore::new(AT_ONCE) }
+        Self {
+            objects,
+            targets,
+            metrics,
+            permits: Semaphore::new(AT_ONCE),
+        }
     }
 
     /// Reads everything once. Never fails as a whole: what can't be read is in the outcome.
     pub async fn poll(&self, key: &ObjectKey) -> PollOutcome {
         let Some(prepared) = self.objects.prepared(key) else {
-            return PollOutcome { replicas: Err("the ScaledObject is gone".to_owned()), triggers: Vec::new() };
+            return PollOutcome {
+                replicas: Err("the ScaledObject is gone".to_owned()),
+                triggers: Vec::new(),
+            };
         };
         let wanted = Instant::now();
         let _permit = self.permits.acquire().await;
@@ -54,22 +62,42 @@ impl Poller {
                 Err(_) => Err("the API server did not answer in time".to_owned()),
             }
         };
-        let triggers = join_all(prepared.triggers.iter().map(|trigger| self.read(key, &prepared, trigger)));
+        let triggers = join_all(
+            prepared
+                .triggers
+                .iter()
+                .map(|trigger| self.read(key, &prepared, trigger)),
+        );
         let (replicas, triggers) = tokio::join!(scale, triggers);
-        if replicas.is_err() || triggers.iter().any(|trigger| matches!(trigger, TriggerOutcome::Failed { .. })) {
+        if replicas.is_err()
+            || triggers
+                .iter()
+                .any(|trigger| matches!(trigger, TriggerOutcome::Failed { .. }))
+        {
             self.metrics.count_object_error(key);
         }
         PollOutcome { replicas, triggers }
     }
 
-    async fn read(&self, key: &ObjectKey, prepared: &Prepared, trigger: &PreparedTrigger) -> TriggerOutcome {
+    async fn read(
+        &self,
+        key: &ObjectKey,
+        prepared: &Prepared,
+        trigger: &PreparedTrigger,
+    ) -> TriggerOutcome {
         let scaler = match &trigger.source {
             Source::Resource { metric } => {
                 self.metrics.observe_resource(key, &trigger.series(metric));
                 return TriggerOutcome::Resource;
             }
             Source::Broken { metric, message } => {
-                return self.failed(key, prepared, trigger, std::slice::from_ref(metric), message.clone());
+                return self.failed(
+                    key,
+                    prepared,
+                    trigger,
+                    std::slice::from_ref(metric),
+                    message.clone(),
+                );
             }
             Source::Scaler(scaler) => scaler,
         };
@@ -80,7 +108,11 @@ impl Poller {
         let readings = match answer {
             Ok(readings) => readings,
             Err(error) => {
-                let metrics: Vec<String> = scaler.metrics().iter().map(|metric| metric.name.clone()).collect();
+                let metrics: Vec<String> = scaler
+                    .metrics()
+                    .iter()
+                    .map(|metric| metric.name.clone())
+                    .collect();
                 return self.failed(key, prepared, trigger, &metrics, error.to_string());
             }
         };
@@ -88,11 +120,21 @@ impl Poller {
         let mut taken = Vec::with_capacity(readings.len());
         for reading in readings {
             debug!(object = %key, metric = reading.metric, value = reading.value, active = reading.active, "read");
-            self.metrics.observe(key, &trigger.series(&reading.metric), reading.value, took, reading.active);
+            self.metrics.observe(
+                key,
+                &trigger.series(&reading.metric),
+                reading.value,
+                took,
+                reading.active,
+            );
             if let Some(slot) = prepared.readings.slot(&reading.metric) {
                 slot.record(Quantity::of_metric(reading.value), timestamp);
             }
-            taken.push(Reading { metric: reading.metric, value: reading.value, active: reading.active });
+            taken.push(Reading {
+                metric: reading.metric,
+                value: reading.value,
+                active: reading.active,
+            });
         }
         TriggerOutcome::Read(taken)
     }
@@ -124,14 +166,23 @@ async fn read_guarded(scaler: &dyn Scaler) -> Result<Vec<sakidori_scalers::Readi
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => {
             warn!("a scaler panicked: this is a bug in it");
-            Err(ScalerError::Malformed("the scaler panicked: please report this".to_owned()))
+            Err(ScalerError::Malformed(
+                "the scaler panicked: please report this".to_owned(),
+            ))
         }
-        Err(_) => Err(ScalerError::Unreachable(format!("no answer within {} s", LONGEST_READ.as_secs()))),
+        Err(_) => Err(ScalerError::Unreachable(format!(
+            "no answer within {} s",
+            LONGEST_READ.as_secs()
+        ))),
     }
 }
 
 impl PreparedTrigger {
     fn series<'a>(&'a self, metric: &'a str) -> Series<'a> {
-        Series { metric, scaler: &self.label, trigger_index: self.index }
+        Series {
+            metric,
+            scaler: &self.label,
+            trigger_index: self.index,
+        }
     }
 }

@@ -48,10 +48,15 @@ pub struct PreparedTrigger {
 pub enum Source {
     Scaler(Arc<dyn Scaler>),
     /// `cpu` and `memory`: the HPA reads them from metrics-server; `metric` is the resource.
-    Resource { metric: String },
+    Resource {
+        metric: String,
+    },
     /// It can't be built because its authentication isn't there. It counts as failing, and stands in the HPA under `metric`:
     /// a metric that can't be read keeps the HPA from scaling down, while the other triggers may scale up.
-    Broken { metric: String, message: String },
+    Broken {
+        metric: String,
+        message: String,
+    },
 }
 
 pub struct Preparer {
@@ -75,18 +80,28 @@ impl Preparer {
     /// Prepares the object as the watch last showed it.
     pub async fn prepare(&self, key: &ObjectKey) -> PrepareOutcome {
         let Some(object) = self.objects.object(key) else {
-            return PrepareOutcome::Failed { message: "the ScaledObject is gone".to_owned(), pollable: false };
+            return PrepareOutcome::Failed {
+                message: "the ScaledObject is gone".to_owned(),
+                pollable: false,
+            };
         };
         match self.try_prepare(key, &object).await {
             Ok(done) => done,
             Err(message) => {
                 // What was prepared before stays: bad input loses nothing.
-                PrepareOutcome::Failed { message, pollable: self.objects.prepared(key).is_some() }
+                PrepareOutcome::Failed {
+                    message,
+                    pollable: self.objects.prepared(key).is_some(),
+                }
             }
         }
     }
 
-    async fn try_prepare(&self, key: &ObjectKey, object: &Arc<ScaledObject>) -> Result<PrepareOutcome, Failure> {
+    async fn try_prepare(
+        &self,
+        key: &ObjectKey,
+        object: &Arc<ScaledObject>,
+    ) -> Result<PrepareOutcome, Failure> {
         check(object)?;
         if let Some(other) = self.objects.earlier_owner(key, object) {
             let target = &object.spec.scale_target_ref.name;
@@ -97,8 +112,11 @@ impl Preparer {
             ));
         }
         let wrong_target = |error| format!("{}: {error}", reasons::WRONG_TARGET);
-        let target =
-            self.targets.resolve(&key.namespace, &object.spec.scale_target_ref).await.map_err(wrong_target)?;
+        let target = self
+            .targets
+            .resolve(&key.namespace, &object.spec.scale_target_ref)
+            .await
+            .map_err(wrong_target)?;
         let scale = self.targets.scale(&target).await.map_err(wrong_target)?;
         let target_replicas = replicas(&scale);
 
@@ -109,23 +127,47 @@ impl Preparer {
         let hpa_failed = |error: String| format!("{}: {error}", reasons::HPA_FAILED);
         let found = found(object, &target, &built.metrics, target_replicas);
         check_metric_names(object, &found).map_err(hpa_failed)?;
-        self.finalizer.ensure(object).await.map_err(|error| format!("adding the finalizer: {error}"))?;
+        self.finalizer
+            .ensure(object)
+            .await
+            .map_err(|error| format!("adding the finalizer: {error}"))?;
         let desired = Arc::new(hpa::desired(object, &target, built.metrics));
-        self.ensure_hpa(key, object, &desired).await.map_err(hpa_failed)?;
+        self.ensure_hpa(key, object, &desired)
+            .await
+            .map_err(hpa_failed)?;
 
-        let cached = |index: usize| object.spec.triggers[index].use_cached_metrics.unwrap_or(false);
+        let cached = |index: usize| {
+            object.spec.triggers[index]
+                .use_cached_metrics
+                .unwrap_or(false)
+        };
         let metrics = built.triggers.iter().flat_map(|trigger| {
-            trigger.external_metrics().into_iter().map(|metric| (metric, cached(trigger.index))).collect::<Vec<_>>()
+            trigger
+                .external_metrics()
+                .into_iter()
+                .map(|metric| (metric, cached(trigger.index)))
+                .collect::<Vec<_>>()
         });
         let interval = object.to_engine("").polling_interval;
         let interval = Duration::try_from(interval).unwrap_or(Duration::from_secs(30));
         let readings = self.readings.declare(key, interval, metrics);
-        let prepared = Arc::new(Prepared { target, triggers: built.triggers, readings, found });
-        if !self.objects.set_prepared(key, object.metadata.uid.as_deref(), prepared) {
+        let prepared = Arc::new(Prepared {
+            target,
+            triggers: built.triggers,
+            readings,
+            found,
+        });
+        if !self
+            .objects
+            .set_prepared(key, object.metadata.uid.as_deref(), prepared)
+        {
             // Deleted, or replaced under the same name, while it was prepared.
             self.readings.forget(key);
         }
-        Ok(PrepareOutcome::Done { target_replicas, problems: built.problems })
+        Ok(PrepareOutcome::Done {
+            target_replicas,
+            problems: built.problems,
+        })
     }
 
     /// Makes the HPA be there, after deleting the one under the object's former HPA name.
@@ -142,7 +184,9 @@ impl Preparer {
                 self.writer
                     .delete(&key.namespace, &renamed.name_any(), renamed.uid())
                     .await
-                    .map_err(|error| format!("deleting the HPA {:?}: {error}", renamed.name_any()))?;
+                    .map_err(|error| {
+                        format!("deleting the HPA {:?}: {error}", renamed.name_any())
+                    })?;
             }
         }
         let known = self.hpas.get(&key.namespace, &name);
@@ -170,7 +214,11 @@ impl Preparer {
             &self.references,
             key,
             target,
-            object.spec.scale_target_ref.env_source_container_name.as_deref(),
+            object
+                .spec
+                .scale_target_ref
+                .env_source_container_name
+                .as_deref(),
         );
         let mut built = Built::default();
         let mut failures = Vec::new();
@@ -183,8 +231,13 @@ impl Preparer {
                         built.triggers.push(PreparedTrigger {
                             kind: trigger.type_.clone(),
                             index,
-                            label: trigger.name.clone().unwrap_or_else(|| "cpuMemoryScaler".to_owned()),
-                            source: Source::Resource { metric: trigger.type_.clone() },
+                            label: trigger
+                                .name
+                                .clone()
+                                .unwrap_or_else(|| "cpuMemoryScaler".to_owned()),
+                            source: Source::Resource {
+                                metric: trigger.type_.clone(),
+                            },
                             built_from: None,
                         });
                     }
@@ -201,7 +254,10 @@ impl Preparer {
                 used,
             )
             .await;
-            let needs_environment = trigger.metadata.keys().any(|name| name.ends_with("FromEnv"));
+            let needs_environment = trigger
+                .metadata
+                .keys()
+                .any(|name| name.ends_with("FromEnv"));
             let mut problems = resolved.problems;
             let variables = if needs_environment {
                 let resolved = environment.variables(used).await;
@@ -227,7 +283,9 @@ impl Preparer {
                 .filter(|name| !name.is_empty())
                 .or_else(|| kind_label(&trigger.type_))
                 .unwrap_or_else(|| trigger.type_.clone());
-            let kept = before.as_ref().and_then(|before| before.scaler_built_from(&input));
+            let kept = before
+                .as_ref()
+                .and_then(|before| before.scaler_built_from(&input));
             let source = match kept.map_or_else(|| build(&input, &self.scaling), Ok) {
                 Ok(scaler) => Source::Scaler(scaler),
                 Err(message) if problems.is_empty() => {
@@ -240,16 +298,29 @@ impl Preparer {
                     message: problems.join("; "),
                 },
             };
-            built.problems.extend(problems.iter().map(|problem| named(problem)));
+            built
+                .problems
+                .extend(problems.iter().map(|problem| named(problem)));
             match &source {
-                Source::Scaler(scaler) => {
-                    built.metrics.extend(scaler.metrics().iter().map(|metric| hpa::external_metric(&key.name, metric)))
-                }
-                Source::Broken { metric, .. } => built.metrics.push(hpa::external_metric(&key.name, &stand_in(metric))),
+                Source::Scaler(scaler) => built.metrics.extend(
+                    scaler
+                        .metrics()
+                        .iter()
+                        .map(|metric| hpa::external_metric(&key.name, metric)),
+                ),
+                Source::Broken { metric, .. } => built
+                    .metrics
+                    .push(hpa::external_metric(&key.name, &stand_in(metric))),
                 Source::Resource { .. } => {}
             }
             let built_from = matches!(source, Source::Scaler(_)).then_some(input);
-            built.triggers.push(PreparedTrigger { kind: trigger.type_.clone(), index, label, source, built_from });
+            built.triggers.push(PreparedTrigger {
+                kind: trigger.type_.clone(),
+                index,
+                label,
+                source,
+                built_from,
+            });
         }
         if !failures.is_empty() {
             return Err(format!("{}: {}", reasons::HPA_FAILED, failures.join("; ")));
@@ -268,17 +339,23 @@ struct Built {
 
 impl Prepared {
     fn scaler_built_from(&self, input: &Trigger) -> Option<Arc<dyn Scaler>> {
-        self.triggers.iter().find_map(|trigger| match (&trigger.source, &trigger.built_from) {
-            (Source::Scaler(scaler), Some(from)) if from == input => Some(scaler.clone()),
-            _ => None,
-        })
+        self.triggers
+            .iter()
+            .find_map(|trigger| match (&trigger.source, &trigger.built_from) {
+                (Source::Scaler(scaler), Some(from)) if from == input => Some(scaler.clone()),
+                _ => None,
+            })
     }
 }
 
 impl PreparedTrigger {
     fn external_metrics(&self) -> Vec<String> {
         match &self.source {
-            Source::Scaler(scaler) => scaler.metrics().iter().map(|metric| metric.name.clone()).collect(),
+            Source::Scaler(scaler) => scaler
+                .metrics()
+                .iter()
+                .map(|metric| metric.name.clone())
+                .collect(),
             Source::Broken { metric, .. } => vec![metric.clone()],
             Source::Resource { .. } => Vec::new(),
         }
@@ -288,19 +365,31 @@ impl PreparedTrigger {
 /// What is wrong with the object by itself and keeps it from being scaled.
 fn check(object: &ScaledObject) -> Result<(), Failure> {
     let problems = object.problems();
-    let stopping: Vec<_> =
-        problems.iter().filter_map(|problem| problem.stops_scaling().map(|stage| (stage, problem))).collect();
-    let Some((stage, _)) = stopping.first() else { return Ok(()) };
-    let texts: Vec<String> = stopping.iter().map(|(_, problem)| problem.to_string()).collect();
+    let stopping: Vec<_> = problems
+        .iter()
+        .filter_map(|problem| problem.stops_scaling().map(|stage| (stage, problem)))
+        .collect();
+    let Some((stage, _)) = stopping.first() else {
+        return Ok(());
+    };
+    let texts: Vec<String> = stopping
+        .iter()
+        .map(|(_, problem)| problem.to_string())
+        .collect();
     Err(format!("{stage}: {}", texts.join("; ")))
 }
 
 fn build(input: &Trigger, context: &Context) -> Result<Arc<dyn Scaler>, String> {
-    sakidori_scalers::build(input, context).map(Arc::from).map_err(|error| error.to_string())
+    sakidori_scalers::build(input, context)
+        .map(Arc::from)
+        .map_err(|error| error.to_string())
 }
 
 fn kind_label(kind: &str) -> Option<String> {
-    sakidori_scalers::kinds().iter().find(|known| known.name == kind).map(|known| known.label.to_owned())
+    sakidori_scalers::kinds()
+        .iter()
+        .find(|known| known.name == kind)
+        .map(|known| known.label.to_owned())
 }
 
 fn metric_type(text: Option<&str>) -> Option<MetricType> {
@@ -314,10 +403,19 @@ fn metric_type(text: Option<&str>) -> Option<MetricType> {
 
 /// The metric that stands in the HPA for a trigger that can't be built yet. Its target is never compared with anything.
 fn stand_in(name: &str) -> MetricSpec {
-    MetricSpec { name: name.to_owned(), target_type: MetricType::AverageValue, target: Quantity::from_integer(1) }
+    MetricSpec {
+        name: name.to_owned(),
+        target_type: MetricType::AverageValue,
+        target: Quantity::from_integer(1),
+    }
 }
 
-fn found(object: &ScaledObject, target: &Target, metrics: &[HpaMetric], target_replicas: i32) -> Found {
+fn found(
+    object: &ScaledObject,
+    target: &Target,
+    metrics: &[HpaMetric],
+    target_replicas: i32,
+) -> Found {
     Found {
         scale_target_kind: target.kind(),
         scale_target_gvkr: target.group_version_kind_resource(),
@@ -341,10 +439,15 @@ fn found(object: &ScaledObject, target: &Target, metrics: &[HpaMetric], target_r
 /// An HPA can't tell two metrics of one name apart.
 fn check_metric_names(object: &ScaledObject, found: &Found) -> Result<(), String> {
     let mut seen = HashSet::new();
-    match found.external_metric_names.iter().find(|name| !seen.insert(name.as_str())) {
-        Some(name) => {
-            Err(format!("metricName {name} defined multiple times in ScaledObject {}", object.name_any()))
-        }
+    match found
+        .external_metric_names
+        .iter()
+        .find(|name| !seen.insert(name.as_str()))
+    {
+        Some(name) => Err(format!(
+            "metricName {name} defined multiple times in ScaledObject {}",
+            object.name_any()
+        )),
         None => Ok(()),
     }
 }

@@ -21,8 +21,14 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn new(name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self { name, probe: Box::new(probe) }
+    pub fn new(
+        name: &'static str,
+        probe: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            probe: Box::new(probe),
+        }
     }
 }
 
@@ -35,23 +41,44 @@ pub struct Probes {
 /// Serves `/healthz` and `/readyz` until `shutdown`.
 pub async fn serve_probes(listener: TcpListener, probes: Arc<Probes>, shutdown: CancellationToken) {
     let router = Router::new()
-        .route("/healthz", get(|State(probes): State<Arc<Probes>>| async move { answer(&probes.alive) }))
-        .route("/readyz", get(|State(probes): State<Arc<Probes>>| async move { answer(&probes.ready) }))
+        .route(
+            "/healthz",
+            get(|State(probes): State<Arc<Probes>>| async move { answer(&probes.alive) }),
+        )
+        .route(
+            "/readyz",
+            get(|State(probes): State<Arc<Probes>>| async move { answer(&probes.ready) }),
+        )
         .with_state(probes);
     serve(listener, router, shutdown).await;
 }
 
 /// Serves `/metrics` until `shutdown`.
-pub async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, shutdown: CancellationToken) {
+pub async fn serve_metrics(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) {
     let text = |State(metrics): State<Arc<Metrics>>| async move {
-        ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.text())
+        (
+            [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            metrics.text(),
+        )
     };
-    serve(listener, Router::new().route("/metrics", get(text)).with_state(metrics), shutdown).await;
+    serve(
+        listener,
+        Router::new()
+            .route("/metrics", get(text))
+            .with_state(metrics),
+        shutdown,
+    )
+    .await;
 }
 
 async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let stop = shutdown.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    let server =
+        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
     tokio::select! {
         // It ends by itself only when it was stopped.
         _ = server.into_future() => {}
@@ -85,6 +112,9 @@ mod tests {
         let ok = || Check::new("loop", || Ok(()));
         assert_eq!(answer(&[ok()]).into_response().status(), StatusCode::OK);
         let failing = Check::new("lists", || Err("not in yet".into()));
-        assert_eq!(answer(&[ok(), failing]).into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            answer(&[ok(), failing]).into_response().status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
     }
 }

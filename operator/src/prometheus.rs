@@ -17,7 +17,14 @@ pub struct Series<'a> {
     pub trigger_index: usize,
 }
 
-const SCALER_LABELS: &[&str] = &["namespace", "metric", "scaledObject", "scaler", "triggerIndex", "type"];
+const SCALER_LABELS: &[&str] = &[
+    "namespace",
+    "metric",
+    "scaledObject",
+    "scaler",
+    "triggerIndex",
+    "type",
+];
 
 pub struct Metrics {
     registry: Registry,
@@ -43,14 +50,24 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let metrics = Self {
-            scaler_value: gauge(&registry, "keda_scaler_metrics_value", "The current value of each scaler's metric", SCALER_LABELS)?,
+            scaler_value: gauge(
+                &registry,
+                "keda_scaler_metrics_value",
+                "The current value of each scaler's metric",
+                SCALER_LABELS,
+            )?,
             scaler_latency: gauge(
                 &registry,
                 "keda_scaler_metrics_latency_seconds",
                 "How long the last read of each metric took",
                 SCALER_LABELS,
             )?,
-            scaler_active: int_gauge(&registry, "keda_scaler_active", "1 where the trigger is active, 0 where it is not", SCALER_LABELS)?,
+            scaler_active: int_gauge(
+                &registry,
+                "keda_scaler_active",
+                "1 where the trigger is active, 0 where it is not",
+                SCALER_LABELS,
+            )?,
             scaler_errors: counter(
                 &registry,
                 "keda_scaler_detail_errors_total",
@@ -69,7 +86,12 @@ impl Metrics {
                 "Polls of each ScaledObject in which something failed",
                 &["namespace", "scaledObject"],
             )?,
-            triggers: int_gauge(&registry, "keda_trigger_registered_total", "Triggers in the cluster by type", &["type"])?,
+            triggers: int_gauge(
+                &registry,
+                "keda_trigger_registered_total",
+                "Triggers in the cluster by type",
+                &["type"],
+            )?,
             resources: int_gauge(
                 &registry,
                 "keda_resource_registered_total",
@@ -82,7 +104,12 @@ impl Metrics {
                 "How much later than it was wanted the last poll of each resource began",
                 &["namespace", "type", "resource"],
             )?,
-            source_reads: counter(&registry, "sakidori_source_reads_total", "Reads of event sources by trigger type", &["type", "result"])?,
+            source_reads: counter(
+                &registry,
+                "sakidori_source_reads_total",
+                "Reads of event sources by trigger type",
+                &["type", "result"],
+            )?,
             series: Mutex::default(),
             registered: Mutex::default(),
             registry,
@@ -94,19 +121,40 @@ impl Metrics {
             &["version", "git_commit", "goversion", "goos", "goarch"],
         )?;
         // KEDA's labels, kept for the queries that group by them: there is no Go here.
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), "", "", std::env::consts::OS, std::env::consts::ARCH]).set(1);
+        build
+            .with_label_values(&[
+                env!("CARGO_PKG_VERSION"),
+                "",
+                "",
+                std::env::consts::OS,
+                std::env::consts::ARCH,
+            ])
+            .set(1);
         #[cfg(target_os = "linux")]
-        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        metrics.registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
         Ok(metrics)
     }
 
     /// A successful read.
-    pub fn observe(&self, key: &ObjectKey, series: &Series<'_>, value: f64, took: Duration, active: bool) {
+    pub fn observe(
+        &self,
+        key: &ObjectKey,
+        series: &Series<'_>,
+        value: f64,
+        took: Duration,
+        active: bool,
+    ) {
         let labels = self.labels(key, series);
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         self.scaler_value.with_label_values(&labels).set(value);
-        self.scaler_latency.with_label_values(&labels).set(took.as_secs_f64());
-        self.scaler_active.with_label_values(&labels).set(active.into());
+        self.scaler_latency
+            .with_label_values(&labels)
+            .set(took.as_secs_f64());
+        self.scaler_active
+            .with_label_values(&labels)
+            .set(active.into());
         // There from the start, so that a rate over it sees the first error.
         self.scaler_errors.with_label_values(&labels);
     }
@@ -127,20 +175,29 @@ impl Metrics {
 
     /// One read of a source, for counting how much is asked of sources.
     pub fn count_read(&self, trigger_type: &str, ok: bool) {
-        self.source_reads.with_label_values(&[trigger_type, if ok { "ok" } else { "error" }]).inc();
+        self.source_reads
+            .with_label_values(&[trigger_type, if ok { "ok" } else { "error" }])
+            .inc();
     }
 
     /// A poll with any failure in it.
     pub fn count_object_error(&self, key: &ObjectKey) {
-        self.object_errors.with_label_values(&[&*key.namespace, &*key.name]).inc();
+        self.object_errors
+            .with_label_values(&[&*key.namespace, &*key.name])
+            .inc();
     }
 
     /// Makes a ScaledObject and its triggers count.
     pub fn register(&self, key: &ObjectKey, trigger_types: Vec<String>) {
         self.unregister(key);
-        self.resources.with_label_values(&["scaled_object", &*key.namespace]).inc();
-        self.paused.with_label_values(&[&*key.namespace, &*key.name]).set(0);
-        self.object_errors.with_label_values(&[&*key.namespace, &*key.name]);
+        self.resources
+            .with_label_values(&["scaled_object", &*key.namespace])
+            .inc();
+        self.paused
+            .with_label_values(&[&*key.namespace, &*key.name])
+            .set(0);
+        self.object_errors
+            .with_label_values(&[&*key.namespace, &*key.name]);
         for kind in &trigger_types {
             self.triggers.with_label_values(&[kind]).inc();
         }
@@ -148,8 +205,12 @@ impl Metrics {
     }
 
     fn unregister(&self, key: &ObjectKey) {
-        let Some(types) = lock(&self.registered).remove(key) else { return };
-        self.resources.with_label_values(&["scaled_object", &*key.namespace]).dec();
+        let Some(types) = lock(&self.registered).remove(key) else {
+            return;
+        };
+        self.resources
+            .with_label_values(&["scaled_object", &*key.namespace])
+            .dec();
         for kind in &types {
             self.triggers.with_label_values(&[kind]).dec();
         }
@@ -169,7 +230,9 @@ impl Metrics {
         let name = [&*key.namespace, &*key.name];
         let _ = self.paused.remove_label_values(&name);
         let _ = self.object_errors.remove_label_values(&name);
-        let _ = self.loop_latency.remove_label_values(&[&*key.namespace, "scaledobject", &*key.name]);
+        let _ =
+            self.loop_latency
+                .remove_label_values(&[&*key.namespace, "scaledobject", &*key.name]);
     }
 
     /// Sets by how much a poll began late.
@@ -209,19 +272,34 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn gauge(registry: &Registry, name: &str, text: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+fn gauge(
+    registry: &Registry,
+    name: &str,
+    text: &str,
+    labels: &[&str],
+) -> Result<GaugeVec, prometheus::Error> {
     let metric = GaugeVec::new(Opts::new(name, text), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
-fn int_gauge(registry: &Registry, name: &str, text: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+fn int_gauge(
+    registry: &Registry,
+    name: &str,
+    text: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
     let metric = IntGaugeVec::new(Opts::new(name, text), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
-fn counter(registry: &Registry, name: &str, text: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+fn counter(
+    registry: &Registry,
+    name: &str,
+    text: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
     let metric = IntCounterVec::new(Opts::new(name, text), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
@@ -231,7 +309,11 @@ fn counter(registry: &Registry, name: &str, text: &str, labels: &[&str]) -> Resu
 mod tests {
     use super::*;
 
-    const SERIES: Series<'static> = Series { metric: "s0-rabbitmq-orders", scaler: "rabbitMQScaler", trigger_index: 0 };
+    const SERIES: Series<'static> = Series {
+        metric: "s0-rabbitmq-orders",
+        scaler: "rabbitMQScaler",
+        trigger_index: 0,
+    };
 
     #[test]
     fn the_series_have_kedas_names_and_labels() {

@@ -52,7 +52,11 @@ pub struct Failure {
 
 impl Readings {
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<ObjectReadings>> {
-        self.objects.lock().unwrap_or_else(|e| e.into_inner()).get(key).cloned()
+        self.objects
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .get(key)
+            .cloned()
     }
 
     /// Declares an object's metrics. Metrics that it had before keep their readings.
@@ -66,27 +70,40 @@ impl Readings {
         let before = objects.get(key);
         let slots = metrics
             .into_iter()
-            .map(|(metric, use_cached)| {
-                match before.and_then(|before| before.slot(&metric)) {
+            .map(
+                |(metric, use_cached)| match before.and_then(|before| before.slot(&metric)) {
                     Some(slot) if slot.use_cached == use_cached => slot,
-                    _ => Arc::new(Slot { metric, use_cached, latest: watch::Sender::default() }),
-                }
-            })
+                    _ => Arc::new(Slot {
+                        metric,
+                        use_cached,
+                        latest: watch::Sender::default(),
+                    }),
+                },
+            )
             .collect();
-        let readings = Arc::new(ObjectReadings { polling_interval, slots });
+        let readings = Arc::new(ObjectReadings {
+            polling_interval,
+            slots,
+        });
         objects.insert(key.clone(), readings.clone());
         readings
     }
 
     pub fn forget(&self, key: &ObjectKey) {
-        self.objects.lock().unwrap_or_else(|e| e.into_inner()).remove(key);
+        self.objects
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .remove(key);
     }
 }
 
 impl ObjectReadings {
     /// Finds a metric; like KEDA, whatever the case.
     pub fn slot(&self, metric: &str) -> Option<Arc<Slot>> {
-        self.slots.iter().find(|slot| slot.metric.eq_ignore_ascii_case(metric)).cloned()
+        self.slots
+            .iter()
+            .find(|slot| slot.metric.eq_ignore_ascii_case(metric))
+            .cloned()
     }
 
     /// Readings older than this are not served: two polling intervals (a poll may be late by one).
@@ -96,6 +113,7 @@ impl ObjectReadings {
 }
 
 impl Slot {
+    #[cfg(test)]
     pub fn latest(&self) -> Latest {
         self.latest.borrow().clone()
     }
@@ -106,13 +124,23 @@ impl Slot {
     }
 
     pub fn record(&self, value: Quantity, timestamp: Timestamp) {
-        let reading = Some(Taken { value, at: Instant::now(), timestamp });
-        self.latest.send_replace(Latest { reading, failure: None });
+        let reading = Some(Taken {
+            value,
+            at: Instant::now(),
+            timestamp,
+        });
+        self.latest.send_replace(Latest {
+            reading,
+            failure: None,
+        });
     }
 
     pub fn record_failure(&self, message: &str) {
         self.latest.send_modify(|latest| {
-            latest.failure = Some(Failure { message: message.to_owned(), at: Instant::now() });
+            latest.failure = Some(Failure {
+                message: message.to_owned(),
+                at: Instant::now(),
+            });
         });
     }
 }
@@ -125,17 +153,35 @@ mod tests {
     fn a_metric_that_stays_keeps_its_reading() {
         let readings = Readings::default();
         let key = ObjectKey::new("shop", "orders");
-        let first = readings.declare(&key, Duration::from_secs(30), [("s0-a".into(), false), ("s1-b".into(), false)]);
-        first.slot("s0-a").unwrap().record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
+        let first = readings.declare(
+            &key,
+            Duration::from_secs(30),
+            [("s0-a".into(), false), ("s1-b".into(), false)],
+        );
+        first
+            .slot("s0-a")
+            .unwrap()
+            .record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
 
-        let second = readings.declare(&key, Duration::from_secs(30), [("s0-a".into(), false), ("s1-c".into(), false)]);
-        assert_eq!(second.slot("S0-A").unwrap().latest().reading.unwrap().value, Quantity::from_integer(7));
+        let second = readings.declare(
+            &key,
+            Duration::from_secs(30),
+            [("s0-a".into(), false), ("s1-c".into(), false)],
+        );
+        assert_eq!(
+            second.slot("S0-A").unwrap().latest().reading.unwrap().value,
+            Quantity::from_integer(7)
+        );
         assert!(second.slot("s1-b").is_none());
     }
 
     #[test]
     fn a_failure_keeps_the_last_reading_and_an_answer_clears_the_failure() {
-        let slot = Slot { metric: "s0-a".into(), use_cached: false, latest: watch::Sender::default() };
+        let slot = Slot {
+            metric: "s0-a".into(),
+            use_cached: false,
+            latest: watch::Sender::default(),
+        };
         slot.record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
         slot.record_failure("down");
         let latest = slot.latest();

@@ -10,7 +10,9 @@
 //!     containerName: app      # optional: this container's use only
 //! ```
 
-use k8s_openapi::api::autoscaling::v2::{ContainerResourceMetricSource, MetricSpec, MetricTarget, ResourceMetricSource};
+use k8s_openapi::api::autoscaling::v2::{
+    ContainerResourceMetricSource, MetricSpec, MetricTarget, ResourceMetricSource,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use sakidori_api::Trigger;
 
@@ -23,20 +25,30 @@ pub fn is_resource(kind: &str) -> bool {
 /// # Errors
 /// All that is wrong with its parameters. (KEDA panics on a value that is no quantity.)
 pub fn metric(trigger: &Trigger) -> Result<MetricSpec, String> {
-    let value = trigger.metadata.get("value").map(|value| value.trim()).unwrap_or_default();
+    let value = trigger
+        .metadata
+        .get("value")
+        .map(|value| value.trim())
+        .unwrap_or_default();
     if value.is_empty() {
         return Err("missing parameter \"value\": expected a percentage such as \"60\" or a quantity such as \"500m\"".into());
     }
     let target = match trigger.metric_type.as_deref() {
         Some("Utilization") => {
             let percent = value.parse().ok().filter(|percent| *percent > 0);
-            let percent =
-                percent.ok_or_else(|| format!("parameter \"value\" is {value:?}: expected a whole percentage above 0"))?;
-            MetricTarget { type_: "Utilization".into(), average_utilization: Some(percent), ..Default::default() }
+            let percent = percent.ok_or_else(|| {
+                format!("parameter \"value\" is {value:?}: expected a whole percentage above 0")
+            })?;
+            MetricTarget {
+                type_: "Utilization".into(),
+                average_utilization: Some(percent),
+                ..Default::default()
+            }
         }
         Some("AverageValue") => {
-            let quantity: sakidori_engine::Quantity =
-                value.parse().map_err(|error| format!("parameter \"value\": {error}"))?;
+            let quantity: sakidori_engine::Quantity = value
+                .parse()
+                .map_err(|error| format!("parameter \"value\": {error}"))?;
             MetricTarget {
                 type_: "AverageValue".into(),
                 average_value: Some(Quantity(quantity.to_string())),
@@ -51,7 +63,11 @@ pub fn metric(trigger: &Trigger) -> Result<MetricSpec, String> {
             ));
         }
     };
-    let container = trigger.metadata.get("containerName").map(|name| name.trim()).filter(|name| !name.is_empty());
+    let container = trigger
+        .metadata
+        .get("containerName")
+        .map(|name| name.trim())
+        .filter(|name| !name.is_empty());
     Ok(match container {
         Some(container) => MetricSpec {
             type_: "ContainerResource".into(),
@@ -64,7 +80,10 @@ pub fn metric(trigger: &Trigger) -> Result<MetricSpec, String> {
         },
         None => MetricSpec {
             type_: "Resource".into(),
-            resource: Some(ResourceMetricSource { name: trigger.type_.clone(), target }),
+            resource: Some(ResourceMetricSource {
+                name: trigger.type_.clone(),
+                target,
+            }),
             ..Default::default()
         },
     })
@@ -83,7 +102,10 @@ mod tests {
     #[test]
     fn utilization_and_average_value_of_pod_and_container() {
         assert_eq!(
-            metric_of(json!({"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}})).unwrap(),
+            metric_of(
+                json!({"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}})
+            )
+            .unwrap(),
             json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}})
         );
         assert_eq!(
@@ -97,7 +119,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let wrong = |metric_type: &str, value: &str| {
-            metric_of(json!({"type": "cpu", "metricType": metric_type, "metadata": {"value": value}})).unwrap_err()
+            metric_of(
+                json!({"type": "cpu", "metricType": metric_type, "metadata": {"value": value}}),
+            )
+            .unwrap_err()
         };
         assert!(wrong("Utilization", "60%").contains("60%"));
         assert!(wrong("AverageValue", "lots").contains("lots"));

@@ -50,9 +50,17 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
     // Addresses first: one in use is the user's quickest mistake to tell.
     let metrics_listener = bind(options.metrics_bind_address, "--metrics-bind-address").await?;
-    let probes_listener = bind(options.health_probe_bind_address, "--health-probe-bind-address").await?;
-    let api_listener =
-        bind(options.external_metrics_bind_address, "--external-metrics-bind-address").await?.into_std()?;
+    let probes_listener = bind(
+        options.health_probe_bind_address,
+        "--health-probe-bind-address",
+    )
+    .await?;
+    let api_listener = bind(
+        options.external_metrics_bind_address,
+        "--external-metrics-bind-address",
+    )
+    .await?
+    .into_std()?;
     let client = client().await?;
     let certificate = certificates::load(&options)?;
 
@@ -66,8 +74,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let targets = Arc::new(Targets::new(client.clone()));
     let hpas = Arc::new(HpaIndex::default());
     let tasks = TaskTracker::new();
-    let (publisher, publishing) = EventPublisher::start(client.clone(), options.identity.clone(), shutdown.clone());
-    let finalizer = Arc::new(Finalizer::new(client.clone(), targets.clone(), tasks.clone()));
+    let (publisher, publishing) =
+        EventPublisher::start(client.clone(), options.identity.clone(), shutdown.clone());
+    let finalizer = Arc::new(Finalizer::new(
+        client.clone(),
+        targets.clone(),
+        tasks.clone(),
+    ));
     let status = StatusWriter::new(client.clone(), objects.clone());
     let scaling = sakidori_scalers::Context {
         clients: Arc::new(sakidori_scalers::clients::Clients::default()),
@@ -85,7 +98,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         events: events.clone(),
         cluster_object_namespace: options.cluster_object_namespace.clone(),
     });
-    let poller = Arc::new(Poller::new(objects.clone(), targets.clone(), metrics.clone()));
+    let poller = Arc::new(Poller::new(
+        objects.clone(),
+        targets.clone(),
+        metrics.clone(),
+    ));
     let executor = Arc::new(Executor::new(
         objects.clone(),
         targets,
@@ -118,39 +135,48 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     servers.spawn(serve_metrics(metrics_listener, metrics, shutdown.clone()));
 
     let election = options.leader_elect.then(|| {
-        let (client, namespace, identity) = (client.clone(), options.namespace.clone(), options.identity.clone());
+        let (client, namespace, identity) = (
+            client.clone(),
+            options.namespace.clone(),
+            options.identity.clone(),
+        );
         let stop = shutdown.clone();
         tokio::spawn(async move { leader::run(client, &namespace, identity, leading, stop).await })
     });
-    let led = lead(
-        leads,
-        &shutdown,
-        async {
-            let source = CachedMetrics::new(readings, objects, events.clone(), options.external_metrics_wait);
-            let ready = {
-                let watches = watches.clone();
-                Arc::new(move || listed(&watches))
-            };
-            let api = Server::new(client.clone(), certificate, Arc::new(source), ready)
-                .context("preparing the external metrics API")?;
-            servers.spawn(publishing);
-            servers.spawn(forward(changed, events));
-            servers.spawn(watches.run(shutdown.clone()));
-            servers.spawn(api_service::announce(client.clone(), shutdown.clone()));
-            let stop = shutdown.clone();
-            servers.spawn(certificates::follow(options.cert_dir.clone(), api.certificate_handle(), shutdown.clone()));
-            servers.spawn(async move {
-                if let Err(error) = api.serve(api_listener, stop.clone()).await {
-                    error!(%error, "the external metrics API ended");
-                    // Without it no HPA can scale: better a restart than a half.
-                    stop.cancel();
-                }
-            });
-            info!("started");
-            control::run(received, executor, heartbeat, shutdown.clone()).await;
-            Ok(())
-        },
-    )
+    let led = lead(leads, &shutdown, async {
+        let source = CachedMetrics::new(
+            readings,
+            objects,
+            events.clone(),
+            options.external_metrics_wait,
+        );
+        let ready = {
+            let watches = watches.clone();
+            Arc::new(move || listed(&watches))
+        };
+        let api = Server::new(client.clone(), certificate, Arc::new(source), ready)
+            .context("preparing the external metrics API")?;
+        servers.spawn(publishing);
+        servers.spawn(forward(changed, events));
+        servers.spawn(watches.run(shutdown.clone()));
+        servers.spawn(api_service::announce(client.clone(), shutdown.clone()));
+        let stop = shutdown.clone();
+        servers.spawn(certificates::follow(
+            options.cert_dir.clone(),
+            api.certificate_handle(),
+            shutdown.clone(),
+        ));
+        servers.spawn(async move {
+            if let Err(error) = api.serve(api_listener, stop.clone()).await {
+                error!(%error, "the external metrics API ended");
+                // Without it no HPA can scale: better a restart than a half.
+                stop.cancel();
+            }
+        });
+        info!("started");
+        control::run(received, executor, heartbeat, shutdown.clone()).await;
+        Ok(())
+    })
     .await;
 
     // Whatever ended it: everything stops, and what is under way gets a moment.
@@ -195,13 +221,15 @@ async fn lead(
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{flag}: can't listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{flag}: can't listen on {address}"))
 }
 
 async fn client() -> anyhow::Result<Client> {
-    let mut config = Config::infer()
-        .await
-        .context("no way to reach the cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")?;
+    let mut config = Config::infer().await.context(
+        "no way to reach the cluster: set KUBECONFIG, or run in a pod with a ServiceAccount",
+    )?;
     // A watch is quiet for minutes; kube's own timeouts end a dead one.
     config.connect_timeout = Some(Duration::from_secs(10));
     Client::try_from(config).context("preparing the Kubernetes client")
@@ -211,7 +239,11 @@ fn probes(heartbeat: &Heartbeat, watches: &Arc<Watches>, leads: watch::Receiver<
     let started = Timestamp::now();
     let turning = |heartbeat: Heartbeat, leads: watch::Receiver<bool>| {
         Check::new("control-loop", move || {
-            let idle = if *leads.borrow() { heartbeat.age(started) } else { 0 };
+            let idle = if *leads.borrow() {
+                heartbeat.age(started)
+            } else {
+                0
+            };
             if idle <= STUCK_AFTER.as_secs().max(LONGEST_SLEEP.as_secs()) {
                 Ok(())
             } else {
@@ -226,7 +258,11 @@ fn probes(heartbeat: &Heartbeat, watches: &Arc<Watches>, leads: watch::Receiver<
     let leading = {
         let leads = leads.clone();
         Check::new("leader", move || {
-            if *leads.borrow() { Ok(()) } else { Err("another replica leads; this one serves no values yet".to_owned()) }
+            if *leads.borrow() {
+                Ok(())
+            } else {
+                Err("another replica leads; this one serves no values yet".to_owned())
+            }
         })
     };
     Probes {
@@ -236,7 +272,11 @@ fn probes(heartbeat: &Heartbeat, watches: &Arc<Watches>, leads: watch::Receiver<
 }
 
 fn listed(watches: &Watches) -> Result<(), String> {
-    if watches.listed() { Ok(()) } else { Err("ScaledObjects and HPAs are not listed yet".to_owned()) }
+    if watches.listed() {
+        Ok(())
+    } else {
+        Err("ScaledObjects and HPAs are not listed yet".to_owned())
+    }
 }
 
 /// Tells the engine of changed references.

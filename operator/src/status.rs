@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sakidori_api::{ScaledObject, ScaledObjectStatus, TriggerActivity, conditions_from_engine};
 use sakidori_engine::{ObjectKey, ObjectStatus};
 use serde_json::{Map, Value, json};
@@ -44,7 +44,9 @@ impl StatusWriter {
 
     /// Writes `status` soon; a newer one for the same object replaces one that waits.
     pub fn write(self: &Arc<Self>, key: ObjectKey, status: ObjectStatus) {
-        let idle = lock(&self.waiting).insert(key.clone(), Some(status)).is_none();
+        let idle = lock(&self.waiting)
+            .insert(key.clone(), Some(status))
+            .is_none();
         if idle {
             let this = self.clone();
             tokio::spawn(async move { this.work(key).await });
@@ -71,7 +73,9 @@ impl StatusWriter {
             };
             match self.write_once(&key, &status).await {
                 Ok(()) => pause = FIRST_RETRY,
-                Err(error) if is_final(&error) => warn!(object = %key, %error, "the status was refused"),
+                Err(error) if is_final(&error) => {
+                    warn!(object = %key, %error, "the status was refused")
+                }
                 Err(error) => {
                     warn!(object = %key, %error, "writing the status failed; trying again");
                     tokio::time::sleep(pause).await;
@@ -86,23 +90,33 @@ impl StatusWriter {
     }
 
     async fn write_once(&self, key: &ObjectKey, status: &ObjectStatus) -> Result<(), kube::Error> {
-        let Some(object) = self.objects.object(key) else { return Ok(()) };
+        let Some(object) = self.objects.object(key) else {
+            return Ok(());
+        };
         let uid = object.metadata.uid.clone().unwrap_or_default();
-        let shown = serde_json::to_value(object.status.clone().unwrap_or_default()).unwrap_or_default();
+        let shown =
+            serde_json::to_value(object.status.clone().unwrap_or_default()).unwrap_or_default();
         let before = match lock(&self.written).get(key) {
             Some((of, written)) if *of == uid => written.clone(),
             _ => shown,
         };
         let prepared = self.objects.prepared(key);
         let found = prepared.map(|prepared| prepared.found.clone());
-        let wanted = complete(object.status.clone().unwrap_or_default(), found.as_ref(), status);
+        let wanted = complete(
+            object.status.clone().unwrap_or_default(),
+            found.as_ref(),
+            status,
+        );
         let wanted = serde_json::to_value(wanted).unwrap_or_default();
-        let Some(patch) = merge_patch(&before, &wanted) else { return Ok(()) };
+        let Some(patch) = merge_patch(&before, &wanted) else {
+            return Ok(());
+        };
         let _permit = self.permits.acquire().await;
         debug!(object = %key, "writing status");
         let api: Api<ScaledObject> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = json!({"metadata": {"uid": uid}, "status": patch});
-        api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
         lock(&self.written).insert(key.clone(), (uid, wanted));
         Ok(())
     }
@@ -122,23 +136,37 @@ pub struct Found {
 }
 
 /// The whole status: what stands there, what preparation found, what the engine decided.
-fn complete(mut status: ScaledObjectStatus, found: Option<&Found>, decided: &ObjectStatus) -> ScaledObjectStatus {
+fn complete(
+    mut status: ScaledObjectStatus,
+    found: Option<&Found>,
+    decided: &ObjectStatus,
+) -> ScaledObjectStatus {
     if let Some(found) = found {
         status.scale_target_kind = Some(found.scale_target_kind.clone());
         status.scale_target_gvkr = Some(found.scale_target_gvkr.clone());
-        status.original_replica_count.get_or_insert(found.original_replica_count);
+        status
+            .original_replica_count
+            .get_or_insert(found.original_replica_count);
         status.external_metric_names = found.external_metric_names.clone();
         status.resource_metric_names = found.resource_metric_names.clone();
         status.hpa_name = Some(found.hpa_name.clone());
         status.triggers_types = Some(found.triggers_types.clone());
-        status.authentications_types = Some(found.authentications_types.clone()).filter(|types| !types.is_empty());
+        status.authentications_types =
+            Some(found.authentications_types.clone()).filter(|types| !types.is_empty());
     }
     status.conditions = conditions_from_engine(&decided.conditions);
     status.last_active_time = decided.last_active_time.map(Time);
     status.triggers_activity = decided
         .triggers_activity
         .iter()
-        .map(|(metric, is_active)| (metric.clone(), TriggerActivity { is_active: *is_active }))
+        .map(|(metric, is_active)| {
+            (
+                metric.clone(),
+                TriggerActivity {
+                    is_active: *is_active,
+                },
+            )
+        })
         .collect();
     status
 }
@@ -154,10 +182,17 @@ fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
     if from == to {
         return None;
     }
-    let (Value::Object(from), Value::Object(to)) = (from, to) else { return Some(to.clone()) };
-    let gone = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let (Value::Object(from), Value::Object(to)) = (from, to) else {
+        return Some(to.clone());
+    };
+    let gone = from
+        .keys()
+        .filter(|key| !to.contains_key(*key))
+        .map(|key| (key.clone(), Value::Null));
     let changed = to.iter().filter_map(|(key, value)| {
-        let patch = from.get(key).map_or_else(|| Some(value.clone()), |before| merge_patch(before, value))?;
+        let patch = from
+            .get(key)
+            .map_or_else(|| Some(value.clone()), |before| merge_patch(before, value))?;
         Some((key.clone(), patch))
     });
     Some(Value::Object(gone.chain(changed).collect::<Map<_, _>>()))
@@ -177,7 +212,9 @@ mod tests {
         let to = json!({"a": 1, "list": [1], "map": {"x": {"isActive": false}}, "new": 2});
         assert_eq!(
             merge_patch(&from, &to),
-            Some(json!({"list": [1], "map": {"x": {"isActive": false}, "y": null}, "old": null, "new": 2}))
+            Some(
+                json!({"list": [1], "map": {"x": {"isActive": false}, "y": null}, "old": null, "new": 2})
+            )
         );
         assert_eq!(merge_patch(&from, &from), None);
     }

@@ -29,7 +29,10 @@ pub struct Target {
 impl Target {
     /// `apps/v1.Deployment`: how status and Events name the kind. Like KEDA, the core group shows as a leading slash.
     pub fn kind(&self) -> String {
-        format!("{}/{}.{}", self.resource.group, self.resource.version, self.resource.kind)
+        format!(
+            "{}/{}.{}",
+            self.resource.group, self.resource.version, self.resource.kind
+        )
     }
 
     /// `deployments.apps`: how the API server's errors name the resource.
@@ -54,17 +57,31 @@ impl Target {
 /// Why a target can't be scaled. The texts begin as KEDA's do.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    #[error("scaleTargetRef.apiVersion {0:?} is not of the form group/version: expected for example \"apps/v1\"")]
+    #[error(
+        "scaleTargetRef.apiVersion {0:?} is not of the form group/version: expected for example \"apps/v1\""
+    )]
     ApiVersion(String),
-    #[error("the cluster has no kind {kind} in {api_version}: install its CRD or correct scaleTargetRef ({source})")]
-    Kind { api_version: String, kind: String, source: Box<kube::Error> },
+    #[error(
+        "the cluster has no kind {kind} in {api_version}: install its CRD or correct scaleTargetRef ({source})"
+    )]
+    Kind {
+        api_version: String,
+        kind: String,
+        source: Box<kube::Error>,
+    },
     /// The text is the API server's own, which KEDA passes on.
     #[error("{resource} {name:?} not found")]
     NotFound { resource: String, name: String },
-    #[error("{resource} {name:?} doesn't expose the /scale subresource: only such kinds can be scaled")]
+    #[error(
+        "{resource} {name:?} doesn't expose the /scale subresource: only such kinds can be scaled"
+    )]
     NotScalable { resource: String, name: String },
     #[error("reading /scale of {resource} {name:?}: {source}")]
-    Read { resource: String, name: String, source: Box<kube::Error> },
+    Read {
+        resource: String,
+        name: String,
+        source: Box<kube::Error>,
+    },
 }
 
 /// How a write of replicas went.
@@ -77,14 +94,21 @@ pub enum ScaleWrite {
 
 impl Targets {
     pub fn new(client: Client) -> Self {
-        Self { client, kinds: Mutex::default() }
+        Self {
+            client,
+            kinds: Mutex::default(),
+        }
     }
 
     /// Finds the resource that `reference` names. Asks the API server once per kind other than the built-in ones.
     ///
     /// # Errors
     /// For an apiVersion that isn't one, and for a kind that the cluster doesn't serve.
-    pub async fn resolve(&self, namespace: &str, reference: &ScaleTargetRef) -> Result<Target, TargetError> {
+    pub async fn resolve(
+        &self,
+        namespace: &str,
+        reference: &ScaleTargetRef,
+    ) -> Result<Target, TargetError> {
         let (api_version, kind) = api_version_and_kind(reference);
         let (group, version) = match api_version.split('/').collect::<Vec<_>>()[..] {
             [version] if !version.is_empty() => ("", version),
@@ -92,13 +116,20 @@ impl Targets {
             _ => return Err(TargetError::ApiVersion(api_version.to_owned())),
         };
         let kind = GroupVersionKind::gvk(group, version, kind);
-        let target = |resource| Target { resource, namespace: namespace.to_owned(), name: reference.name.clone() };
+        let target = |resource| Target {
+            resource,
+            namespace: namespace.to_owned(),
+            name: reference.name.clone(),
+        };
         if let Some(resource) = built_in(&kind).or_else(|| self.known(&kind)) {
             return Ok(target(resource));
         }
         match kube::discovery::pinned_kind(&self.client, &kind).await {
             Ok((resource, _)) => {
-                self.kinds.lock().unwrap_or_else(|e| e.into_inner()).insert(kind, resource.clone());
+                self.kinds
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .insert(kind, resource.clone());
                 Ok(target(resource))
             }
             Err(source) => Err(TargetError::Kind {
@@ -110,7 +141,11 @@ impl Targets {
     }
 
     fn known(&self, kind: &GroupVersionKind) -> Option<ApiResource> {
-        self.kinds.lock().unwrap_or_else(|e| e.into_inner()).get(kind).cloned()
+        self.kinds
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .get(kind)
+            .cloned()
     }
 
     /// Reads `/scale`.
@@ -123,12 +158,22 @@ impl Targets {
         match api.get_scale(&target.name).await {
             Ok(scale) => Ok(scale),
             // The same answer stands for "no such object" and "no such subresource".
-            Err(kube::Error::Api(status)) if status.code == 404 => match api.get_metadata_opt(&target.name).await {
-                Ok(Some(_)) => Err(TargetError::NotScalable { resource, name }),
-                Ok(None) => Err(TargetError::NotFound { resource, name }),
-                Err(source) => Err(TargetError::Read { resource, name, source: Box::new(source) }),
-            },
-            Err(source) => Err(TargetError::Read { resource, name, source: Box::new(source) }),
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                match api.get_metadata_opt(&target.name).await {
+                    Ok(Some(_)) => Err(TargetError::NotScalable { resource, name }),
+                    Ok(None) => Err(TargetError::NotFound { resource, name }),
+                    Err(source) => Err(TargetError::Read {
+                        resource,
+                        name,
+                        source: Box::new(source),
+                    }),
+                }
+            }
+            Err(source) => Err(TargetError::Read {
+                resource,
+                name,
+                source: Box::new(source),
+            }),
         }
     }
 
@@ -144,7 +189,10 @@ impl Targets {
         }
         scale.spec.get_or_insert_default().replicas = Some(to);
         // The scale carries its resourceVersion: a change in between is refused by the API server.
-        match api.replace_scale(&target.name, &PostParams::default(), &scale).await {
+        match api
+            .replace_scale(&target.name, &PostParams::default(), &scale)
+            .await
+        {
             Ok(_) => ScaleWrite::Done,
             Err(kube::Error::Api(status)) if status.code == 409 => ScaleWrite::Conflict,
             Err(error) => ScaleWrite::Failed(error.to_string()),
@@ -158,7 +206,11 @@ impl Targets {
 
 /// `spec.replicas` of a scale: the API leaves a zero out.
 pub fn replicas(scale: &Scale) -> i32 {
-    scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0)
+    scale
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(0)
 }
 
 /// True where two references name the same object, whether they spell the defaults out or not.
@@ -175,16 +227,32 @@ pub fn kind_of(reference: &ScaleTargetRef) -> String {
 
 fn api_version_and_kind(reference: &ScaleTargetRef) -> (&str, &str) {
     (
-        reference.api_version.as_deref().filter(|v| !v.is_empty()).unwrap_or(defaults::TARGET_API_VERSION),
-        reference.kind.as_deref().filter(|k| !k.is_empty()).unwrap_or(defaults::TARGET_KIND),
+        reference
+            .api_version
+            .as_deref()
+            .filter(|v| !v.is_empty())
+            .unwrap_or(defaults::TARGET_API_VERSION),
+        reference
+            .kind
+            .as_deref()
+            .filter(|k| !k.is_empty())
+            .unwrap_or(defaults::TARGET_KIND),
     )
 }
 
 /// The two kinds that nearly every target has need no discovery.
 fn built_in(kind: &GroupVersionKind) -> Option<ApiResource> {
-    match (kind.group.as_str(), kind.version.as_str(), kind.kind.as_str()) {
-        ("apps", "v1", "Deployment") => Some(ApiResource::from_gvk_with_plural(kind, "deployments")),
-        ("apps", "v1", "StatefulSet") => Some(ApiResource::from_gvk_with_plural(kind, "statefulsets")),
+    match (
+        kind.group.as_str(),
+        kind.version.as_str(),
+        kind.kind.as_str(),
+    ) {
+        ("apps", "v1", "Deployment") => {
+            Some(ApiResource::from_gvk_with_plural(kind, "deployments"))
+        }
+        ("apps", "v1", "StatefulSet") => {
+            Some(ApiResource::from_gvk_with_plural(kind, "statefulsets"))
+        }
         _ => None,
     }
 }
@@ -196,13 +264,25 @@ mod tests {
     #[test]
     fn kinds_are_named_as_keda_names_them() {
         let target = |group: &str, version: &str, kind: &str| Target {
-            resource: ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), "x"),
+            resource: ApiResource::from_gvk_with_plural(
+                &GroupVersionKind::gvk(group, version, kind),
+                "x",
+            ),
             namespace: "shop".into(),
             name: "orders".into(),
         };
-        assert_eq!(target("apps", "v1", "Deployment").kind(), "apps/v1.Deployment");
-        assert_eq!(target("", "v1", "ReplicationController").kind(), "/v1.ReplicationController");
-        assert_eq!(target("argoproj.io", "v1alpha1", "Rollout").kind(), "argoproj.io/v1alpha1.Rollout");
+        assert_eq!(
+            target("apps", "v1", "Deployment").kind(),
+            "apps/v1.Deployment"
+        );
+        assert_eq!(
+            target("", "v1", "ReplicationController").kind(),
+            "/v1.ReplicationController"
+        );
+        assert_eq!(
+            target("argoproj.io", "v1alpha1", "Rollout").kind(),
+            "argoproj.io/v1alpha1.Rollout"
+        );
     }
 
     #[test]

@@ -37,9 +37,17 @@ pub enum Namespaces {
 impl Namespaces {
     /// `WATCH_NAMESPACE`: a comma list; empty means all.
     pub fn parse(text: &str) -> Self {
-        let names: Vec<String> =
-            text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        if names.is_empty() { Self::All } else { Self::These(names) }
+        let names: Vec<String> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
+        if names.is_empty() {
+            Self::All
+        } else {
+            Self::These(names)
+        }
     }
 
     /// One API per watch.
@@ -49,9 +57,10 @@ impl Namespaces {
     {
         match self {
             Self::All => vec![(None, Api::all(client.clone()))],
-            Self::These(names) => {
-                names.iter().map(|name| (Some(name.clone()), Api::namespaced(client.clone(), name))).collect()
-            }
+            Self::These(names) => names
+                .iter()
+                .map(|name| (Some(name.clone()), Api::namespaced(client.clone(), name)))
+                .collect(),
         }
     }
 }
@@ -79,10 +88,14 @@ impl Watches {
     /// HPAs are listed before ScaledObjects are looked at, so that after a restart an HPA that is as it should be is known
     /// and not written again.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let hpa_watches = self.namespaces.apis::<HorizontalPodAutoscaler>(&self.client);
+        let hpa_watches = self
+            .namespaces
+            .apis::<HorizontalPodAutoscaler>(&self.client);
         let object_watches = self.namespaces.apis::<ScaledObject>(&self.client);
-        self.unlisted.store(hpa_watches.len() + object_watches.len(), Ordering::SeqCst);
-        let (hpas_listed, mut hpa_lists) = tokio::sync::mpsc::channel::<()>(hpa_watches.len().max(1));
+        self.unlisted
+            .store(hpa_watches.len() + object_watches.len(), Ordering::SeqCst);
+        let (hpas_listed, mut hpa_lists) =
+            tokio::sync::mpsc::channel::<()>(hpa_watches.len().max(1));
         let expected = hpa_watches.len();
         let mut tasks = tokio::task::JoinSet::new();
         for (namespace, api) in hpa_watches {
@@ -96,7 +109,9 @@ impl Watches {
                     hpa_lists.recv().await;
                 }
                 futures::future::join_all(
-                    object_watches.into_iter().map(|(namespace, api)| this.watch_objects(namespace, api)),
+                    object_watches
+                        .into_iter()
+                        .map(|(namespace, api)| this.watch_objects(namespace, api)),
                 )
                 .await;
             }
@@ -110,7 +125,11 @@ impl Watches {
     }
 
     fn one_listed(&self) {
-        let left = self.unlisted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(1)));
+        let left = self
+            .unlisted
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                Some(left.saturating_sub(1))
+            });
         if left == Ok(1) {
             self.objects.mark_listed();
         }
@@ -119,7 +138,8 @@ impl Watches {
     async fn watch_objects(&self, namespace: Option<String>, api: Api<ScaledObject>) {
         let mut listed = HashSet::new();
         let mut first = true;
-        let stream = watcher(api, watcher::Config::default()).modify(|object| object.managed_fields_mut().clear());
+        let stream = watcher(api, watcher::Config::default())
+            .modify(|object| object.managed_fields_mut().clear());
         let mut stream = std::pin::pin!(resilient("ScaledObjects", stream));
         while let Some(event) = stream.next().await {
             match event {
@@ -129,12 +149,25 @@ impl Watches {
                     self.object_applied(object);
                 }
                 watcher::Event::InitDone => {
-                    let here = |key: &ObjectKey| namespace.as_deref().is_none_or(|namespace| namespace == &*key.namespace);
-                    for key in self.objects.keys().into_iter().filter(|key| here(key) && !listed.contains(key)) {
+                    let here = |key: &ObjectKey| {
+                        namespace
+                            .as_deref()
+                            .is_none_or(|namespace| namespace == &*key.namespace)
+                    };
+                    for key in self
+                        .objects
+                        .keys()
+                        .into_iter()
+                        .filter(|key| here(key) && !listed.contains(key))
+                    {
                         self.object_deleted(&key);
                     }
                     if std::mem::take(&mut first) {
-                        info!(namespace = namespace.as_deref().unwrap_or("all"), objects = listed.len(), "ScaledObjects are listed");
+                        info!(
+                            namespace = namespace.as_deref().unwrap_or("all"),
+                            objects = listed.len(),
+                            "ScaledObjects are listed"
+                        );
                         self.one_listed();
                     }
                 }
@@ -162,10 +195,26 @@ impl Watches {
             self.status.forget(&key);
             self.metrics.forget(&key);
         }
-        self.metrics.register(&key, object.spec.triggers.iter().map(|trigger| trigger.type_.clone()).collect());
+        self.metrics.register(
+            &key,
+            object
+                .spec
+                .triggers
+                .iter()
+                .map(|trigger| trigger.type_.clone())
+                .collect(),
+        );
         let described = object.to_engine(&kind_of(&object.spec.scale_target_ref));
-        let remembered = object.status.as_ref().map(|status| status.to_remembered()).unwrap_or_default();
-        self.events.send(Event::Applied { key: key.clone(), object: described, remembered });
+        let remembered = object
+            .status
+            .as_ref()
+            .map(|status| status.to_remembered())
+            .unwrap_or_default();
+        self.events.send(Event::Applied {
+            key: key.clone(),
+            object: described,
+            remembered,
+        });
         if change == Change::Changed {
             // Labels and annotations reach the HPA too, and parameters of triggers are nothing that the engine sees.
             self.events.send(Event::ReferenceChanged { key });
@@ -179,16 +228,30 @@ impl Watches {
         }
         self.events.send(Event::Deleted { key: key.clone() });
         if let Some(object) = &object {
-            let publish = |kind, reason, message: &str| self.publisher.publish(object, kind, reason, message.to_owned());
-            publish(EventType::Normal, reasons::SCALERS_STOPPED, reasons::SCALERS_STOPPED_MESSAGE);
-            publish(EventType::Warning, reasons::SCALED_OBJECT_DELETED, reasons::SCALED_OBJECT_DELETED_MESSAGE);
+            let publish = |kind, reason, message: &str| {
+                self.publisher
+                    .publish(object, kind, reason, message.to_owned())
+            };
+            publish(
+                EventType::Normal,
+                reasons::SCALERS_STOPPED,
+                reasons::SCALERS_STOPPED_MESSAGE,
+            );
+            publish(
+                EventType::Warning,
+                reasons::SCALED_OBJECT_DELETED,
+                reasons::SCALED_OBJECT_DELETED_MESSAGE,
+            );
         }
         self.readings.forget(key);
         self.references.forget(key);
         self.status.forget(key);
         self.metrics.forget(key);
         // Its target may be another's now.
-        for other in object.map(|object| self.objects.sharing_target(key, &object)).unwrap_or_default() {
+        for other in object
+            .map(|object| self.objects.sharing_target(key, &object))
+            .unwrap_or_default()
+        {
             self.events.send(Event::ReferenceChanged { key: other });
         }
     }
@@ -203,7 +266,8 @@ impl Watches {
         let mut first = true;
         let mut observed = HashMap::new();
         let config = watcher::Config::default().labels(annotations::SCALED_OBJECT_NAME);
-        let mut stream = std::pin::pin!(resilient("HorizontalPodAutoscalers", watcher(api, config)));
+        let mut stream =
+            std::pin::pin!(resilient("HorizontalPodAutoscalers", watcher(api, config)));
         while let Some(event) = stream.next().await {
             match event {
                 watcher::Event::Init => listed.clear(),
@@ -229,15 +293,26 @@ impl Watches {
         }
     }
 
-    fn hpa_applied(&self, hpa: HorizontalPodAutoscaler, observed: &mut HashMap<ObjectKey, ScalingActive>) {
+    fn hpa_applied(
+        &self,
+        hpa: HorizontalPodAutoscaler,
+        observed: &mut HashMap<ObjectKey, ScalingActive>,
+    ) {
         let hpa = self.hpas.insert(hpa);
-        let Some(key) = scaled_object_of(&hpa) else { return };
-        let Some(desired) = self.objects.desired_hpa(&key).filter(|desired| desired.name_any() == hpa.name_any()) else {
+        let Some(key) = scaled_object_of(&hpa) else {
+            return;
+        };
+        let Some(desired) = self
+            .objects
+            .desired_hpa(&key)
+            .filter(|desired| desired.name_any() == hpa.name_any())
+        else {
             return;
         };
         if !is_current(&desired, &hpa) {
             info!(object = %key, hpa = hpa.name_any(), "the HPA is not as it should be; putting it back");
-            self.events.send(Event::ReferenceChanged { key: key.clone() });
+            self.events
+                .send(Event::ReferenceChanged { key: key.clone() });
         }
         if let Some(now) = scaling_active(&hpa)
             && observed.get(&key) != Some(&now)
@@ -247,10 +322,20 @@ impl Watches {
         }
     }
 
-    fn hpa_gone(&self, hpa: &HorizontalPodAutoscaler, observed: &mut HashMap<ObjectKey, ScalingActive>) {
-        let Some(key) = scaled_object_of(hpa) else { return };
+    fn hpa_gone(
+        &self,
+        hpa: &HorizontalPodAutoscaler,
+        observed: &mut HashMap<ObjectKey, ScalingActive>,
+    ) {
+        let Some(key) = scaled_object_of(hpa) else {
+            return;
+        };
         observed.remove(&key);
-        if self.objects.desired_hpa(&key).is_some_and(|desired| desired.name_any() == hpa.name_any()) {
+        if self
+            .objects
+            .desired_hpa(&key)
+            .is_some_and(|desired| desired.name_any() == hpa.name_any())
+        {
             info!(object = %key, hpa = hpa.name_any(), "the HPA was deleted; making it anew");
             self.events.send(Event::ReferenceChanged { key });
         }
@@ -298,6 +383,9 @@ mod tests {
     fn watch_namespace_is_a_comma_list_and_empty_means_all() {
         assert_eq!(Namespaces::parse(""), Namespaces::All);
         assert_eq!(Namespaces::parse(" , "), Namespaces::All);
-        assert_eq!(Namespaces::parse("shop, pay"), Namespaces::These(vec!["shop".into(), "pay".into()]));
+        assert_eq!(
+            Namespaces::parse("shop, pay"),
+            Namespaces::These(vec!["shop".into(), "pay".into()])
+        );
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sakidori_engine::ObjectKey;
 use tokio::sync::watch;
 
-use super::object::{Reference, Referenced};
 use super::ReferenceError;
+use super::object::{Reference, Referenced};
 
 /// What is known of one referenced object.
 #[derive(Clone, Debug)]
@@ -46,7 +46,11 @@ enum Waiting {
 
 impl<W> Book<W> {
     pub(super) fn new() -> Self {
-        Self { entries: HashMap::new(), told: HashSet::new(), watches_started: 0 }
+        Self {
+            entries: HashMap::new(),
+            told: HashSet::new(),
+            watches_started: 0,
+        }
     }
 
     /// Notes that `owner` depends on `reference` and looks at it. `start` begins a watch when there is none yet.
@@ -82,15 +86,30 @@ impl<W> Book<W> {
 
     /// `owner` no longer waits inside `get`: from now on it is told of what comes.
     pub(super) fn stop_waiting(&mut self, owner: &ObjectKey, reference: &Reference) {
-        if let Some(waiting) = self.entries.get_mut(reference).and_then(|entry| entry.owners.get_mut(owner)) {
+        if let Some(waiting) = self
+            .entries
+            .get_mut(reference)
+            .and_then(|entry| entry.owners.get_mut(owner))
+        {
             *waiting = Waiting::No;
         }
     }
 
     /// A watch saw its object, or that there is none. Returns the owners to tell.
     #[must_use]
-    pub(super) fn learned(&mut self, reference: &Reference, id: u64, seen: Option<Arc<Referenced>>) -> Vec<ObjectKey> {
-        let Some(entry) = self.entries.get_mut(reference).filter(|entry| entry.id == id) else { return Vec::new() };
+    pub(super) fn learned(
+        &mut self,
+        reference: &Reference,
+        id: u64,
+        seen: Option<Arc<Referenced>>,
+    ) -> Vec<ObjectKey> {
+        let Some(entry) = self
+            .entries
+            .get_mut(reference)
+            .filter(|entry| entry.id == id)
+        else {
+            return Vec::new();
+        };
         if matches!(&*entry.sight.borrow(), Sight::Known(known) if *known == seen) {
             return Vec::new();
         }
@@ -106,7 +125,13 @@ impl<W> Book<W> {
 
     /// A watch failed. Says whether nothing is known of the object, so that the failure is what `get` answers.
     pub(super) fn failed(&mut self, reference: &Reference, id: u64, error: ReferenceError) -> bool {
-        let Some(entry) = self.entries.get_mut(reference).filter(|entry| entry.id == id) else { return false };
+        let Some(entry) = self
+            .entries
+            .get_mut(reference)
+            .filter(|entry| entry.id == id)
+        else {
+            return false;
+        };
         let unknown = !matches!(&*entry.sight.borrow(), Sight::Known(_));
         if unknown {
             entry.sight.send_replace(Sight::Failed(error));
@@ -129,11 +154,6 @@ impl<W> Book<W> {
         self.retain(owner, &HashSet::new());
         self.told.remove(owner);
     }
-
-    /// Number of watches under way.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 #[cfg(test)]
@@ -152,7 +172,9 @@ mod tests {
     }
 
     fn secret(name: &str, value: &str) -> Option<Arc<Referenced>> {
-        let object = serde_json::from_value(json!({"metadata": {"name": name}, "data": {"k": value}})).unwrap();
+        let object =
+            serde_json::from_value(json!({"metadata": {"name": name}, "data": {"k": value}}))
+                .unwrap();
         Some(Arc::new(Referenced::trim(&reference(name), object)))
     }
 
@@ -160,8 +182,15 @@ mod tests {
     fn seen_once(owner: &ObjectKey) -> Book<()> {
         let mut book = Book::new();
         assert!(book.look(owner, &reference("a"), |_| ()).is_err());
-        assert!(book.learned(&reference("a"), 1, secret("a", "1")).is_empty(), "it waits: it needn't be told");
-        assert!(matches!(book.look(owner, &reference("a"), |_| ()), Ok(Sight::Known(Some(_)))));
+        assert!(
+            book.learned(&reference("a"), 1, secret("a", "1"))
+                .is_empty(),
+            "it waits: it needn't be told"
+        );
+        assert!(matches!(
+            book.look(owner, &reference("a"), |_| ()),
+            Ok(Sight::Known(Some(_)))
+        ));
         book
     }
 
@@ -169,8 +198,14 @@ mod tests {
     fn a_change_is_told_once_until_the_owner_looks_again() {
         let orders = owner("orders");
         let mut book = seen_once(&orders);
-        assert_eq!(book.learned(&reference("a"), 1, secret("a", "2")), [orders.clone()]);
-        assert!(book.learned(&reference("a"), 1, secret("a", "3")).is_empty());
+        assert_eq!(
+            book.learned(&reference("a"), 1, secret("a", "2")),
+            std::slice::from_ref(&orders)
+        );
+        assert!(
+            book.learned(&reference("a"), 1, secret("a", "3"))
+                .is_empty()
+        );
         assert!(book.look(&orders, &reference("a"), |_| ()).is_ok());
         assert_eq!(book.learned(&reference("a"), 1, None), [orders]);
     }
@@ -178,15 +213,27 @@ mod tests {
     #[test]
     fn what_is_equal_is_no_change() {
         let mut book = seen_once(&owner("orders"));
-        assert!(book.learned(&reference("a"), 1, secret("a", "1")).is_empty());
+        assert!(
+            book.learned(&reference("a"), 1, secret("a", "1"))
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_failure_never_replaces_what_is_known() {
         let orders = owner("orders");
         let mut book = seen_once(&orders);
-        assert!(!book.failed(&reference("a"), 1, ReferenceError::NotYetKnown { object: String::new() }));
-        assert!(matches!(book.look(&orders, &reference("a"), |_| ()), Ok(Sight::Known(Some(_)))));
+        assert!(!book.failed(
+            &reference("a"),
+            1,
+            ReferenceError::NotYetKnown {
+                object: String::new()
+            }
+        ));
+        assert!(matches!(
+            book.look(&orders, &reference("a"), |_| ()),
+            Ok(Sight::Known(Some(_)))
+        ));
     }
 
     #[test]
@@ -194,8 +241,17 @@ mod tests {
         let orders = owner("orders");
         let mut book: Book<()> = Book::new();
         assert!(book.look(&orders, &reference("a"), |_| ()).is_err());
-        assert!(book.failed(&reference("a"), 1, ReferenceError::NotYetKnown { object: String::new() }));
-        assert!(matches!(book.look(&orders, &reference("a"), |_| ()), Ok(Sight::Failed(_))));
+        assert!(book.failed(
+            &reference("a"),
+            1,
+            ReferenceError::NotYetKnown {
+                object: String::new()
+            }
+        ));
+        assert!(matches!(
+            book.look(&orders, &reference("a"), |_| ()),
+            Ok(Sight::Failed(_))
+        ));
         assert_eq!(book.learned(&reference("a"), 1, None), [orders]);
     }
 
@@ -216,12 +272,12 @@ mod tests {
         let _ = book.look(&orders, &reference("a"), |_| token.clone());
         let _ = book.look(&mails, &reference("a"), |_| token.clone());
         let _ = book.look(&mails, &reference("b"), |_| token.clone());
-        assert_eq!((book.len(), Rc::strong_count(&token)), (2, 3));
+        assert_eq!((book.entries.len(), Rc::strong_count(&token)), (2, 3));
         book.forget(&orders);
         book.retain(&mails, &HashSet::from([reference("a")]));
-        assert_eq!((book.len(), Rc::strong_count(&token)), (1, 2));
+        assert_eq!((book.entries.len(), Rc::strong_count(&token)), (1, 2));
         book.forget(&mails);
-        assert_eq!((book.len(), Rc::strong_count(&token)), (0, 1));
+        assert_eq!((book.entries.len(), Rc::strong_count(&token)), (0, 1));
     }
 
     #[test]
@@ -231,7 +287,10 @@ mod tests {
         book.forget(&orders);
         assert!(book.look(&orders, &reference("a"), |_| ()).is_err());
         book.stop_waiting(&orders, &reference("a"));
-        assert!(book.learned(&reference("a"), 1, secret("a", "1")).is_empty());
+        assert!(
+            book.learned(&reference("a"), 1, secret("a", "1"))
+                .is_empty()
+        );
         assert_eq!(book.learned(&reference("a"), 2, secret("a", "1")), [orders]);
     }
 }

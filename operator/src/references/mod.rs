@@ -31,8 +31,14 @@ const FIRST_STATE_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// RBAC does not let the operator see it.
-    #[error("{object} can't be read: allow the operator's ServiceAccount to get, list and watch {resource} ({message})")]
-    Forbidden { object: String, resource: String, message: String },
+    #[error(
+        "{object} can't be read: allow the operator's ServiceAccount to get, list and watch {resource} ({message})"
+    )]
+    Forbidden {
+        object: String,
+        resource: String,
+        message: String,
+    },
     /// The API server does not serve such a resource: a CRD that isn't installed.
     #[error("{object} can't be read: the API server does not serve {resource}; install its CRD")]
     NotServed { object: String, resource: String },
@@ -58,7 +64,11 @@ impl References {
     /// `changes` gets the key of a ScaledObject when something that it refers to appeared, changed or went; once,
     /// until that ScaledObject asks for one of its references again.
     pub fn new(client: Client, changes: mpsc::UnboundedSender<ObjectKey>) -> Self {
-        Self { client, changes, watches: Arc::new(Mutex::new(Book::new())) }
+        Self {
+            client,
+            changes,
+            watches: Arc::new(Mutex::new(Book::new())),
+        }
     }
 
     /// The object's last known state, `None` when there is no such object. Notes that `owner` depends on it.
@@ -76,11 +86,18 @@ impl References {
             Ok(sight) => return answer(reference, sight),
             Err(first_state) => first_state,
         };
-        let _waiting = WaitingOwner { references: self, owner, reference };
+        let _waiting = WaitingOwner {
+            references: self,
+            owner,
+            reference,
+        };
         let known = first_state.wait_for(|sight| !matches!(sight, Sight::Unknown));
         // Whether it came or not, what counts is what the book says now.
         let _ = tokio::time::timeout(FIRST_STATE_WITHIN, known).await;
-        answer(reference, self.look(owner, reference).unwrap_or(Sight::Unknown))
+        answer(
+            reference,
+            self.look(owner, reference).unwrap_or(Sight::Unknown),
+        )
     }
 
     /// `owner` refers to `kept` and nothing else any more; watches that nobody needs end.
@@ -93,12 +110,11 @@ impl References {
         self.book().forget(owner);
     }
 
-    /// Number of objects watched.
-    pub fn watched(&self) -> usize {
-        self.book().len()
-    }
-
-    fn look(&self, owner: &ObjectKey, reference: &Reference) -> Result<Sight, tokio::sync::watch::Receiver<Sight>> {
+    fn look(
+        &self,
+        owner: &ObjectKey,
+        reference: &Reference,
+    ) -> Result<Sight, tokio::sync::watch::Receiver<Sight>> {
         self.book().look(owner, reference, |id| {
             let watch = watch::Watch {
                 client: self.client.clone(),
@@ -121,7 +137,9 @@ fn answer(reference: &Reference, sight: Sight) -> Result<Option<Arc<Referenced>>
     match sight {
         Sight::Known(seen) => Ok(seen),
         Sight::Failed(error) => Err(error),
-        Sight::Unknown => Err(ReferenceError::NotYetKnown { object: reference.to_string() }),
+        Sight::Unknown => Err(ReferenceError::NotYetKnown {
+            object: reference.to_string(),
+        }),
     }
 }
 
@@ -134,6 +152,8 @@ struct WaitingOwner<'a> {
 
 impl Drop for WaitingOwner<'_> {
     fn drop(&mut self) {
-        self.references.book().stop_waiting(self.owner, self.reference);
+        self.references
+            .book()
+            .stop_waiting(self.owner, self.reference);
     }
 }

@@ -40,20 +40,39 @@ impl Reference {
     }
 
     pub fn trigger_authentication(namespace: &str, name: &str) -> Self {
-        Self::content(keda("TriggerAuthentication", "triggerauthentications"), Some(namespace), name)
+        Self::content(
+            keda("TriggerAuthentication", "triggerauthentications"),
+            Some(namespace),
+            name,
+        )
     }
 
     pub fn cluster_trigger_authentication(name: &str) -> Self {
-        Self::content(keda("ClusterTriggerAuthentication", "clustertriggerauthentications"), None, name)
+        Self::content(
+            keda(
+                "ClusterTriggerAuthentication",
+                "clustertriggerauthentications",
+            ),
+            None,
+            name,
+        )
     }
 
     /// A scale target of any kind: that it exists, and its `spec.template`.
     pub fn target(resource: ApiResource, namespace: &str, name: &str) -> Self {
-        Self { part: Part::PodTemplate, ..Self::content(resource, Some(namespace), name) }
+        Self {
+            part: Part::PodTemplate,
+            ..Self::content(resource, Some(namespace), name)
+        }
     }
 
     fn content(resource: ApiResource, namespace: Option<&str>, name: &str) -> Self {
-        Self { resource, namespace: namespace.map(str::to_owned), name: name.to_owned(), part: Part::Content }
+        Self {
+            resource,
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+            part: Part::Content,
+        }
     }
 
     /// The object's kind, such as `Secret`.
@@ -116,14 +135,20 @@ impl Referenced {
                 }
             }
             Part::PodTemplate => {
-                content = content.pointer_mut("/spec/template").map(Value::take).unwrap_or_default();
+                content = content
+                    .pointer_mut("/spec/template")
+                    .map(Value::take)
+                    .unwrap_or_default();
                 // The template's own metadata is never looked at, and rollout tools write there.
                 if let Some(fields) = content.as_object_mut() {
                     fields.remove("metadata");
                 }
             }
         }
-        Self { title: reference.to_string(), content }
+        Self {
+            title: reference.to_string(),
+            content,
+        }
     }
 
     /// The value at a JSON pointer such as `/spec`; `None` where there is none.
@@ -134,9 +159,12 @@ impl Referenced {
         match self.content.pointer(pointer) {
             None | Some(Value::Null) => Ok(None),
             // serde's message may quote the value, and the value may be a secret.
-            Some(value) => T::deserialize(value)
-                .map(Some)
-                .map_err(|_| format!("{}: the field {pointer} has an unexpected shape", self.title)),
+            Some(value) => T::deserialize(value).map(Some).map_err(|_| {
+                format!(
+                    "{}: the field {pointer} has an unexpected shape",
+                    self.title
+                )
+            }),
         }
     }
 
@@ -160,7 +188,10 @@ impl Referenced {
             .into_iter()
             .map(|(key, value)| match BASE64_STANDARD.decode(value) {
                 Ok(decoded) => Ok((key, decoded)),
-                Err(_) => Err(format!("{}: the value of key {key:?} is not base64", self.title)),
+                Err(_) => Err(format!(
+                    "{}: the value of key {key:?} is not base64",
+                    self.title
+                )),
             })
             .collect()
     }
@@ -199,7 +230,9 @@ mod tests {
         let reference = Reference::secret("shop", "mq");
         let secret = Referenced::trim(
             &reference,
-            object(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mq"}, "data": {"p": "aHVudGVyMg=="}})),
+            object(
+                json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mq"}, "data": {"p": "aHVudGVyMg=="}}),
+            ),
         );
         assert_eq!(format!("{secret:?}"), "Referenced(Secret shop/mq)");
         assert_eq!(secret.secret().unwrap()["p"], b"hunter2");
@@ -208,9 +241,15 @@ mod tests {
     #[test]
     fn a_value_that_is_not_base64_is_named_by_its_key_only() {
         let reference = Reference::secret("shop", "mq");
-        let secret = Referenced::trim(&reference, object(json!({"metadata": {}, "data": {"p": "%hunter2"}})));
+        let secret = Referenced::trim(
+            &reference,
+            object(json!({"metadata": {}, "data": {"p": "%hunter2"}})),
+        );
         let problem = secret.secret().unwrap_err();
-        assert!(problem.contains("\"p\"") && !problem.contains("hunter2"), "{problem}");
+        assert!(
+            problem.contains("\"p\"") && !problem.contains("hunter2"),
+            "{problem}"
+        );
     }
 
     #[test]
@@ -230,7 +269,15 @@ mod tests {
         };
         assert_eq!(deployment(1, "a", "x"), deployment(5, "a", "y"));
         assert_ne!(deployment(1, "a", "x"), deployment(1, "b", "x"));
-        assert_eq!(deployment(1, "a", "x").pod_spec().unwrap().unwrap().containers[0].name, "app");
+        assert_eq!(
+            deployment(1, "a", "x")
+                .pod_spec()
+                .unwrap()
+                .unwrap()
+                .containers[0]
+                .name,
+            "app"
+        );
     }
 
     #[test]
@@ -246,14 +293,20 @@ mod tests {
                 })),
             )
         };
-        assert_eq!(authentication("1", "", "a"), authentication("2", "orders", "a"));
+        assert_eq!(
+            authentication("1", "", "a"),
+            authentication("2", "orders", "a")
+        );
         assert_ne!(authentication("1", "", "a"), authentication("1", "", "b"));
     }
 
     #[test]
     fn a_target_without_a_template_has_no_pod_spec() {
         let reference = Reference::target(deployments(), "shop", "orders");
-        let custom = Referenced::trim(&reference, object(json!({"metadata": {}, "spec": {"replicas": 1}})));
+        let custom = Referenced::trim(
+            &reference,
+            object(json!({"metadata": {}, "spec": {"replicas": 1}})),
+        );
         assert!(custom.pod_spec().unwrap().is_none());
     }
 }

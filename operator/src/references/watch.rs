@@ -33,7 +33,9 @@ impl Watch {
     /// Runs until it is aborted.
     pub(super) async fn run(self) {
         let api: Api<DynamicObject> = match &self.reference.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &self.reference.resource),
+            Some(namespace) => {
+                Api::namespaced_with(self.client.clone(), namespace, &self.reference.resource)
+            }
             None => Api::all_with(self.client.clone(), &self.reference.resource),
         };
         let mut failures: u32 = 0;
@@ -42,7 +44,11 @@ impl Watch {
             let error = self.follow(&api).await;
             // A watch that held for a while starts over with short pauses. One that fails right after a list that
             // worked (RBAC grants `list` but not `watch`) ends up as a list every LONGEST_PAUSE.
-            failures = if started.elapsed() > LONGEST_PAUSE { 1 } else { failures.saturating_add(1) };
+            failures = if started.elapsed() > LONGEST_PAUSE {
+                1
+            } else {
+                failures.saturating_add(1)
+            };
             self.report(&error, failures);
             tokio::time::sleep(pause(failures)).await;
         }
@@ -51,7 +57,8 @@ impl Watch {
     /// Lists and watches until something fails. Starting over with a list is right after any failure: it is one
     /// object, and nothing is missed.
     async fn follow(&self, api: &Api<DynamicObject>) -> watcher::Error {
-        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.reference.name));
+        let config =
+            watcher::Config::default().fields(&format!("metadata.name={}", self.reference.name));
         let mut events = pin!(watcher::watcher(api.clone(), config));
         let mut listed = None;
         loop {
@@ -69,9 +76,14 @@ impl Watch {
     }
 
     fn learned(&self, object: Option<DynamicObject>) {
-        let Some(watches) = self.watches.upgrade() else { return };
+        let Some(watches) = self.watches.upgrade() else {
+            return;
+        };
         let seen = object.map(|object| Arc::new(Referenced::trim(&self.reference, object)));
-        let owners = watches.lock().unwrap_or_else(PoisonError::into_inner).learned(&self.reference, self.id, seen);
+        let owners = watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .learned(&self.reference, self.id, seen);
         for owner in owners {
             tracing::debug!(%owner, reference = %self.reference, "a referenced object changed");
             // No receiver: the operator is shutting down.
@@ -81,12 +93,13 @@ impl Watch {
 
     fn report(&self, error: &watcher::Error, failures: u32) {
         let error = explain(&self.reference, error);
-        let Some(watches) = self.watches.upgrade() else { return };
-        let unknown = watches.lock().unwrap_or_else(PoisonError::into_inner).failed(
-            &self.reference,
-            self.id,
-            error.clone(),
-        );
+        let Some(watches) = self.watches.upgrade() else {
+            return;
+        };
+        let unknown = watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failed(&self.reference, self.id, error.clone());
         // The first drop of a watch is routine (an API server restarts); what lasts is worth a line, once.
         if failures == 2 || (unknown && failures == 1) {
             tracing::warn!(reference = %self.reference, %error, "a referenced object can't be watched; trying again");
@@ -98,7 +111,9 @@ impl Watch {
 
 /// Doubles from the first pause to the longest; the second half of each is random, so that many watches spread.
 fn pause(failures: u32) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
+    let doubled = FIRST_PAUSE
+        .saturating_mul(1 << failures.saturating_sub(1).min(10))
+        .min(LONGEST_PAUSE);
     // RandomState is seeded from the system, which is all the randomness that a spread needs.
     let fraction = (RandomState::new().hash_one(failures) % 1024) as f64 / 1024.0;
     doubled.mul_f64(0.5 + fraction / 2.0)
@@ -119,11 +134,18 @@ fn explain(reference: &Reference, error: &watcher::Error) -> ReferenceError {
             resource: reference.group_resource(),
             message: status.message.clone(),
         },
-        Some(status) if status.is_not_found() => {
-            ReferenceError::NotServed { object, resource: reference.group_resource() }
-        }
-        Some(status) => ReferenceError::Unreachable { object, message: status.message.clone() },
-        None => ReferenceError::Unreachable { object, message: error.to_string() },
+        Some(status) if status.is_not_found() => ReferenceError::NotServed {
+            object,
+            resource: reference.group_resource(),
+        },
+        Some(status) => ReferenceError::Unreachable {
+            object,
+            message: status.message.clone(),
+        },
+        None => ReferenceError::Unreachable {
+            object,
+            message: error.to_string(),
+        },
     }
 }
 
@@ -135,9 +157,14 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_and_spread() {
         for failures in 1..40 {
-            let longest = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(10)).min(LONGEST_PAUSE);
+            let longest = FIRST_PAUSE
+                .saturating_mul(1 << (failures - 1).min(10))
+                .min(LONGEST_PAUSE);
             let pause = pause(failures);
-            assert!(pause >= longest / 2 && pause <= longest, "{failures}: {pause:?}");
+            assert!(
+                pause >= longest / 2 && pause <= longest,
+                "{failures}: {pause:?}"
+            );
         }
     }
 
@@ -157,6 +184,9 @@ mod tests {
         status.code = 404;
         let error = watcher::Error::InitialListFailed(Error::Api(status.boxed()));
         let text = explain(&Reference::trigger_authentication("shop", "mq"), &error).to_string();
-        assert!(text.contains("does not serve triggerauthentications.keda.sh"), "{text}");
+        assert!(
+            text.contains("does not serve triggerauthentications.keda.sh"),
+            "{text}"
+        );
     }
 }
