@@ -25,7 +25,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             printed => printed.context("printing the definitions"),
         };
     };
-    std::fs::create_dir_all(dir).with_context(|| format!("making the directory {}", dir.display()))?;
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("making the directory {}", dir.display()))?;
     for (name, yaml) in crds::files() {
         let path = dir.join(name);
         std::fs::write(&path, yaml).with_context(|| format!("writing {}", path.display()))?;

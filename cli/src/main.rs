@@ -17,18 +17,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Operator(operator::Arguments),
+    Operator(Box<operator::Arguments>),
     Crds(crds::Arguments),
 }
 
 fn main() -> ExitCode {
     // Before anything makes a TLS connection: one provider for all of them.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         eprintln!("sakidori: a TLS provider was installed twice: this is a bug");
         return ExitCode::FAILURE;
     }
     let result = match Cli::parse().command {
-        Command::Operator(arguments) => operator::run(arguments),
+        Command::Operator(arguments) => operator::run(&arguments),
         Command::Crds(arguments) => crds::run(&arguments),
     };
     match result {

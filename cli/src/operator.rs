@@ -17,8 +17,10 @@ use tracing_subscriber::EnvFilter;
 ///
 /// The cluster is the one of KUBECONFIG; without it, that of the pod it runs in.
 #[derive(Args)]
-#[command(after_help = "Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
-                        --cert-dir ./certs --enable-cert-rotation=true")]
+#[command(
+    after_help = "Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
+                        --cert-dir ./certs --enable-cert-rotation=true"
+)]
 pub struct Arguments {
     /// Where Prometheus metrics are served: /metrics, plain HTTP.
     #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
@@ -63,15 +65,30 @@ pub struct Arguments {
     log_level: String,
 
     /// The operator's own namespace.
-    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE", default_value = "keda")]
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "keda"
+    )]
     pod_namespace: String,
 
     /// Namespaces to watch, separated by commas; empty means all.
-    #[arg(long, env = "WATCH_NAMESPACE", value_name = "NAMESPACES", default_value = "")]
+    #[arg(
+        long,
+        env = "WATCH_NAMESPACE",
+        value_name = "NAMESPACES",
+        default_value = ""
+    )]
     watch_namespace: String,
 
     /// Where ClusterTriggerAuthentications have their Secrets; the operator's own namespace if empty.
-    #[arg(long, env = "KEDA_CLUSTER_OBJECT_NAMESPACE", value_name = "NAMESPACE", default_value = "")]
+    #[arg(
+        long,
+        env = "KEDA_CLUSTER_OBJECT_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = ""
+    )]
     cluster_object_namespace: String,
 }
 
@@ -81,13 +98,16 @@ enum LogFormat {
     Json,
 }
 
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    start_logs(&arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    start_logs(arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone())?;
-        sakidori_operator::run(options(&arguments), shutdown).await
+        sakidori_operator::run(options(arguments), shutdown).await
     });
     // A task that doesn't end must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -116,15 +136,29 @@ fn options(arguments: &Arguments) -> Options {
 /// The pod's name, and something that no earlier process of that name had.
 fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "sakidori" } else { host.trim() };
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let host = if host.trim().is_empty() {
+        "sakidori"
+    } else {
+        host.trim()
+    };
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
     format!("{host}_{:x}-{:x}", std::process::id(), started)
 }
 
 fn start_logs(arguments: &Arguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log_level)
-        .with_context(|| format!("--log-level {:?}: expected a level or a filter", arguments.log_level))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let filter = EnvFilter::try_new(&arguments.log_level).with_context(|| {
+        format!(
+            "--log-level {:?}: expected a level or a filter",
+            arguments.log_level
+        )
+    })?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
     match arguments.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
@@ -148,16 +182,24 @@ fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
 /// `:8080` means all interfaces, as in KEDA's flags.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let parsed = match text.strip_prefix(':') {
-        Some(port) => port.parse().ok().map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
+        Some(port) => port
+            .parse()
+            .ok()
+            .map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
         None => text.parse().ok(),
     };
-    parsed.ok_or_else(|| "expected :PORT or ADDRESS:PORT, for example :8080 or 127.0.0.1:8080".to_owned())
+    parsed.ok_or_else(|| {
+        "expected :PORT or ADDRESS:PORT, for example :8080 or 127.0.0.1:8080".to_owned()
+    })
 }
 
 fn log_level(text: &str) -> Result<String, String> {
     match EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("expected error, warn, info, debug, trace, or a filter such as info,kube=debug".to_owned()),
+        Err(_) => Err(
+            "expected error, warn, info, debug, trace, or a filter such as info,kube=debug"
+                .to_owned(),
+        ),
     }
 }
 
