@@ -9,7 +9,7 @@ use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 use kube::Resource;
 use kube::api::ObjectMeta;
 use sakidori_api::{ScaledObject, annotations};
@@ -44,7 +44,7 @@ pub fn desired(
                 .annotations
                 .clone()
                 .filter(|all| !all.is_empty()),
-            owner_references: object.controller_owner_ref(&()).map(|owner| vec![owner]),
+            owner_references: Some(owner(object).into_iter().collect()),
             ..ObjectMeta::default()
         },
         spec: Some(HorizontalPodAutoscalerSpec {
@@ -96,6 +96,15 @@ pub fn external_metric(object_name: &str, metric: &ScalerMetric) -> MetricSpec {
         }),
         ..MetricSpec::default()
     }
+}
+
+/// The ScaledObject as the HPA's controller. It can't go before the HPA does where someone deletes it in the foreground.
+fn owner(object: &ScaledObject) -> Option<OwnerReference> {
+    let owner = object.controller_owner_ref(&())?;
+    Some(OwnerReference {
+        block_owner_deletion: Some(true),
+        ..owner
+    })
 }
 
 /// KEDA's four labels, then all of the ScaledObject's, which win. The object's name is a label of every ScaledObject
