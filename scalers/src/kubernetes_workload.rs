@@ -57,6 +57,9 @@ impl Parameters for Workload {
         if self.value <= 0.0 {
             broken.push("value must be a float greater than 0".to_owned());
         }
+        if let Err(error) = check_selector(&self.pod_selector) {
+            broken.push(format!("error parsing pod selector: {error}"));
+        }
         broken
     }
 }
@@ -107,6 +110,67 @@ impl Scaler for WorkloadScaler {
             active: value > self.workload.activation_value,
         }])
     }
+}
+
+/// Whether the API server will understand a label selector: `a=b`, `a==b`, `a!=b`, `a in (b, c)`, `a notin (b)`, `a`, `!a`,
+/// `a>1`, `a<1`, with commas between.
+fn check_selector(selector: &str) -> Result<(), String> {
+    let mut depth = 0;
+    let requirements = selector.split(|c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    for requirement in requirements.map(str::trim) {
+        if !is_requirement(requirement) {
+            return Err(format!(
+                "{requirement:?} is no requirement: expected a=b, a!=b, a in (b, c), a notin (b, c), a or !a"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_requirement(text: &str) -> bool {
+    if let Some(key) = text.strip_prefix('!') {
+        return is_name(key.trim(), "/");
+    }
+    if let Some(at) = text.find(['=', '!', '<', '>']) {
+        let (key, rest) = text.split_at(at);
+        let operator = ["==", "!=", "=", "<", ">"]
+            .into_iter()
+            .find(|operator| rest.starts_with(operator));
+        let Some(value) = operator.map(|operator| rest[operator.len()..].trim()) else {
+            return false;
+        };
+        return is_name(key.trim(), "/") && (value.is_empty() || is_name(value, ""));
+    }
+    let Some((head, values)) = text.split_once('(') else {
+        return is_name(text, "/");
+    };
+    let (Some((key, operator)), Some(values)) = (
+        head.trim().rsplit_once(char::is_whitespace),
+        values.strip_suffix(')'),
+    ) else {
+        return false;
+    };
+    is_name(key.trim(), "/")
+        && matches!(operator, "in" | "notin")
+        && values
+            .split(',')
+            .map(str::trim)
+            .all(|value| value.is_empty() || is_name(value, ""))
+}
+
+/// A label's key or value: letters, digits, `-`, `_`, `.` and what else is allowed.
+fn is_name(text: &str, also: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c) || also.contains(c))
 }
 
 /// The pods that have not ended, or the nodes they are on. A pod without a node counts as a pod only.
@@ -190,6 +254,47 @@ mod tests {
                 "{activation}"
             );
         }
+    }
+
+    #[test]
+    fn selectors_are_kubernetes() {
+        for selector in [
+            "app=backend",
+            "app == backend",
+            "app!=backend,tier",
+            "!canary, app in (a,b)",
+            "app notin (a)",
+            "app=",
+            "example.com/app=a_b.c",
+            "replicas>1",
+            "a in (),b",
+        ] {
+            assert_eq!(check_selector(selector), Ok(()), "{selector}");
+        }
+        for selector in [
+            "app=backend,",
+            "app in a",
+            "app in (a",
+            "app isin (a)",
+            "app=a b",
+            "=a",
+            "!",
+            "app===a",
+            "ä=b",
+            "app;b",
+        ] {
+            assert!(check_selector(selector).is_err(), "{selector}");
+        }
+        let trigger = Trigger::new("kubernetes-workload")
+            .metadata([("podSelector", "app in a"), ("value", "1")]);
+        let problem = build(&trigger, &example::context(Vec::new()))
+            .err()
+            .unwrap();
+        assert!(
+            problem
+                .to_string()
+                .starts_with(r#"error parsing pod selector: "app in a" is no requirement"#)
+        );
     }
 
     #[test]
