@@ -313,6 +313,9 @@ fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::btree_map;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn map(selector: &str) -> Result<BTreeMap<String, String>, SelectorError> {
@@ -378,5 +381,20 @@ mod tests {
             );
         }
         assert!(parse(&format!("a={}", "b".repeat(64))).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_it(text in "[a-z!=<>(), /.\\-üinotx0-9]{0,40}") {
+            if let Ok(requirements) = parse(&text) {
+                let _ = equalities(&text, requirements);
+            }
+        }
+
+        #[test]
+        fn a_map_comes_back_as_it_was(map in btree_map("[a-z]{1,3}(/[a-z]{1,3})?", "([a-zA-Z0-9]{1,5})?", 0..4)) {
+            let selector = map.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+            prop_assert_eq!(super::equalities(&selector, parse(&selector).unwrap()).unwrap(), map);
+        }
     }
 }

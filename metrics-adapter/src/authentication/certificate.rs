@@ -26,16 +26,21 @@ impl Authorities {
     pub(crate) fn from_pem(bundle: &str) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
-            let certificate =
-                certificate.map_err(|error| format!("no PEM bundle of certificates: {error}"))?;
-            roots
-                .add(certificate)
-                .map_err(|error| format!("a certificate can't be an authority: {error}"))?;
+            // One odd certificate of a bundle must not cut off those whom the others issued.
+            let added = certificate
+                .map_err(|error| error.to_string())
+                .and_then(|one| roots.add(one).map_err(|error| error.to_string()));
+            if let Err(error) = added {
+                tracing::warn!(%error, "a certificate of a bundle of authorities is left out");
+            }
+        }
+        if roots.is_empty() {
+            return Err("no certificate of an authority in the PEM bundle".to_owned());
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
-            .map_err(|error| format!("no certificate in the PEM bundle: {error}"))?;
+            .map_err(|error| format!("the authorities can't be used: {error}"))?;
         Ok(Self { verifier })
     }
 
