@@ -7,7 +7,7 @@ use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 use percent_encoding::percent_decode_str;
 
-use crate::api::selector;
+use crate::api::{GROUP, selector};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +56,18 @@ impl Attributes {
 }
 
 impl ResourceAttributes {
+    /// The same for every metric of every namespace; none for what is no read of a metric.
+    pub(crate) fn of_all_metrics(&self) -> Option<Self> {
+        (self.group == GROUP && matches!(self.verb, "get" | "list")).then(|| Self {
+            verb: self.verb,
+            group: self.group.clone(),
+            version: self.version.clone(),
+            // SubjectAccessReview's words for all of them: "*", and no namespace.
+            resource: "*".to_owned(),
+            ..Self::default()
+        })
+    }
+
     fn of(method: &Method, group: &str, version: &str, rest: &[String], query: &str) -> Self {
         let (namespace, rest) = match rest {
             [namespaces, namespace, rest @ ..]

@@ -111,8 +111,8 @@ async fn admit(
                 "impersonation is possible through kube-apiserver only",
             ));
         }
-        let user = server.authenticator.authenticate(&peer, headers).await?;
-        server.authorizer.authorize(&user, &attributes).await
+        let caller = server.authenticator.authenticate(&peer, headers).await?;
+        server.authorizer.authorize(&caller, &attributes).await
     };
     match admitted.await {
         Ok(()) => {

@@ -60,6 +60,23 @@ impl User {
     }
 }
 
+/// Who asks, and through whom.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Caller {
+    pub(crate) user: User,
+    /// Whether the front proxy says so, which has authorized this very request before it passed it on.
+    pub(crate) through_front_proxy: bool,
+}
+
+impl Caller {
+    fn direct(user: User) -> Self {
+        Self {
+            user,
+            through_front_proxy: false,
+        }
+    }
+}
+
 /// Tells who asks.
 pub(crate) struct Authenticator {
     trust: Arc<ArcSwapOption<Trust>>,
@@ -82,7 +99,7 @@ impl Authenticator {
         &self,
         peer: &Peer,
         headers: &HeaderMap,
-    ) -> Result<User, Failure> {
+    ) -> Result<Caller, Failure> {
         if let Some(chain) = peer.chain() {
             let trust = self.trust.load_full().ok_or_else(|| {
                 Failure::unavailable(format!(
@@ -91,7 +108,7 @@ impl Authenticator {
                 ))
             })?;
             match by_certificate(&trust, chain, headers) {
-                Ok(user) => return Ok(user.authenticated()),
+                Ok(caller) => return Ok(caller),
                 // A wrong certificate beside a good token does no harm; kube-apiserver goes on to the token too.
                 Err(_) if bearer_token(headers).is_some() => {}
                 Err(problem) => {
@@ -101,8 +118,10 @@ impl Authenticator {
             }
         }
         match bearer_token(headers) {
-            Some(token) => Ok(self.tokens.user(token).await?.authenticated()),
-            None => Ok(User::anonymous()),
+            Some(token) => Ok(Caller::direct(
+                self.tokens.user(token).await?.authenticated(),
+            )),
+            None => Ok(Caller::direct(User::anonymous())),
         }
     }
 }
@@ -112,19 +131,183 @@ fn by_certificate(
     trust: &Trust,
     chain: &certificate::Chain,
     headers: &HeaderMap,
-) -> Result<User, String> {
-    let front_proxy = match &trust.front_proxy {
+) -> Result<Caller, String> {
+    let not_proxy = match &trust.front_proxy {
         Some(front_proxy) => match front_proxy.user(chain, headers) {
-            Ok(user) => return Ok(user),
+            Ok(user) => {
+                return Ok(Caller {
+                    user: user.authenticated(),
+                    through_front_proxy: true,
+                });
+            }
             Err(problem) => format!("not the front proxy: {problem}"),
         },
         None => "no request-header CA is known".to_owned(),
     };
     let Some(clients) = &trust.clients else {
-        return Err(format!("{front_proxy}; no client CA is known"));
+        return Err(format!("{not_proxy}; no client CA is known"));
     };
-    clients
+    match clients
         .verify(chain)
         .and_then(|()| certificate::user(chain))
-        .map_err(|problem| format!("{front_proxy}; not a client: {problem}"))
+    {
+        Ok(user) => Ok(Caller::direct(user.authenticated())),
+        Err(problem) => Err(format!("{not_proxy}; not a client: {problem}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    use sakidori_test_cluster::pki::Authority;
+
+    use super::*;
+
+    fn trust(proxies: &Authority, clients: &Authority, allowed_names: &str) -> Trust {
+        let keys = [
+            ("requestheader-client-ca-file", proxies.certificate()),
+            ("client-ca-file", clients.certificate()),
+            ("requestheader-allowed-names", allowed_names),
+            (
+                "requestheader-username-headers",
+                r#"["X-Remote-User", "X-Other-User"]"#,
+            ),
+            ("requestheader-uid-headers", r#"["X-Remote-Uid"]"#),
+            ("requestheader-group-headers", r#"["X-Remote-Group"]"#),
+            (
+                "requestheader-extra-headers-prefix",
+                r#"["X-Remote-Extra-"]"#,
+            ),
+        ];
+        Trust::read(
+            &keys
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        )
+        .unwrap()
+    }
+
+    fn chain(
+        authority: &Authority,
+        name: &str,
+        organizations: &[&str],
+    ) -> Vec<CertificateDer<'static>> {
+        let identity = authority.issue(name, organizations, &[]).unwrap();
+        vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap()]
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_front_proxy_names_the_user_in_all_its_headers() {
+        let (proxies, clients) = (
+            Authority::new("proxies").unwrap(),
+            Authority::new("clients").unwrap(),
+        );
+        let said = headers(&[
+            ("x-remote-user", ""),
+            ("x-other-user", "jane"),
+            ("x-remote-uid", "42"),
+            ("x-remote-group", "shop"),
+            ("x-remote-group", "till"),
+            ("x-remote-extra-example.org%2fscopes", "read"),
+            ("x-remote-extra-example.org%2fscopes", "write"),
+        ]);
+        let trust = trust(&proxies, &clients, r#"["front-proxy"]"#);
+        let caller = by_certificate(&trust, &chain(&proxies, "front-proxy", &[]), &said).unwrap();
+        let extra = BTreeMap::from([(
+            "example.org/scopes".to_owned(),
+            vec!["read".to_owned(), "write".to_owned()],
+        )]);
+        let groups = ["shop", "till", AUTHENTICATED_GROUP]
+            .map(str::to_owned)
+            .to_vec();
+        let user = User {
+            name: "jane".to_owned(),
+            uid: "42".to_owned(),
+            groups,
+            extra,
+        };
+        assert_eq!(
+            caller,
+            Caller {
+                user,
+                through_front_proxy: true
+            }
+        );
+    }
+
+    #[test]
+    fn only_the_front_proxy_is_believed() {
+        let (proxies, clients) = (
+            Authority::new("proxies").unwrap(),
+            Authority::new("clients").unwrap(),
+        );
+        let stranger = Authority::new("proxies").unwrap();
+        let said = headers(&[
+            ("x-remote-user", "admin"),
+            ("x-remote-group", "system:masters"),
+        ]);
+        let one_name = r#"["front-proxy"]"#;
+        for (allowed_names, certificate, expected) in [
+            (one_name, chain(&proxies, "front-proxy", &[]), Some("admin")),
+            (one_name, chain(&proxies, "somebody", &[]), None),
+            ("[]", chain(&proxies, "somebody", &[]), Some("admin")),
+            ("", chain(&proxies, "somebody", &[]), Some("admin")),
+            ("[]", chain(&stranger, "front-proxy", &[]), None),
+            // A client is who it is, whatever it says.
+            (
+                "[]",
+                chain(&clients, "front-proxy", &[]),
+                Some("front-proxy"),
+            ),
+        ] {
+            let trust = trust(&proxies, &clients, allowed_names);
+            let caller = by_certificate(&trust, &certificate, &said);
+            let name = caller.as_ref().map(|caller| caller.user.name.as_str());
+            assert_eq!(name.ok(), expected, "{allowed_names}: {caller:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_certificate_names_user_and_groups() {
+        let (proxies, clients) = (
+            Authority::new("proxies").unwrap(),
+            Authority::new("clients").unwrap(),
+        );
+        let trust = trust(&proxies, &clients, "[]");
+        let caller = by_certificate(
+            &trust,
+            &chain(&clients, "jane", &["shop"]),
+            &HeaderMap::new(),
+        )
+        .unwrap();
+        let groups = ["shop", AUTHENTICATED_GROUP].map(str::to_owned).to_vec();
+        let user = User {
+            name: "jane".to_owned(),
+            groups,
+            ..User::default()
+        };
+        assert_eq!(caller, Caller::direct(user));
+    }
+
+    #[test]
+    fn anonymous_is_never_authenticated() {
+        assert_eq!(
+            User::anonymous().authenticated().groups,
+            [UNAUTHENTICATED_GROUP]
+        );
+    }
 }

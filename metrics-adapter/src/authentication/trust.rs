@@ -117,3 +117,48 @@ pub(crate) async fn follow(client: kube::Client, trust: Arc<ArcSwapOption<Trust>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(key: &str, value: &str) -> Result<Trust, TrustError> {
+        let authority = sakidori_test_cluster::pki::Authority::new("proxies").unwrap();
+        let mut keys = BTreeMap::from([(
+            "requestheader-client-ca-file".to_owned(),
+            authority.certificate().to_owned(),
+        )]);
+        keys.insert(key.to_owned(), value.to_owned());
+        Trust::read(&keys)
+    }
+
+    #[test]
+    fn a_cluster_without_an_aggregation_layer_has_no_front_proxy() {
+        let trust = Trust::read(&BTreeMap::new()).unwrap();
+        assert!(trust.front_proxy.is_none() && trust.clients.is_none());
+    }
+
+    #[test]
+    fn a_wrong_key_is_named() {
+        for (key, value) in [
+            ("client-ca-file", "no PEM"),
+            ("requestheader-client-ca-file", "no PEM"),
+            ("requestheader-allowed-names", "front-proxy"),
+            ("requestheader-username-headers", r#"["X Remote User"]"#),
+            ("requestheader-group-headers", r#"{"a": 1}"#),
+        ] {
+            let error = read(key, value).unwrap_err();
+            assert_eq!(error.key, key, "{error}");
+        }
+        assert!(read("client-ca-file", "").unwrap().clients.is_none());
+    }
+
+    #[test]
+    fn an_odd_certificate_does_not_spoil_the_bundle() {
+        let authority = sakidori_test_cluster::pki::Authority::new("clients").unwrap();
+        let odd = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let bundle = format!("{odd}{}", authority.certificate());
+        assert!(read("client-ca-file", &bundle).unwrap().clients.is_some());
+        assert!(read("client-ca-file", odd).is_err());
+    }
+}

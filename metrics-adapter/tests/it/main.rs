@@ -35,6 +35,7 @@ async fn external_metrics_behind_a_real_control_plane() -> Result<()> {
         wrong_tokens_are_unauthorized,
         a_front_proxy_needs_the_right_name,
         a_client_certificate_names_the_user,
+        all_reads_of_the_hpa_controller_cost_one_review,
         impersonation_is_refused,
         requests_that_make_no_sense_are_refused,
         plain_http_and_silence_get_nowhere,
@@ -330,6 +331,34 @@ async fn a_client_certificate_names_the_user(bench: &Bench) -> Result<()> {
         message.contains(&format!("User {FRONT_PROXY_NAME:?}")),
         "{message}"
     );
+    Ok(())
+}
+
+async fn all_reads_of_the_hpa_controller_cost_one_review(bench: &Bench) -> Result<()> {
+    let proxy = bench.caller(Some(&bench.front_proxy()?))?;
+    let controller = [
+        (
+            "X-Remote-User",
+            "system:serviceaccount:kube-system:horizontal-pod-autoscaler",
+        ),
+        ("X-Remote-Group", "system:serviceaccounts"),
+    ];
+    let reviews = || -> Result<usize> {
+        let writes = bench.cluster.writes("system:serviceaccount:keda:adapter")?;
+        Ok(writes.of("subjectaccessreviews", "", "create"))
+    };
+    let before = reviews()?;
+    for index in 0..50 {
+        let path = METRIC.replace("s0-rabbitmq-orders", &format!("s{index}-rabbitmq-orders"));
+        let (code, answer) = proxy.get(&path, &controller).await?;
+        ensure!(
+            code == if index == 0 { 200 } else { 404 },
+            "{path}: {code}: {answer}"
+        );
+    }
+    // Two, should the machine be so busy that 10 s pass.
+    let asked = reviews()? - before;
+    ensure!((1..=2).contains(&asked), "50 reads took {asked} reviews");
     Ok(())
 }
 
