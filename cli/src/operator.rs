@@ -148,8 +148,22 @@ fn identity() -> String {
     format!("{host}_{:x}-{:x}", std::process::id(), started)
 }
 
+/// What the libraries say at a level of their own: their debug lines are about bytes, and lapin reports every refused login as an
+/// error, which the trigger's own line says better.
+const LIBRARIES: &str =
+    "hyper=info,hyper_util=info,h2=info,kube=info,reqwest=info,rustls=info,tower=info,lapin=off";
+
+/// A bare level is that of this program; a filter counts as it is written.
+fn log_filter(text: &str) -> String {
+    if text.contains(['=', ',']) {
+        text.to_owned()
+    } else {
+        format!("{text},{LIBRARIES}")
+    }
+}
+
 fn start_logs(arguments: &Arguments) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&arguments.log_level).with_context(|| {
+    let filter = EnvFilter::try_new(log_filter(&arguments.log_level)).with_context(|| {
         format!(
             "--log-level {:?}: expected a level or a filter",
             arguments.log_level
@@ -194,8 +208,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn log_level(text: &str) -> Result<String, String> {
+    // A filter takes any word for a module's name: a bare word has to be a level.
+    let is_level = text.parse::<tracing::Level>().is_ok() || text.eq_ignore_ascii_case("off");
     match EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
+        Ok(_) if is_level || text.contains(['=', ',']) => Ok(text.to_owned()),
         Err(_) => Err(
             "expected error, warn, info, debug, trace, or a filter such as info,kube=debug"
                 .to_owned(),
@@ -213,5 +229,21 @@ mod tests {
         assert_eq!(address("127.0.0.1:1"), Ok("127.0.0.1:1".parse().unwrap()));
         assert!(address("8080").is_err());
         assert!(address(":http").is_err());
+    }
+
+    #[test]
+    fn a_log_level_is_a_level_or_a_filter() {
+        for good in [
+            "info",
+            "DEBUG",
+            "off",
+            "info,kube=debug",
+            "sakidori_operator=trace",
+        ] {
+            assert!(log_level(good).is_ok(), "{good}");
+            assert!(EnvFilter::try_new(log_filter(good)).is_ok(), "{good}");
+        }
+        assert!(log_level("chatty").is_err());
+        assert!(log_level("info,kube=loud").is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec as HpaMetric};
 use kube::ResourceExt;
 use sakidori_api::{ScaledObject, reasons};
-use sakidori_engine::{ObjectKey, PrepareOutcome, Quantity};
+use sakidori_engine::{EventType, ObjectKey, PrepareOutcome, Quantity};
 use sakidori_scalers::{Context, MetricSpec, MetricType, Scaler, Trigger};
 use tracing::info;
 
@@ -15,6 +15,7 @@ use crate::authentication;
 use crate::control::Events;
 use crate::deletion::Finalizer;
 use crate::environment::TargetEnvironment;
+use crate::events::EventPublisher;
 use crate::hpa;
 use crate::hpa_index::{HpaIndex, scaling_active};
 use crate::hpa_writer::HpaWriter;
@@ -69,6 +70,7 @@ pub struct Preparer {
     pub finalizer: Arc<Finalizer>,
     pub scaling: Context,
     pub events: Events,
+    pub publisher: Arc<EventPublisher>,
     /// Where ClusterTriggerAuthentications have their Secrets.
     pub cluster_object_namespace: String,
 }
@@ -151,6 +153,22 @@ impl Preparer {
         let interval = object.to_engine("").polling_interval;
         let interval = Duration::try_from(interval).unwrap_or(Duration::from_secs(30));
         let readings = self.readings.declare(key, interval, metrics);
+        let first_time = object
+            .status
+            .as_ref()
+            .is_none_or(|status| status.hpa_name.is_none())
+            && self.objects.prepared(key).is_none();
+        if first_time {
+            for trigger in &built.triggers {
+                let message = format!("Scaler {} is built", trigger.kind);
+                self.publisher.publish(
+                    object,
+                    EventType::Normal,
+                    reasons::SCALERS_STARTED,
+                    message,
+                );
+            }
+        }
         let prepared = Arc::new(Prepared {
             target,
             triggers: built.triggers,

@@ -96,6 +96,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         finalizer: finalizer.clone(),
         scaling,
         events: events.clone(),
+        publisher: publisher.clone(),
         cluster_object_namespace: options.cluster_object_namespace.clone(),
     });
     let poller = Arc::new(Poller::new(
