@@ -212,7 +212,7 @@ fn log_level(text: &str) -> Result<String, String> {
     let is_level = text.parse::<tracing::Level>().is_ok() || text.eq_ignore_ascii_case("off");
     match EnvFilter::try_new(text) {
         Ok(_) if is_level || text.contains(['=', ',']) => Ok(text.to_owned()),
-        Err(_) => Err(
+        _ => Err(
             "expected error, warn, info, debug, trace, or a filter such as info,kube=debug"
                 .to_owned(),
         ),
