@@ -105,7 +105,10 @@ fn ctrl_c_during_the_demo_leaves_nothing_behind() {
         .find(|line| line.as_ref().unwrap().trim_end().ends_with("s  RabbitMQ"))
         .expect("RabbitMQ starts")
         .unwrap();
-    assert!(!processes_of(folder.path()).is_empty(), "the control plane runs in its folder");
+    assert!(
+        !processes_of(folder.path()).is_empty(),
+        "the control plane runs in its folder"
+    );
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     let status = wait(&mut child, Duration::from_secs(20));
     assert_eq!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use regex::Regex;
-use sakidori_tests::binary;
+use sakidori_tests::{binary, reference};
 
 /// A file larger than this belongs into a release, not into every clone.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -204,6 +204,41 @@ fn every_crate_keeps_the_workspace_lints() {
         without.is_empty(),
         "no `[lints]` with `workspace = true` in {without:?}"
     );
+}
+
+/// With SAKIDORI_UPDATE set it writes the pages instead: that is `make docs`.
+#[test]
+fn reference_pages_are_current() {
+    let update = std::env::var_os("SAKIDORI_UPDATE").is_some();
+    let mut outdated = Vec::new();
+    for (page, text) in reference::pages().unwrap() {
+        let file = in_repository(&page);
+        if std::fs::read_to_string(&file).is_ok_and(|current| current == text) {
+            continue;
+        }
+        if update {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, text).unwrap();
+        }
+        outdated.push(page);
+    }
+    if update {
+        println!("written: {outdated:?}");
+    } else {
+        assert!(
+            outdated.is_empty(),
+            "run `make docs` and commit what it changes: {outdated:?}"
+        );
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is_about() {
+    let silent: Vec<_> = files_ending(".rs")
+        .into_iter()
+        .filter(|file| !text_of(file).is_some_and(|text| text.starts_with("//! ")))
+        .collect();
+    assert!(silent.is_empty(), "no `//!` header in {silent:?}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 mod report;
 
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -16,7 +17,7 @@ use sakidori_test_cluster::{Cluster, ClusterOptions, eventually};
 use sakidori_test_servers::{Answer, HttpSource};
 use sakidori_tests::Operator;
 use serde_json::json;
-use tokio::time::Instant as Deadline;
+use tokio::time::Instant;
 
 use report::{HPA_CONTROLLER, OPERATOR, Report, Writes};
 
@@ -44,10 +45,19 @@ const VALUE: u32 = 5;
 const CREATE_AT_ONCE: usize = 32;
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let report = measure(Arguments::parse().objects).await?;
-    println!("\n{report}");
-    report.judge()
+async fn main() -> ExitCode {
+    let verdict = async {
+        let report = measure(Arguments::parse().objects).await?;
+        println!("\n{report}");
+        report.judge()
+    };
+    match verdict.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn measure(objects: u32) -> Result<Report> {
@@ -95,13 +105,13 @@ async fn measure(objects: u32) -> Result<Report> {
     println!("{objects} Deployments with one Ready pod each; now the ScaledObjects");
 
     let earlier = cluster.write_log()?.len();
-    let start = Instant::now();
+    let first_create = Instant::now();
     create_all::<ScaledObject>(&client, objects, |name| {
         scaled_object(name, &source.url(&path(name)))
     })
     .await?;
-    let last_create = Deadline::now();
-    println!("created in {:.1} s", start.elapsed().as_secs_f64());
+    let last_create = Instant::now();
+    println!("created in {:.1} s", first_create.elapsed().as_secs_f64());
 
     let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), NAMESPACE);
     eventually(
@@ -122,11 +132,11 @@ async fn measure(objects: u32) -> Result<Report> {
     let writes_until_hpas = Writes::of(&cluster.write_log()?[earlier..], OPERATOR);
     let reads_until_hpas = source.all_requests();
     println!(
-        "HPAs exist {:.1} s later; measuring until a minute after the last create",
+        "HPAs exist {:.1} s later; measuring until a minute after the first create",
         until_hpas.as_secs_f64()
     );
 
-    tokio::time::sleep_until(last_create + Duration::from_secs(60)).await;
+    tokio::time::sleep_until(first_create + Duration::from_secs(60)).await;
     let log = &cluster.write_log()?[earlier..];
     Ok(Report {
         objects: objects as usize,

@@ -16,24 +16,30 @@ const WRITES_IN_FIRST_MINUTE: f64 = 4.0;
 pub const OPERATOR: &str = "system:serviceaccount:keda:keda-operator";
 pub const HPA_CONTROLLER: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
 
-/// What one user wrote; Events are counted apart, because they expire and nothing waits for them.
+/// What one user wrote.
 #[derive(Debug, Default, PartialEq)]
 pub struct Writes {
     pub objects: WriteCounts,
+    /// They expire, and nothing waits for them.
     pub events: usize,
+    /// SubjectAccessReviews and TokenReviews: questions in the form of a create, of which nothing is stored.
+    pub reviews: usize,
 }
 
 impl Writes {
     /// The writes of `user` that the API server accepted or refused.
     pub fn of(log: &[Write], user: &str) -> Self {
-        let (events, objects): (Vec<_>, Vec<_>) = log
-            .iter()
-            .filter(|write| write.username == user)
-            .partition(|write| write.resource == "events");
-        Self {
-            objects: objects.into_iter().collect(),
-            events: events.len(),
+        let mut writes = Self::default();
+        let mut objects = Vec::new();
+        for write in log.iter().filter(|write| write.username == user) {
+            match write.resource.as_str() {
+                "events" => writes.events += 1,
+                "subjectaccessreviews" | "tokenreviews" => writes.reviews += 1,
+                _ => objects.push(write),
+            }
         }
+        writes.objects = objects.into_iter().collect();
+        writes
     }
 }
 
@@ -133,8 +139,8 @@ impl fmt::Display for Report {
         ] {
             writeln!(
                 f,
-                "\nThe {who}'s writes in the first minute, and {} Events:",
-                writes.events
+                "\nThe {who}'s writes in the first minute, besides {} Events and {} access reviews:",
+                writes.events, writes.reviews
             )?;
             write!(f, "{}", writes.objects)?;
         }
@@ -183,6 +189,7 @@ mod tests {
             write(OPERATOR, "horizontalpodautoscalers", ""),
             write(OPERATOR, "scaledobjects", "status"),
             write(OPERATOR, "events", ""),
+            write(OPERATOR, "subjectaccessreviews", ""),
             write("someone", "scaledobjects", ""),
             write(HPA_CONTROLLER, "horizontalpodautoscalers", "status"),
         ];
@@ -194,7 +201,8 @@ mod tests {
             ),
             (2, 3)
         );
-        assert_eq!(report.operator_in_first_minute.events, 1);
+        let operator = &report.operator_in_first_minute;
+        assert_eq!((operator.events, operator.reviews), (1, 1));
         report.judge().unwrap();
     }
 

@@ -6,8 +6,8 @@ use anyhow::Result;
 use sakidori_test_servers::RabbitMq;
 use tokio::sync::watch;
 
-/// What one consumer gets done. Slow enough that the queue still holds work when the HPA takes its second step, which
-/// its scale-up policy allows 15 s after the first.
+/// What one consumer gets done. Slow enough that the queue still holds work when the HPA, which grows in steps, takes
+/// the last one.
 pub const MESSAGES_PER_SECOND: f64 = 2.0;
 
 /// How often they take their share.
