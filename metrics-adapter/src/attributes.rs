@@ -7,7 +7,7 @@ use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 use percent_encoding::percent_decode_str;
 
-use crate::api::{GROUP, selector};
+use crate::api::{GROUP, parameter, selector};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,12 +78,7 @@ impl ResourceAttributes {
             _ => ("", rest),
         };
         let part = |index: usize| rest.get(index).cloned().unwrap_or_default();
-        let parameter = |name: &str| {
-            form_urlencoded::parse(query.as_bytes())
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.into_owned())
-        };
-        let requirements = parameter("labelSelector").map(|text| selector::parse(&text));
+        let requirements = parameter(query, "labelSelector").map(|text| selector::parse(&text));
         let label_selector = match requirements {
             Some(Ok(requirements)) => requirements
                 .iter()
@@ -95,7 +90,8 @@ impl ResourceAttributes {
             verb: verb(
                 method,
                 part(1).is_empty(),
-                parameter("watch").is_some_and(|watch| !matches!(watch.as_str(), "0" | "false")),
+                parameter(query, "watch")
+                    .is_some_and(|watch| !matches!(watch.as_str(), "0" | "false")),
             ),
             group: group.to_owned(),
             version: version.to_owned(),

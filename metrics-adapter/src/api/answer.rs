@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::parameter;
 use crate::status::Failure;
 
 const JSON: &str = "application/json";
@@ -106,9 +107,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Whether the client asked for indented JSON: `?pretty`, or a client that is a person's (kube-apiserver's rule).
-pub(crate) fn wants_pretty(pretty: Option<&str>, headers: &HeaderMap) -> bool {
-    match pretty {
-        Some(value) => matches!(value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True"),
+pub(crate) fn wants_pretty(query: &str, headers: &HeaderMap) -> bool {
+    match parameter(query, "pretty") {
+        Some(value) => matches!(
+            value.as_str(),
+            "" | "1" | "t" | "T" | "true" | "TRUE" | "True"
+        ),
         None => {
             let agent = headers
                 .get(USER_AGENT)
@@ -270,10 +274,10 @@ mod tests {
     #[test]
     fn people_get_indented_answers() {
         let mut headers = HeaderMap::new();
-        assert!(!wants_pretty(None, &headers));
-        assert!(wants_pretty(Some("true"), &headers));
+        assert!(!wants_pretty("", &headers));
+        assert!(wants_pretty("pretty", &headers));
         headers.insert(USER_AGENT, HeaderValue::from_static("curl/8.5"));
-        assert!(wants_pretty(None, &headers));
-        assert!(!wants_pretty(Some("false"), &headers));
+        assert!(wants_pretty("", &headers));
+        assert!(!wants_pretty("a=b&pretty=false", &headers));
     }
 }

@@ -1,8 +1,6 @@
 //! What the server has: the group, its version and its one resource, for discovery by clients and by the aggregation
 //! layer.
 
-use std::sync::LazyLock;
-
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Uri};
 use serde_json::{Value, json};
@@ -61,31 +59,27 @@ pub(super) async fn resources(uri: Uri, headers: HeaderMap) -> Response {
 
 /// `GET /version`.
 pub(super) async fn version(uri: Uri, headers: HeaderMap) -> Response {
-    static VERSION: LazyLock<Value> = LazyLock::new(|| {
-        let field = |text: &str| text.to_owned();
-        json!({
-            "major": field(env!("CARGO_PKG_VERSION_MAJOR")),
-            "minor": field(env!("CARGO_PKG_VERSION_MINOR")),
-            "gitVersion": format!("v{}", env!("CARGO_PKG_VERSION")),
-            "gitCommit": "",
-            "gitTreeState": "",
-            "buildDate": "",
-            "goVersion": "",
-            "compiler": "rustc",
-            "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
-        })
+    // The fields that Kubernetes' clients expect, though this program has no answer for some.
+    let version = json!({
+        "major": env!("CARGO_PKG_VERSION_MAJOR"),
+        "minor": env!("CARGO_PKG_VERSION_MINOR"),
+        "gitVersion": concat!("v", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
     });
-    json_answer(&VERSION, &uri, &headers)
+    json_answer(&version, &uri, &headers)
 }
 
 fn json_answer(document: &Value, uri: &Uri, headers: &HeaderMap) -> Response {
     if let Err(failure) = answer::expect_json(headers) {
         return failure.into_response();
     }
-    let pretty = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
-        .find(|(key, _)| key == "pretty")
-        .map(|(_, value)| value.into_owned());
-    answer::json(document, answer::wants_pretty(pretty.as_deref(), headers))
+    let query = uri.query().unwrap_or_default();
+    answer::json(document, answer::wants_pretty(query, headers))
 }
 
 fn group_entry() -> Value {

@@ -13,7 +13,7 @@ use http::{HeaderMap, Uri};
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::{GROUP_VERSION, Server, answer, selector};
+use super::{GROUP_VERSION, Server, answer, parameter, selector};
 use crate::attributes::Attributes;
 use crate::source::{ExternalMetricValue, MetricError};
 use crate::status::Failure;
@@ -34,20 +34,12 @@ pub(super) async fn read(
     };
     answer::expect_json(&headers)?;
     let (metric, namespace) = (&asked.resource, &asked.namespace);
-    let mut selector_text = None;
-    let mut pretty = None;
-    for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-        match &*key {
-            "labelSelector" => selector_text = selector_text.or(Some(value.into_owned())),
-            "pretty" => pretty = pretty.or(Some(value.into_owned())),
-            "watch" if !matches!(&*value, "0" | "false") => {
-                return Err(Failure::method_not_allowed());
-            }
-            // Paging and timeouts of client libraries: there is one page, and it comes at once.
-            _ => {}
-        }
+    if asked.verb == "watch" {
+        return Err(Failure::method_not_allowed());
     }
-    let selector_text = selector_text.unwrap_or_default();
+    // Other parameters are paging and timeouts of client libraries: there is one page, and it comes at once.
+    let query = uri.query().unwrap_or_default();
+    let selector_text = parameter(query, "labelSelector").unwrap_or_default();
     let selector = selector::parse(&selector_text)
         .and_then(|requirements| selector::equalities(&selector_text, requirements))
         .map_err(|error| Failure::bad_request(error.to_string()).about_metric(metric))?;
@@ -76,10 +68,7 @@ pub(super) async fn read(
         metadata: BTreeMap::new(),
         items: values.iter().map(Value::of).collect(),
     };
-    Ok(answer::json(
-        &list,
-        answer::wants_pretty(pretty.as_deref(), &headers),
-    ))
+    Ok(answer::json(&list, answer::wants_pretty(query, &headers)))
 }
 
 fn failure(error: &MetricError) -> Failure {

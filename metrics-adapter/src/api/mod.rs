@@ -27,6 +27,13 @@ pub(crate) const VERSION: &str = "v1beta1";
 /// Group and version together.
 const GROUP_VERSION: &str = "external.metrics.k8s.io/v1beta1";
 
+/// The first value of a parameter of a query, decoded.
+pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
 /// Whether the server is ready to answer reads; else why not.
 pub(crate) type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 

@@ -19,6 +19,7 @@ use sakidori_test_cluster::{
     Cluster, ClusterOptions, ExternalMetricsTrust, Kubeconfig, eventually,
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,8 @@ pub struct Bench {
     pub authority: Authority,
     pub certificate: CertificateHandle,
     pub shutdown: CancellationToken,
+    /// Told when a read of the metric `slow` is under way, which takes a second.
+    pub slow_read: Arc<Notify>,
     pub serving: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -56,12 +59,15 @@ impl Bench {
         let client = delegating_client(&cluster).await?;
 
         let authority = Authority::new("serving")?;
+        let slow_read = Arc::new(Notify::new());
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
         let server = Server::new(
             client,
             serving_certificate(&authority)?,
-            Arc::new(FixedMetrics),
+            Arc::new(FixedMetrics {
+                slow_read: Arc::clone(&slow_read),
+            }),
             Arc::new(|| Ok(())),
         )?;
         let certificate = server.certificate_handle();
@@ -73,6 +79,7 @@ impl Bench {
             authority,
             certificate,
             shutdown,
+            slow_read,
             serving,
         };
         let ready = bench.caller(None)?;
@@ -264,7 +271,9 @@ pub fn refused(answer: &(u16, Value), code: u16, reason: &str) -> Result<String>
 }
 
 /// What the tests read.
-struct FixedMetrics;
+struct FixedMetrics {
+    slow_read: Arc<Notify>,
+}
 
 #[async_trait]
 impl ExternalMetrics for FixedMetrics {
@@ -285,6 +294,11 @@ impl ExternalMetrics for FixedMetrics {
                 timestamp: jiff::Timestamp::constant(1_795_411_201, 987_000_000),
                 value: Quantity::from_integer(500),
             }]),
+            (_, "slow", _) => {
+                self.slow_read.notify_one();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok(Vec::new())
+            }
             (_, "panics", _) => panic!("the source of this test panics"),
             (_, "too-old", _) => Err(MetricError::Unavailable(
                 "no reading is young enough".to_owned(),
@@ -355,7 +369,8 @@ async fn service_account_token(cluster: &Cluster, namespace: &str, name: &str) -
         .token)
 }
 
-async fn create(client: &kube::Client, path: &str, object: &Value) -> Result<()> {
+/// Creates `object` by its collection's path.
+pub async fn create(client: &kube::Client, path: &str, object: &Value) -> Result<()> {
     let request = http::Request::post(path)
         .header("Content-Type", "application/json")
         .body(serde_json::to_vec(object)?)?;
