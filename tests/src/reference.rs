@@ -156,7 +156,8 @@ fn descriptions(folder: &Path, module: &str) -> Result<BTreeMap<String, String>>
             }
         }
     }
-    own.sort();
+    // Where a trigger type has a file of its parameters, that file says what they are.
+    own.sort_by_key(|path| (!path.ends_with("parameters.rs"), path.clone()));
     shared.sort();
     let mut found = BTreeMap::new();
     for path in own.iter().chain(&shared) {
