@@ -21,10 +21,10 @@ pub(crate) fn is_over(
     end < now
 }
 
-/// How far `lastActiveTime` may lag behind in the status while the object stays active: a tenth of the cooldown, at
-/// most 30 s, at least 1 s. A restart counts an active object as active until the restart, so nothing is lost by it.
+/// How far `lastActiveTime` may lag behind in the status while the object stays active: a fifth of the cooldown, at
+/// most a minute, at least 1 s. A restart counts an active object as active until the restart, so nothing is lost by it.
 pub(crate) fn status_lag(object: &ScaledObject) -> SignedDuration {
-    (object.cooldown_period / 10).clamp(SignedDuration::from_secs(1), SignedDuration::from_secs(30))
+    (object.cooldown_period / 5).clamp(SignedDuration::from_secs(1), SignedDuration::from_secs(60))
 }
 
 /// The time of last activity to go on with after a restart at `now`.
@@ -116,8 +116,8 @@ mod tests {
     }
 
     #[test]
-    fn the_status_lags_by_a_tenth_of_the_cooldown_within_bounds() {
-        for (cooldown, lag) in [(0, 1), (5, 1), (100, 10), (300, 30), (86_400, 30)] {
+    fn the_status_lags_by_a_fifth_of_the_cooldown_within_bounds() {
+        for (cooldown, lag) in [(0, 1), (5, 1), (100, 20), (300, 60), (86_400, 60)] {
             let object = ScaledObject {
                 cooldown_period: SignedDuration::from_secs(cooldown),
                 ..object()
