@@ -28,10 +28,11 @@ use crate::tls::{self, CertificateError, CertificateHandle, Peer, ServingCertifi
 
 /// Connections at the same time; more wait in the kernel's queue. A cluster's API servers open a few each.
 const CONNECTIONS: usize = 512;
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// For a request's headers, for the first request of a connection, and for an idle HTTP/1 connection (as kube-apiserver
-/// allows for headers, rounded).
-const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINES: Deadlines = Deadlines {
+    handshake: Duration::from_secs(10),
+    // As kube-apiserver allows for headers, rounded.
+    headers: Duration::from_secs(30),
+};
 /// A peer that is gone without a word is found out by HTTP/2 pings.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_DEADLINE: Duration = Duration::from_secs(15);
@@ -42,8 +43,17 @@ const GRACE: Duration = Duration::from_secs(2);
 /// After a failed accept, which is mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a peer may take.
+#[derive(Clone, Copy)]
+struct Deadlines {
+    handshake: Duration,
+    /// For a request's headers, for the first request of a connection, and for an idle HTTP/1 connection.
+    headers: Duration,
+}
+
 /// Serves `external.metrics.k8s.io/v1beta1`.
 pub struct Server {
+    deadlines: Deadlines,
     client: kube::Client,
     certificate: CertificateHandle,
     acceptor: TlsAcceptor,
@@ -96,6 +106,7 @@ impl Server {
             ready,
         });
         Ok(Self {
+            deadlines: DEADLINES,
             client,
             certificate,
             acceptor,
@@ -140,6 +151,7 @@ impl Server {
             match socket {
                 Ok((socket, _)) => {
                     let served = serve_connection(
+                        self.deadlines,
                         self.acceptor.clone(),
                         socket,
                         self.router.clone(),
@@ -170,6 +182,7 @@ impl Server {
 }
 
 async fn serve_connection(
+    deadlines: Deadlines,
     acceptor: TlsAcceptor,
     socket: TcpStream,
     router: Router,
@@ -179,10 +192,10 @@ async fn serve_connection(
     let _ = socket.set_nodelay(true);
     let stream = tokio::select! {
         () = shutdown.cancelled() => return,
-        handshake = timeout(HANDSHAKE_DEADLINE, acceptor.accept(socket)) => match handshake {
+        handshake = timeout(deadlines.handshake, acceptor.accept(socket)) => match handshake {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => return tracing::debug!("a TLS handshake took longer than {HANDSHAKE_DEADLINE:?}"),
+            Err(_) => return tracing::debug!("a TLS handshake took longer than {:?}", deadlines.handshake),
         },
     };
     let (_, session) = stream.get_ref();
@@ -200,13 +213,13 @@ async fn serve_connection(
     }));
     // ALPN has told the version, so that none is guessed from the first bytes, for which there is no deadline.
     let builder = match http2 {
-        true => connection_builder().http2_only(),
-        false => connection_builder().http1_only(),
+        true => connection_builder(deadlines).http2_only(),
+        false => connection_builder(deadlines).http1_only(),
     };
     let mut connection = std::pin::pin!(
         builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
     );
-    let mut silence = std::pin::pin!(sleep(HEADER_DEADLINE));
+    let mut silence = std::pin::pin!(sleep(deadlines.headers));
     let (mut waiting, mut ending) = (true, false);
     loop {
         tokio::select! {
@@ -218,7 +231,7 @@ async fn serve_connection(
             }
             () = silence.as_mut(), if waiting => {
                 if !asked.load(Ordering::Relaxed) {
-                    return tracing::debug!("a connection without a request in {HEADER_DEADLINE:?}");
+                    return tracing::debug!("a connection without a request in {:?}", deadlines.headers);
                 }
                 waiting = false;
             }
@@ -230,12 +243,12 @@ async fn serve_connection(
     }
 }
 
-fn connection_builder() -> auto::Builder<TokioExecutor> {
+fn connection_builder(deadlines: Deadlines) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_DEADLINE)
+        .header_read_timeout(deadlines.headers)
         .max_buf_size(HEADER_BYTES);
     builder
         .http2()
@@ -244,4 +257,134 @@ fn connection_builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(PING_DEADLINE)
         .max_header_list_size(HEADER_BYTES as u32);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use sakidori_test_cluster::pki::Authority;
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::source::{ExternalMetricValue, MetricError};
+
+    struct NoMetrics;
+
+    #[async_trait::async_trait]
+    impl ExternalMetrics for NoMetrics {
+        async fn read(
+            &self,
+            _: &str,
+            metric: &str,
+            _: &BTreeMap<String, String>,
+        ) -> Result<Vec<ExternalMetricValue>, MetricError> {
+            Err(MetricError::NotFound(metric.to_owned()))
+        }
+    }
+
+    /// Says `start` over TLS with that ALPN protocol.
+    async fn say(
+        authority: &Authority,
+        port: u16,
+        protocol: &str,
+        start: &str,
+    ) -> impl AsyncRead + Unpin {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap())
+            .unwrap();
+        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(
+            rustls::crypto::ring::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let mut stream = connector
+            .connect("localhost".try_into().unwrap(), socket)
+            .await
+            .unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        stream
+    }
+
+    async fn assert_ends(what: &str, mut stream: impl AsyncRead + Unpin) {
+        let began = Instant::now();
+        let mut rest = Vec::new();
+        let ended = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+        assert!(
+            ended.is_ok(),
+            "{what} is still connected after {:?}",
+            began.elapsed()
+        );
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_too_long_is_cut_off() {
+        // kube's client asks for it; nothing is sent to that address.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let nowhere = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let authority = Authority::new("serving").unwrap();
+        let identity = authority.issue("server", &[], &["localhost"]).unwrap();
+        let certificate = ServingCertificate {
+            certificate_pem: identity.certificate.into_bytes(),
+            key_pem: identity.key.into_bytes(),
+        };
+        let client = kube::Client::try_from(nowhere).unwrap();
+        let mut server = Server::new(
+            client,
+            certificate,
+            Arc::new(NoMetrics),
+            Arc::new(|| Ok(())),
+        )
+        .unwrap();
+        let short = Duration::from_millis(300);
+        server.deadlines = Deadlines {
+            handshake: short,
+            headers: short,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = AbortOnDropHandle::new(tokio::spawn(
+            server.serve(listener, CancellationToken::new()),
+        ));
+
+        assert_ends(
+            "a handshake",
+            TcpStream::connect(("127.0.0.1", port)).await.unwrap(),
+        )
+        .await;
+        assert_ends(
+            "HTTP/2 without a word",
+            say(&authority, port, "h2", "").await,
+        )
+        .await;
+        assert_ends(
+            "HTTP/1 without a word",
+            say(&authority, port, "http/1.1", "").await,
+        )
+        .await;
+        let half = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
+        assert_ends(
+            "half a request",
+            say(&authority, port, "http/1.1", half).await,
+        )
+        .await;
+        let whole = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        assert_ends(
+            "an idle connection",
+            say(&authority, port, "http/1.1", whole).await,
+        )
+        .await;
+        assert!(!serving.is_finished());
+    }
 }
