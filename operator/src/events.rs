@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -16,6 +17,7 @@ use sakidori_api::ScaledObject;
 use sakidori_engine::EventType;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -25,6 +27,8 @@ const REPORTER: &str = "keda-operator";
 const QUEUE: usize = 10_000;
 /// A repeated Event within this time continues the series (client-go: 6 minutes).
 const SERIES: SignedDuration = SignedDuration::from_mins(6);
+/// An API server that hangs must not hold up the Events after this one.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The longest note that the API accepts, in bytes.
 const NOTE_LIMIT: usize = 1024;
 
@@ -133,7 +137,8 @@ async fn write_all(
                 None => return,
             },
         };
-        match write(&client, &instance, &note, &mut series).await {
+        let written = timeout(WRITE_WITHIN, write(&client, &instance, &note, &mut series)).await;
+        match written.unwrap_or_else(|_| Err(kube::Error::Service("no answer in time".into()))) {
             Ok(()) => {}
             // The namespace is being deleted, or gone: there is nobody left to tell.
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) && !note.warning => {}

@@ -1,9 +1,11 @@
 //! Carries out the engine's effects, each in a task of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use sakidori_engine::{Effect, Event, ObjectKey, ScaleDirection, ScaleOutcome};
+use sakidori_engine::{Effect, Event, ObjectKey, PrepareOutcome, ScaleDirection, ScaleOutcome};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -19,6 +21,10 @@ use crate::target::{ScaleWrite, Targets};
 const PREPARATIONS_AT_ONCE: usize = 64;
 /// Writes of replicas at the same time.
 const SCALES_AT_ONCE: usize = 64;
+
+/// An API server that hangs must not keep what is bounded above: kube's own timeouts are minutes long.
+const PREPARE_WITHIN: Duration = Duration::from_secs(45);
+const SCALE_WITHIN: Duration = Duration::from_secs(15);
 
 pub struct Executor {
     pub objects: Arc<Objects>,
@@ -71,7 +77,13 @@ impl Executor {
                     let Ok(_permit) = this.preparations.acquire().await else {
                         return;
                     };
-                    let outcome = this.preparer.prepare(&key).await;
+                    let outcome = match timeout(PREPARE_WITHIN, this.preparer.prepare(&key)).await {
+                        Ok(outcome) => outcome,
+                        Err(_) => PrepareOutcome::Failed {
+                            message: "the API server did not answer in time".to_owned(),
+                            pollable: this.objects.prepared(&key).is_some(),
+                        },
+                    };
                     this.events.send(Event::Prepared {
                         key,
                         generation,
@@ -129,7 +141,9 @@ impl Executor {
                 message: "the ScaledObject is gone".to_owned(),
             };
         };
-        match self.targets.write(&prepared.target, from, to).await {
+        let written = timeout(SCALE_WITHIN, self.targets.write(&prepared.target, from, to)).await;
+        let unanswered = || ScaleWrite::Failed("the API server did not answer in time".to_owned());
+        match written.unwrap_or_else(|_| unanswered()) {
             ScaleWrite::Done => {
                 info!(object = %key, target = %prepared.target.name, from, to, ?direction, reason, "scaled");
                 ScaleOutcome::Done { from, to }

@@ -37,8 +37,10 @@ struct Entry {
 pub enum Change {
     /// First sight, or another object under the same name.
     New,
-    /// Spec, labels or annotations differ.
+    /// The spec differs, and with it the generation.
     Changed,
+    /// Only labels or annotations differ.
+    Relabelled,
     /// Only its status or bookkeeping differs.
     Unchanged,
 }
@@ -50,13 +52,18 @@ impl Objects {
         match inner.objects.get_mut(key) {
             Some(entry) if entry.object.metadata.uid == object.metadata.uid => {
                 let before = std::mem::replace(&mut entry.object, object.clone());
-                let same = before.spec == object.spec
-                    && before.metadata.labels == object.metadata.labels
-                    && before.metadata.annotations == object.metadata.annotations;
-                if same {
-                    Change::Unchanged
-                } else {
+                let labels = |object: &ScaledObject| {
+                    let metadata = &object.metadata;
+                    (metadata.labels.clone(), metadata.annotations.clone())
+                };
+                if before.spec != object.spec
+                    || before.metadata.generation != object.metadata.generation
+                {
                     Change::Changed
+                } else if labels(&before) != labels(&object) {
+                    Change::Relabelled
+                } else {
+                    Change::Unchanged
                 }
             }
             _ => {

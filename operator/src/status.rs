@@ -11,6 +11,7 @@ use sakidori_api::{ScaledObject, ScaledObjectStatus, TriggerActivity, conditions
 use sakidori_engine::{ObjectKey, ObjectStatus};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::objects::Objects;
@@ -20,6 +21,8 @@ const AT_ONCE: usize = 64;
 /// Between tries while the API server can't be reached.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(10);
+/// An API server that hangs must not keep a writer for the minutes of kube's own timeouts.
+const WRITE_WITHIN: Duration = Duration::from_secs(15);
 
 pub struct StatusWriter {
     client: Client,
@@ -71,7 +74,10 @@ impl StatusWriter {
                     }
                 }
             };
-            match self.write_once(&key, &status).await {
+            let written = timeout(WRITE_WITHIN, self.write_once(&key, &status)).await;
+            let written =
+                written.unwrap_or_else(|_| Err(kube::Error::Service("no answer in time".into())));
+            match written {
                 Ok(()) => pause = FIRST_RETRY,
                 Err(error) if is_final(&error) => {
                     warn!(object = %key, %error, "the status was refused")

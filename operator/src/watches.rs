@@ -136,7 +136,7 @@ impl Watches {
     }
 
     async fn watch_objects(&self, namespace: Option<String>, api: Api<ScaledObject>) {
-        let mut listed = HashSet::new();
+        let mut listed = Vec::new();
         let mut first = true;
         let stream = watcher(api, watcher::Config::default())
             .modify(|object| object.managed_fields_mut().clear());
@@ -144,11 +144,10 @@ impl Watches {
         while let Some(event) = stream.next().await {
             match event {
                 watcher::Event::Init => listed.clear(),
-                watcher::Event::InitApply(object) => {
-                    listed.insert(key_of(&object));
-                    self.object_applied(object);
-                }
+                watcher::Event::InitApply(object) => listed.push(object),
                 watcher::Event::InitDone => {
+                    let objects = std::mem::take(&mut listed);
+                    let listed: HashSet<ObjectKey> = objects.iter().map(key_of).collect();
                     let here = |key: &ObjectKey| {
                         namespace
                             .as_deref()
@@ -162,6 +161,15 @@ impl Watches {
                     {
                         self.object_deleted(&key);
                     }
+                    // All are known before the first is prepared: whether two have one target is decided by who came first,
+                    // not by who was listed first.
+                    let changed: Vec<_> = objects
+                        .into_iter()
+                        .filter_map(|object| self.learn(object))
+                        .collect();
+                    for (key, object, change) in changed {
+                        self.announce(key, &object, &change);
+                    }
                     if std::mem::take(&mut first) {
                         info!(
                             namespace = namespace.as_deref().unwrap_or("all"),
@@ -171,25 +179,32 @@ impl Watches {
                         self.one_listed();
                     }
                 }
-                watcher::Event::Apply(object) => self.object_applied(object),
+                watcher::Event::Apply(object) => {
+                    if let Some((key, object, change)) = self.learn(object) {
+                        self.announce(key, &object, &change);
+                    }
+                }
                 watcher::Event::Delete(object) => self.object_deleted(&key_of(&object)),
             }
         }
     }
 
-    fn object_applied(&self, object: ScaledObject) {
+    /// Puts an object into the index; `None` where nothing follows from it.
+    fn learn(&self, object: ScaledObject) -> Option<(ObjectKey, Arc<ScaledObject>, Change)> {
         let key = key_of(&object);
         if object.metadata.deletion_timestamp.is_some() {
             self.object_deleted(&key);
             self.finalizer.finalize(object);
-            return;
+            return None;
         }
         let object = Arc::new(object);
         let change = self.objects.apply(&key, object.clone());
-        if change == Change::Unchanged {
-            return;
-        }
-        if change == Change::New {
+        (change != Change::Unchanged).then_some((key, object, change))
+    }
+
+    /// Tells everyone of a new or changed object.
+    fn announce(&self, key: ObjectKey, object: &ScaledObject, change: &Change) {
+        if *change == Change::New {
             // Another object under an old name starts from nothing.
             self.readings.forget(&key);
             self.status.forget(&key);
@@ -215,8 +230,8 @@ impl Watches {
             object: described,
             remembered,
         });
-        if change == Change::Changed {
-            // Labels and annotations reach the HPA too, and parameters of triggers are nothing that the engine sees.
+        if *change == Change::Relabelled {
+            // The engine sees no labels and annotations, but the HPA has them too.
             self.events.send(Event::ReferenceChanged { key });
         }
     }
