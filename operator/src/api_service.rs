@@ -1,4 +1,6 @@
-//! Tells the aggregation layer that this server is back.
+//! Tells the aggregation layer that this server is back, and whom to trust.
+//!
+//! Where the operator makes its own certificates (`--enable-cert-rotation`), their authority is put into the APIService.
 //!
 //! While nobody listened, kube-apiserver marked the APIService unavailable and looks again only with a growing back-off (up
 //! to 30 s), during which every HPA read fails. It looks at once when the APIService changes: so after a start an annotation
@@ -6,12 +8,16 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
+
+use crate::api_error::plain;
 
 pub const NAME: &str = "v1beta1.external.metrics.k8s.io";
 
@@ -24,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LOOKS: usize = 20;
 
 /// Runs until the APIService is available, or there is none, or it seems not to be ours.
-pub async fn announce(client: Client, shutdown: CancellationToken) {
+pub async fn announce(client: Client, authority: Option<Vec<u8>>, shutdown: CancellationToken) {
     let kind = GroupVersionKind::gvk("apiregistration.k8s.io", "v1", "APIService");
     let api: Api<DynamicObject> = Api::all_with(
         client,
@@ -32,21 +38,36 @@ pub async fn announce(client: Client, shutdown: CancellationToken) {
     );
     for _ in 0..LOOKS {
         match api.get_opt(NAME).await {
-            Ok(Some(service)) if is_available(&service.data) => return,
-            Ok(Some(_)) => {
-                let patch = json!({"metadata": {"annotations": {ANNOTATION: Timestamp::now().to_string()}}});
+            Ok(Some(service)) => {
+                let trust = authority
+                    .as_deref()
+                    .and_then(|pem| missing_trust(&service.data, pem));
+                if trust.is_none() && is_available(&service.data) {
+                    return;
+                }
+                let touched = json!({"annotations": {ANNOTATION: Timestamp::now().to_string()}});
+                let patch = match trust {
+                    Some(bundle) => json!({"metadata": touched, "spec": {"caBundle": bundle}}),
+                    None => json!({"metadata": touched}),
+                };
                 if let Err(error) = api
                     .patch(NAME, &PatchParams::default(), &Patch::Merge(&patch))
                     .await
                 {
-                    info!(%error, "can't touch the APIService {NAME}: HPA reads may fail for up to 30 s after a start");
+                    info!(
+                        error = plain(&error),
+                        "can't touch the APIService {NAME}: HPA reads may fail for up to 30 s after a start"
+                    );
                     return;
                 }
                 debug!("asked the aggregation layer to look at {NAME}");
             }
             Ok(None) => return,
             Err(error) => {
-                info!(%error, "can't read the APIService {NAME}: HPA reads may fail for up to 30 s after a start");
+                info!(
+                    error = plain(&error),
+                    "can't read the APIService {NAME}: HPA reads may fail for up to 30 s after a start"
+                );
                 return;
             }
         }
@@ -55,6 +76,13 @@ pub async fn announce(client: Client, shutdown: CancellationToken) {
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
+}
+
+/// The caBundle that the APIService lacks; one that trusts everyone needs none.
+fn missing_trust(service: &Value, authority: &[u8]) -> Option<String> {
+    let bundle = BASE64_STANDARD.encode(authority);
+    let spec = &service["spec"];
+    (spec["insecureSkipTLSVerify"] != true && spec["caBundle"] != bundle.as_str()).then_some(bundle)
 }
 
 fn is_available(service: &Value) -> bool {
@@ -77,5 +105,25 @@ mod tests {
         assert!(is_available(&with("True")));
         assert!(!is_available(&with("False")));
         assert!(!is_available(&json!({})));
+    }
+
+    #[test]
+    fn trust_is_put_where_it_is_missing() {
+        assert_eq!(
+            missing_trust(&json!({"spec": {}}), b"pem").as_deref(),
+            Some("cGVt")
+        );
+        assert_eq!(
+            missing_trust(&json!({"spec": {"caBundle": "b2xk"}}), b"pem").as_deref(),
+            Some("cGVt")
+        );
+        assert_eq!(
+            missing_trust(&json!({"spec": {"caBundle": "cGVt"}}), b"pem"),
+            None
+        );
+        assert_eq!(
+            missing_trust(&json!({"spec": {"insecureSkipTLSVerify": true}}), b"pem"),
+            None
+        );
     }
 }

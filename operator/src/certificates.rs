@@ -15,9 +15,11 @@ use tracing::{info, warn};
 
 use crate::options::Options;
 
-/// KEDA's Service names: the certificate has to be good for each of them.
-const SERVICES: [&str; 3] = [
+/// The Services that the certificate has to be good for: those of KEDA's chart, and what its operator calls the metrics server
+/// by default.
+const SERVICES: [&str; 4] = [
     "keda-operator",
+    "keda-operator-metrics-apiserver",
     "keda-metrics-apiserver",
     "keda-admission-webhooks",
 ];
@@ -53,6 +55,15 @@ pub fn load(options: &Options) -> anyhow::Result<ServingCertificate> {
         return Ok(made.serving);
     }
     read(dir)
+}
+
+/// The authority that vouches for the serving certificate, for those who have to trust it. `None` where the files are someone
+/// else's business.
+pub fn authority(options: &Options) -> Option<Vec<u8>> {
+    if !options.enable_cert_rotation {
+        return None;
+    }
+    std::fs::read(options.cert_dir.join("ca.crt")).ok()
 }
 
 /// Replaces the serving certificate whenever its files change, until `shutdown`.

@@ -10,6 +10,8 @@ use kube::api::{ListParams, VersionMatch};
 use kube::{Api, Client};
 use sakidori_scalers::{Cluster, ClusterError, Endpoint, Pod};
 
+use crate::api_error::plain;
+
 pub struct ClusterView {
     client: Client,
 }
@@ -29,7 +31,8 @@ impl Cluster for ClusterView {
             .await
             .map_err(|error| {
                 ClusterError(format!(
-                    "listing the pods of namespace {namespace}: {error}"
+                    "listing the pods of namespace {namespace}: {}",
+                    plain(&error)
                 ))
             })?;
         Ok(pods
@@ -57,7 +60,8 @@ impl Cluster for ClusterView {
             .await
             .map_err(|error| {
                 ClusterError(format!(
-                    "listing the endpoints of Service {namespace}/{service}: {error}"
+                    "listing the endpoints of Service {namespace}/{service}: {}",
+                    plain(&error)
                 ))
             })?;
         Ok(ready_addresses(slices.items))

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::api_error::plain;
 use crate::target::{ScaleWrite, TargetError, Targets, replicas};
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -102,7 +103,7 @@ impl Finalizer {
             .collect();
         self.write_finalizers(object, finalizers)
             .await
-            .map_err(|error| format!("removing the finalizer: {error}"))
+            .map_err(|error| format!("removing the finalizer: {}", plain(&error)))
     }
 
     /// Sets the target back to the replicas that it had before it was first scaled.

@@ -21,6 +21,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api_error::plain;
+
 /// KEDA's name in `reportingController`: what users filter on.
 const REPORTER: &str = "keda-operator";
 /// Events that wait to be written; a burst at a start is one or two per object.
@@ -143,7 +145,7 @@ async fn write_all(
             // The namespace is being deleted, or gone: there is nobody left to tell.
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) && !note.warning => {}
             Err(error) => {
-                warn!(object = %note.regarding.name, reason = note.reason, %error, "writing an Event failed")
+                warn!(object = %note.regarding.name, reason = note.reason, error = plain(&error), "writing an Event failed")
             }
         }
     }

@@ -14,6 +14,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api_error::plain;
+
 /// KEDA's `--leader-election-id`.
 pub const LEASE_NAME: &str = "operator.keda.sh";
 
@@ -115,7 +117,7 @@ async fn ask(api: &Api<KubeLease>, request: LeaseEffect) -> LeaseEvent {
             let error: kube::Error = error;
             // A conflict only says that another candidate was quicker.
             if !matches!(&error, kube::Error::Api(status) if status.code == 409) {
-                warn!(lease = LEASE_NAME, %error, "leader election");
+                warn!(lease = LEASE_NAME, error = plain(&error), "leader election");
             }
             LeaseEvent::Failed { attempt }
         }

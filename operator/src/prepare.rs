@@ -11,6 +11,7 @@ use sakidori_engine::{EventType, ObjectKey, PrepareOutcome, Quantity};
 use sakidori_scalers::{Context, MetricSpec, MetricType, Scaler, Trigger};
 use tracing::info;
 
+use crate::api_error::plain;
 use crate::authentication;
 use crate::control::Events;
 use crate::deletion::Finalizer;
@@ -132,7 +133,7 @@ impl Preparer {
         self.finalizer
             .ensure(object)
             .await
-            .map_err(|error| format!("adding the finalizer: {error}"))?;
+            .map_err(|error| format!("adding the finalizer: {}", plain(&error)))?;
         let desired = Arc::new(hpa::desired(object, &target, built.metrics));
         self.ensure_hpa(key, object, &desired)
             .await
@@ -203,7 +204,11 @@ impl Preparer {
                     .delete(&key.namespace, &renamed.name_any(), renamed.uid())
                     .await
                     .map_err(|error| {
-                        format!("deleting the HPA {:?}: {error}", renamed.name_any())
+                        format!(
+                            "deleting the HPA {:?}: {}",
+                            renamed.name_any(),
+                            plain(&error)
+                        )
                     })?;
             }
         }
@@ -217,7 +222,7 @@ impl Preparer {
         self.writer
             .ensure(desired, known.as_deref())
             .await
-            .map_err(|error| format!("applying the HPA {name:?}: {error}"))
+            .map_err(|error| format!("applying the HPA {name:?}: {}", plain(&error)))
     }
 
     async fn build_triggers(

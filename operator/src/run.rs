@@ -160,7 +160,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         servers.spawn(publishing);
         servers.spawn(forward(changed, events));
         servers.spawn(watches.run(shutdown.clone()));
-        servers.spawn(api_service::announce(client.clone(), shutdown.clone()));
+        servers.spawn(api_service::announce(
+            client.clone(),
+            certificates::authority(&options),
+            shutdown.clone(),
+        ));
         let stop = shutdown.clone();
         servers.spawn(certificates::follow(
             options.cert_dir.clone(),

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::api_error::plain;
 use crate::objects::Objects;
 
 /// Status writes at the same time, over all objects.
@@ -80,10 +81,10 @@ impl StatusWriter {
             match written {
                 Ok(()) => pause = FIRST_RETRY,
                 Err(error) if is_final(&error) => {
-                    warn!(object = %key, %error, "the status was refused")
+                    warn!(object = %key, error = plain(&error), "the status was refused")
                 }
                 Err(error) => {
-                    warn!(object = %key, %error, "writing the status failed; trying again");
+                    warn!(object = %key, error = plain(&error), "writing the status failed; trying again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_RETRY);
                     // Put back unless a newer one came meanwhile.

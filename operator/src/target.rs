@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use crate::api_error::plain;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -62,7 +63,8 @@ pub enum TargetError {
     )]
     ApiVersion(String),
     #[error(
-        "the cluster has no kind {kind} in {api_version}: install its CRD or correct scaleTargetRef ({source})"
+        "the cluster has no kind {kind} in {api_version}: install its CRD or correct scaleTargetRef ({})",
+        plain(source)
     )]
     Kind {
         api_version: String,
@@ -76,7 +78,7 @@ pub enum TargetError {
         "{resource} {name:?} doesn't expose the /scale subresource: only such kinds can be scaled"
     )]
     NotScalable { resource: String, name: String },
-    #[error("reading /scale of {resource} {name:?}: {source}")]
+    #[error("reading /scale of {resource} {name:?}: {}", plain(source))]
     Read {
         resource: String,
         name: String,
@@ -157,17 +159,17 @@ impl Targets {
         let (resource, name) = (target.resource_name(), target.name.clone());
         match api.get_scale(&target.name).await {
             Ok(scale) => Ok(scale),
-            // The same answer stands for "no such object" and "no such subresource".
+            // For an object that isn't there the API server names it; for a subresource that isn't there it knows nothing.
             Err(kube::Error::Api(status)) if status.code == 404 => {
-                match api.get_metadata_opt(&target.name).await {
-                    Ok(Some(_)) => Err(TargetError::NotScalable { resource, name }),
-                    Ok(None) => Err(TargetError::NotFound { resource, name }),
-                    Err(source) => Err(TargetError::Read {
-                        resource,
-                        name,
-                        source: Box::new(source),
-                    }),
-                }
+                let named = status
+                    .details
+                    .as_ref()
+                    .is_some_and(|details| details.name == name);
+                Err(if named {
+                    TargetError::NotFound { resource, name }
+                } else {
+                    TargetError::NotScalable { resource, name }
+                })
             }
             Err(source) => Err(TargetError::Read {
                 resource,
@@ -195,7 +197,7 @@ impl Targets {
         {
             Ok(_) => ScaleWrite::Done,
             Err(kube::Error::Api(status)) if status.code == 409 => ScaleWrite::Conflict,
-            Err(error) => ScaleWrite::Failed(error.to_string()),
+            Err(error) => ScaleWrite::Failed(plain(&error)),
         }
     }
 
