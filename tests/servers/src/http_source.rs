@@ -24,6 +24,8 @@ pub struct Answer {
     pub status: u16,
     /// The `Content-Type`.
     pub content_type: String,
+    /// More headers, such as `Location`.
+    pub headers: Vec<(String, String)>,
     /// The body, sent as it is: it may be malformed.
     pub body: String,
     /// How long to wait before the answer. Default none.
@@ -40,6 +42,7 @@ impl Answer {
         Answer {
             status: 200,
             content_type: content_type.to_owned(),
+            headers: Vec::new(),
             body: body.into(),
             delay: Duration::ZERO,
             required_header: None,
@@ -83,6 +86,13 @@ impl Answer {
         }
     }
 
+    /// The same answer with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Answer {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The same answer, that much later.
     #[must_use]
     pub fn after(self, delay: Duration) -> Answer {
@@ -99,6 +109,9 @@ impl Answer {
     }
 }
 
+/// The most of a request's body that is kept.
+const LONGEST_REQUEST: usize = 1024 * 1024;
+
 /// A request that arrived.
 #[derive(Debug, Clone)]
 pub struct Received {
@@ -108,6 +121,8 @@ pub struct Received {
     pub query: String,
     /// The headers.
     pub headers: HeaderMap,
+    /// The body; empty if it is larger than 1 MiB or no text.
+    pub body: String,
 }
 
 #[derive(Debug, Default)]
@@ -286,11 +301,16 @@ impl Drop for HttpSource {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
-    let name = request.uri().path().to_owned();
+    let (parts, body) = request.into_parts();
+    let name = parts.uri.path().to_owned();
+    let body = axum::body::to_bytes(body, LONGEST_REQUEST)
+        .await
+        .unwrap_or_default();
     let received = Received {
-        method: request.method().clone(),
-        query: request.uri().query().unwrap_or_default().to_owned(),
-        headers: request.headers().clone(),
+        method: parts.method,
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers,
+        body: String::from_utf8(body.into()).unwrap_or_default(),
     };
     {
         let mut paths = shared.paths();
@@ -324,10 +344,13 @@ fn respond(answer: Answer, request: &Received) -> Response<Body> {
             .is_some_and(|sent| sent.as_bytes() == value.as_bytes())
     });
     let response = if allowed {
-        Response::builder()
+        let mut response = Response::builder()
             .status(answer.status)
-            .header("content-type", answer.content_type)
-            .body(Body::from(answer.body))
+            .header("content-type", answer.content_type);
+        for (name, value) in answer.headers {
+            response = response.header(name, value);
+        }
+        response.body(Body::from(answer.body))
     } else {
         Response::builder()
             .status(StatusCode::UNAUTHORIZED)
