@@ -31,6 +31,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::TlsVersion;
 use super::tls::TlsSettings;
 use crate::scaler::ScalerError;
 
@@ -96,13 +97,20 @@ impl fmt::Display for Endpoint {
 }
 
 /// All AMQP connections of the process.
-#[derive(Default)]
 pub struct AmqpPool {
+    oldest_tls: TlsVersion,
     /// A broker lives as long as a scaler refers to it.
     brokers: Mutex<HashMap<Endpoint, Weak<Broker>>>,
 }
 
 impl AmqpPool {
+    pub fn new(oldest_tls: TlsVersion) -> Self {
+        Self {
+            oldest_tls,
+            brokers: Mutex::default(),
+        }
+    }
+
     /// The broker at `endpoint`. Doesn't connect.
     pub fn broker(&self, endpoint: Endpoint) -> Arc<Broker> {
         let mut brokers = lock(&self.brokers);
@@ -112,6 +120,7 @@ impl AmqpPool {
         brokers.retain(|_, broker| broker.strong_count() > 0);
         let broker = Arc::new(Broker {
             endpoint: endpoint.clone(),
+            oldest_tls: self.oldest_tls,
             state: Arc::default(),
         });
         brokers.insert(endpoint, Arc::downgrade(&broker));
@@ -122,6 +131,7 @@ impl AmqpPool {
 /// One broker as one user: at most one connection.
 pub struct Broker {
     endpoint: Endpoint,
+    oldest_tls: TlsVersion,
     /// Shared with the task of the attempt under way.
     state: Arc<Mutex<State>>,
 }
@@ -197,8 +207,9 @@ impl Broker {
     /// Starts one attempt on a task of its own, which records the outcome.
     fn attempt(&self) -> Attempt {
         let (endpoint, state) = (self.endpoint.clone(), Arc::clone(&self.state));
+        let oldest_tls = self.oldest_tls;
         let task = tokio::spawn(async move {
-            let outcome = Link::open(&endpoint).await.map(Arc::new);
+            let outcome = Link::open(&endpoint, oldest_tls).await.map(Arc::new);
             let mut state = lock(&state);
             state.attempt = None;
             match &outcome {
@@ -269,21 +280,21 @@ struct Link {
 }
 
 impl Link {
-    async fn open(endpoint: &Endpoint) -> Result<Self, ScalerError> {
+    async fn open(endpoint: &Endpoint, oldest_tls: TlsVersion) -> Result<Self, ScalerError> {
         let socket = Arc::new(Socket::default());
         // Ends the client's thread and frees its descriptor, whether the attempt times out or is cancelled.
         let give_up = CutOnDrop(Arc::clone(&socket));
-        let connection =
-            match timeout(CONNECT_TIMEOUT, connect(endpoint, Arc::clone(&socket))).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => return Err(scaler_error(&error, endpoint)),
-                Err(_) => {
-                    return Err(unreachable_error(
-                        endpoint,
-                        &format!("no connection within {CONNECT_TIMEOUT:?}"),
-                    ));
-                }
-            };
+        let connecting = connect(endpoint, oldest_tls, Arc::clone(&socket));
+        let connection = match timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(scaler_error(&error, endpoint)),
+            Err(_) => {
+                return Err(unreachable_error(
+                    endpoint,
+                    &format!("no connection within {CONNECT_TIMEOUT:?}"),
+                ));
+            }
+        };
         give_up.disarm();
         Ok(Self {
             connection: Arc::new(connection),
@@ -338,7 +349,11 @@ impl Drop for Link {
 
 /// Opens a connection with the endpoint's TLS setting. The client's own thread does the work, so dropping this future ends
 /// nothing: cut `socket` for that.
-async fn connect(endpoint: &Endpoint, socket: Arc<Socket>) -> Result<Connection, lapin::Error> {
+async fn connect(
+    endpoint: &Endpoint,
+    oldest_tls: TlsVersion,
+    socket: Arc<Socket>,
+) -> Result<Connection, lapin::Error> {
     let uri = AMQPUri {
         // The closure below adds TLS, with the endpoint's setting instead of the client's own.
         scheme: AMQPScheme::AMQP,
@@ -364,7 +379,9 @@ async fn connect(endpoint: &Endpoint, socket: Arc<Socket>) -> Result<Connection,
     };
     let tls = match &endpoint.tls {
         Some(settings) => Some(RustlsConnector::from(
-            settings.client_config().map_err(io::Error::other)?,
+            settings
+                .client_config(oldest_tls)
+                .map_err(io::Error::other)?,
         )),
         None => None,
     };

@@ -2,11 +2,28 @@
 
 pub mod amqp;
 pub mod http;
+mod settings;
 pub mod tls;
 
+pub use settings::{ClientSettings, TlsVersion};
+
 /// All pools. One per process.
-#[derive(Default)]
 pub struct Clients {
     pub amqp: amqp::AmqpPool,
     pub http: http::HttpPool,
+}
+
+impl Clients {
+    pub fn new(settings: ClientSettings) -> Self {
+        Self {
+            amqp: amqp::AmqpPool::new(settings.oldest_tls),
+            http: http::HttpPool::new(settings),
+        }
+    }
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self::new(ClientSettings::default())
+    }
 }

@@ -11,6 +11,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
+use super::TlsVersion;
+
 /// How to speak TLS with a server. Connections are pooled by it, so equal settings share them.
 ///
 /// No `Debug`: it holds a private key.
@@ -35,10 +37,10 @@ pub struct Identity {
 impl TlsSettings {
     /// # Errors
     /// Names the parameter (`ca`, `cert`, `key`, `keyPassword`) that is not what it should be; quotes none of them.
-    pub fn client_config(&self) -> Result<ClientConfig, String> {
+    pub fn client_config(&self, oldest: TlsVersion) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(oldest.and_later())
             .map_err(|error| error.to_string())?;
         let mut roots = system_roots().clone();
         if let Some(ca) = &self.ca {

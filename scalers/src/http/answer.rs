@@ -3,29 +3,83 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 use tokio::time::timeout;
 
+use super::address::{host_of, without_user};
 use crate::scaler::ScalerError;
 
-/// The most of an answer that is read. What holds one number is a few KiB; more is a wrong URL or an attack.
+/// The most of an answer that is read. What holds one number is a few KiB, 500 queues of RabbitMQ are 1 MiB; more is a wrong
+/// URL or an attack.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
 
-/// Sends a request and reads the whole answer, all within `within`.
+/// The most of a refusal that is read: so much that the connection is usually left clean for the next request.
+const REFUSAL_LIMIT: usize = 64 * 1024;
+
+/// Redirects that are followed (Go's client: 10).
+const MOST_REDIRECTS: usize = 10;
+
+/// What a server answered, whatever its status.
+pub struct Answer {
+    pub status: StatusCode,
+    retry_after: Option<Duration>,
+    /// `host:port`, where another host answered than the one that was asked.
+    redirected_to: Option<String>,
+    /// Of a refusal only the beginning.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body of a 2xx answer.
+    ///
+    /// # Errors
+    /// See [`Answer::refusal`]. The message is the status alone: a refusal's body may repeat what was sent.
+    pub fn accepted(self) -> Result<Vec<u8>, ScalerError> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        let message = format!("the server answered {}", self.status);
+        Err(self.refusal(message))
+    }
+
+    /// What an answer means that is not the one that was hoped for: 401 and 403 are Unauthorized, 404 is NotFound, 429 is
+    /// RateLimited, 5xx is Unreachable, anything else Malformed.
+    pub fn refusal(&self, message: String) -> ScalerError {
+        let error = match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ScalerError::Unauthorized(message),
+            StatusCode::NOT_FOUND => ScalerError::NotFound(message),
+            StatusCode::TOO_MANY_REQUESTS => ScalerError::RateLimited {
+                retry_after: self.retry_after,
+                message,
+            },
+            status if status.is_server_error() => ScalerError::Unreachable(message),
+            _ => ScalerError::Malformed(message),
+        };
+        placed(error, self.redirected_to.as_deref())
+    }
+}
+
+/// The error with the host that caused it, where that isn't the one that was asked.
+fn placed(error: ScalerError, redirected_to: Option<&str>) -> ScalerError {
+    match redirected_to {
+        Some(host) => error.at(&format!("redirected to {host}")),
+        None => error,
+    }
+}
+
+/// Sends a request and reads the whole answer, all within `within`. A GET follows redirects, and leaves the credentials in
+/// its headers behind where another host is next (Go's client leaves `Authorization` behind, but no other header).
 ///
 /// # Errors
-/// 401 and 403 are Unauthorized, 404 is NotFound, 429 is RateLimited, any other status but 2xx is Unreachable (5xx) or
-/// Malformed. No message holds the URL, whose query may hold a key: callers name the host.
-pub async fn fetch(request: RequestBuilder, within: Duration) -> Result<Vec<u8>, ScalerError> {
-    let answer = async {
-        let response = request
-            .send()
-            .await
-            .map_err(|error| ScalerError::Unreachable(describe(error)))?;
-        body(checked(response)?).await
-    };
-    match timeout(within, answer).await {
+/// Unreachable without a complete answer, Malformed for one that is too large or redirects nowhere. No message holds the URL,
+/// whose query may hold a key: callers name the host.
+pub async fn fetch(
+    client: &Client,
+    request: Request,
+    within: Duration,
+) -> Result<Answer, ScalerError> {
+    match timeout(within, follow(client, request)).await {
         Ok(answer) => answer,
         Err(_) => Err(ScalerError::Unreachable(format!(
             "no complete answer within {} ms",
@@ -34,45 +88,107 @@ pub async fn fetch(request: RequestBuilder, within: Duration) -> Result<Vec<u8>,
     }
 }
 
-fn checked(response: Response) -> Result<Response, ScalerError> {
-    let status = response.status();
-    let message = format!("the server answered {status}");
-    match status {
-        status if status.is_success() => Ok(response),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ScalerError::Unauthorized(message)),
-        StatusCode::NOT_FOUND => Err(ScalerError::NotFound(message)),
-        StatusCode::TOO_MANY_REQUESTS => {
-            let seconds = response
-                .headers()
-                .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let retry_after = seconds.map(Duration::from_secs);
-            Err(ScalerError::RateLimited {
-                retry_after,
-                message,
-            })
+async fn follow(client: &Client, mut request: Request) -> Result<Answer, ScalerError> {
+    let first = host_of(request.url());
+    for _ in 0..=MOST_REDIRECTS {
+        let host = host_of(request.url());
+        let redirected_to = (host != first).then_some(host);
+        let at = |error| placed(error, redirected_to.as_deref());
+        let again = (request.method() == Method::GET).then(|| request.try_clone());
+        let again = again.flatten();
+        let response = send(client, request, again.as_ref())
+            .await
+            .map_err(|error| at(ScalerError::Unreachable(describe(error))))?;
+        match again {
+            Some(sent) if response.status().is_redirection() => {
+                request = redirected(sent, &response).map_err(at)?;
+            }
+            _ => {
+                let mut answer = read(response).await.map_err(at)?;
+                answer.redirected_to = redirected_to;
+                return Ok(answer);
+            }
         }
-        status if status.is_server_error() => Err(ScalerError::Unreachable(message)),
-        _ => Err(ScalerError::Malformed(message)),
+    }
+    Err(ScalerError::Malformed(format!(
+        "stopped after {MOST_REDIRECTS} redirects"
+    )))
+}
+
+/// Sends a request. A connection that was kept may have been closed by the server just now, so what may be asked twice is,
+/// as in Go's client.
+async fn send(
+    client: &Client,
+    request: Request,
+    again: Option<&Request>,
+) -> Result<Response, reqwest::Error> {
+    let failed = match client.execute(request).await {
+        Err(error) if error.is_request() && !error.is_connect() => error,
+        answer => return answer,
+    };
+    match again.and_then(Request::try_clone) {
+        Some(again) => client.execute(again).await,
+        None => Err(failed),
     }
 }
 
-async fn body(mut response: Response) -> Result<Vec<u8>, ScalerError> {
+/// The request that a redirect asks for.
+fn redirected(sent: Request, response: &Response) -> Result<Request, ScalerError> {
+    let from = sent.url();
+    let target = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|location| from.join(location.to_str().ok()?).ok())
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
+        .ok_or_else(|| {
+            let status = response.status();
+            ScalerError::Malformed(format!("the server answered {status} without an http URL"))
+        })?;
+    let target = without_user(target);
+    let mut next = Request::new(Method::GET, target);
+    if may_know_credentials(from, next.url()) {
+        *next.headers_mut() = sent.headers().clone();
+    }
+    Ok(next)
+}
+
+/// Whether credentials for one URL may be sent to another: on the same port, or from http to https on the same host.
+fn may_know_credentials(from: &Url, to: &Url) -> bool {
+    from.origin() == to.origin()
+        || (from.host() == to.host() && from.scheme() == "http" && to.scheme() == "https")
+}
+
+async fn read(mut response: Response) -> Result<Answer, ScalerError> {
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
     let mut body = Vec::new();
     while let Some(chunk) = response
         .chunk()
         .await
         .map_err(|error| ScalerError::Unreachable(describe(error)))?
     {
-        if body.len() + chunk.len() > BODY_LIMIT {
+        body.extend_from_slice(&chunk);
+        if !status.is_success() && body.len() >= REFUSAL_LIMIT {
+            body.truncate(REFUSAL_LIMIT);
+            break;
+        }
+        if body.len() > BODY_LIMIT {
             return Err(ScalerError::Malformed(format!(
                 "the answer is larger than {} MiB",
                 BODY_LIMIT / (1024 * 1024)
             )));
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(Answer {
+        status,
+        retry_after,
+        redirected_to: None,
+        body,
+    })
 }
 
 /// An error of the HTTP client with its causes, which say more than it does, and without the URL.
@@ -91,11 +207,24 @@ fn describe(error: reqwest::Error) -> String {
     text
 }
 
-/// `host:port` of a URL: what messages may name.
-pub fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port_or_known_default() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_stay_with_their_host() {
+        for (from, to, may) in [
+            ("http://a/x", "http://a/y", true),
+            ("http://a/x", "http://a:80/y", true),
+            ("http://a:8080/x", "https://a/y", true),
+            ("https://a/x", "http://a/y", false),
+            ("http://a/x", "http://a:8080/y", false),
+            ("http://a/x", "http://b/x", false),
+            ("http://a/x", "http://sub.a/x", false),
+            ("http://127.0.0.1/x", "http://localhost/x", false),
+        ] {
+            let found = may_know_credentials(&Url::parse(from).unwrap(), &Url::parse(to).unwrap());
+            assert_eq!(found, may, "{from} -> {to}");
+        }
     }
 }

@@ -1,23 +1,31 @@
 //! The authentication that many triggers share (KEDA: pkg/scalers/authentication): API key, basic, bearer, TLS, custom header,
 //! OAuth2 client credentials, and those of them together that can be.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, Request, Url};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Request, StatusCode, Url};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
-use super::answer::{fetch, host_of};
+use super::address::{user_of, without_user};
+use super::answer::{Answer, fetch};
+use super::oauth::{OAuthParameters, Tokens, basic};
 use crate::clients::tls::{Identity, TlsSettings};
-use crate::params::{AUTHENTICATION, Field, METADATA_AUTHENTICATION, Parameters, QueryString};
-use crate::scaler::ScalerError;
+use crate::params::{AUTHENTICATION, Field, METADATA_AUTHENTICATION, ParameterSet, Parameters};
+use crate::scaler::{ScalerError, Trigger};
 
-/// How a trigger authenticates itself. Which of the parameters count says `authModes`.
+/// How a trigger authenticates itself.
+pub struct AuthenticationParameters {
+    modes: ModeParameters,
+    oauth: OAuthParameters,
+}
+
+/// The parameters of all modes but `oauth`. Which of them count says `authModes`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct AuthenticationParameters {
-    /// Any of `apiKey`, `basic`, `bearer`, `custom`, `oauth`, `tls`; of `basic`, `bearer` and `oauth` at most one.
+struct ModeParameters {
+    /// A list of `apiKey`, `basic`, `bearer`, `custom`, `oauth`, `tls`; of `basic`, `bearer` and `oauth` at most one. Without it
+    /// no parameter of a mode counts, but `ca` does.
     auth_modes: Option<Vec<Mode>>,
     /// The user name for `basic`.
     username: Option<String>,
@@ -27,32 +35,20 @@ pub struct AuthenticationParameters {
     bearer_token: Option<String>,
     /// The client certificate for `tls`, PEM.
     cert: Option<String>,
-    /// Its private key, PEM.
+    /// The client certificate's private key, PEM.
     key: Option<String>,
     /// PEM of authorities that are trusted besides the system's.
     ca: Option<String>,
-    /// The header for `custom`.
+    /// The header's name for `custom`.
     custom_auth_header: Option<String>,
-    /// Its value.
+    /// The header's value for `custom`.
     custom_auth_value: Option<String>,
     /// The key for `apiKey`.
     api_key: Option<String>,
-    /// Where it goes: a header or the query.
+    /// Where the key for `apiKey` goes: `header` or `query`.
     method: KeyPlace,
-    /// The header's or query parameter's name: `X-API-KEY`, or `api_key` in a query, where it is left out.
+    /// The name of the header or query parameter for `apiKey`. Left out, it is `X-API-KEY` or `api_key`.
     key_param_name: Option<String>,
-    /// Where `oauth` gets its tokens.
-    #[serde(rename = "oauthTokenURI")]
-    oauth_token_uri: Option<String>,
-    /// What the tokens are to be good for.
-    scopes: Option<Vec<String>>,
-    /// The client's id for `oauth`.
-    #[serde(rename = "clientID")]
-    client_id: Option<String>,
-    /// The client's secret for `oauth`.
-    client_secret: Option<String>,
-    /// More parameters of the token request, as `name=value&name=value`.
-    endpoint_params: Option<QueryString>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -73,7 +69,7 @@ enum KeyPlace {
     Query,
 }
 
-impl Parameters for AuthenticationParameters {
+impl Parameters for ModeParameters {
     const FIELDS: &'static [Field] = &[
         Field::optional("authModes", METADATA_AUTHENTICATION).aliases(&["authMode"]),
         Field::optional("username", AUTHENTICATION).secret(),
@@ -89,13 +85,30 @@ impl Parameters for AuthenticationParameters {
         Field::optional("apiKey", METADATA_AUTHENTICATION).secret(),
         Field::with_default("method", METADATA_AUTHENTICATION, "header"),
         Field::optional("keyParamName", METADATA_AUTHENTICATION),
-        Field::optional("oauthTokenURI", AUTHENTICATION),
-        Field::optional("scopes", AUTHENTICATION).aliases(&["scope"]),
-        Field::optional("clientID", AUTHENTICATION),
-        Field::optional("clientSecret", AUTHENTICATION).secret(),
-        Field::optional("endpointParams", AUTHENTICATION),
     ];
+}
 
+impl ParameterSet for AuthenticationParameters {
+    fn fields() -> Vec<&'static Field> {
+        <(ModeParameters, OAuthParameters)>::fields()
+    }
+
+    fn read(
+        trigger: &Trigger,
+        known: &[&'static Field],
+        problems: &mut Vec<String>,
+    ) -> Option<Self> {
+        let (modes, oauth) = ParameterSet::read(trigger, known, problems)?;
+        let parameters = Self { modes, oauth };
+        let broken = parameters.check();
+        let sound = broken.is_empty();
+        problems.extend(broken);
+        sound.then_some(parameters)
+    }
+}
+
+impl AuthenticationParameters {
+    /// The rules between the parameters: one sentence per broken rule.
     fn check(&self) -> Vec<String> {
         let mut broken = Vec::new();
         let exclusive = [Mode::Basic, Mode::Bearer, Mode::Oauth];
@@ -105,7 +118,39 @@ impl Parameters for AuthenticationParameters {
                     .to_owned(),
             );
         }
-        let mut needs = |mode: Mode, name: &str, parameters: &[(&str, &Option<String>)]| {
+        let (modes, oauth) = (&self.modes, &self.oauth);
+        type Given<'a> = (&'a str, &'a Option<String>);
+        let needs: [(Mode, &str, &[Given]); 6] = [
+            (Mode::ApiKey, "apiKey", &[("apiKey", &modes.api_key)]),
+            (Mode::Basic, "basic", &[("username", &modes.username)]),
+            (
+                Mode::Bearer,
+                "bearer",
+                &[("bearerToken", &modes.bearer_token)],
+            ),
+            (
+                Mode::Custom,
+                "custom",
+                &[
+                    ("customAuthHeader", &modes.custom_auth_header),
+                    ("customAuthValue", &modes.custom_auth_value),
+                ],
+            ),
+            (
+                Mode::Oauth,
+                "oauth",
+                &[
+                    ("oauthTokenURI", &oauth.token_uri),
+                    ("clientID", &oauth.client_id),
+                ],
+            ),
+            (
+                Mode::Tls,
+                "tls",
+                &[("cert", &modes.cert), ("key", &modes.key)],
+            ),
+        ];
+        for (mode, name, parameters) in needs {
             let missing: Vec<String> = parameters
                 .iter()
                 .filter(|(_, value)| value.is_none())
@@ -117,51 +162,20 @@ impl Parameters for AuthenticationParameters {
                     missing.join(" and ")
                 ));
             }
-        };
-        needs(
-            Mode::Bearer,
-            "bearer",
-            &[("bearerToken", &self.bearer_token)],
-        );
-        needs(Mode::Basic, "basic", &[("username", &self.username)]);
-        needs(
-            Mode::Tls,
-            "tls",
-            &[("cert", &self.cert), ("key", &self.key)],
-        );
-        needs(
-            Mode::Oauth,
-            "oauth",
-            &[
-                ("oauthTokenURI", &self.oauth_token_uri),
-                ("clientID", &self.client_id),
-            ],
-        );
-        needs(
-            Mode::Custom,
-            "custom",
-            &[
-                ("customAuthHeader", &self.custom_auth_header),
-                ("customAuthValue", &self.custom_auth_value),
-            ],
-        );
-        needs(Mode::ApiKey, "apiKey", &[("apiKey", &self.api_key)]);
+        }
         broken
     }
-}
 
-impl AuthenticationParameters {
     fn uses(&self, mode: Mode) -> bool {
-        self.auth_modes
-            .as_ref()
-            .is_some_and(|modes| modes.contains(&mode))
+        let modes = self.modes.auth_modes.as_ref();
+        modes.is_some_and(|modes| modes.contains(&mode))
     }
 
     /// The TLS setting: a `ca` counts whatever the modes are.
     pub fn tls(&self, insecure: bool) -> TlsSettings {
-        let identity = self.cert.clone().zip(self.key.clone());
+        let identity = self.modes.cert.clone().zip(self.modes.key.clone());
         TlsSettings {
-            ca: self.ca.clone(),
+            ca: self.modes.ca.clone(),
             identity: identity
                 .filter(|_| self.uses(Mode::Tls))
                 .map(|(certificate, key)| Identity {
@@ -175,199 +189,138 @@ impl AuthenticationParameters {
 }
 
 /// Puts credentials on requests.
+#[derive(Default)]
 pub struct Authentication {
-    parameters: AuthenticationParameters,
-    custom: Option<(HeaderName, HeaderValue)>,
-    api_key_header: Option<(HeaderName, HeaderValue)>,
-    token_uri: Option<Url>,
-    token: Mutex<Option<Token>>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// A parameter of the query, by name.
+    query: Option<(String, String)>,
+    tokens: Option<Tokens>,
 }
-
-struct Token {
-    access: String,
-    /// Not used after this.
-    until: Instant,
-}
-
-/// RFC 6749, 5.1.
-#[derive(Deserialize)]
-struct TokenAnswer {
-    access_token: String,
-    expires_in: Option<u64>,
-}
-
-/// A token is renewed this long before it ends (golang.org/x/oauth2: 10 s).
-const RENEW_BEFORE: Duration = Duration::from_secs(10);
-/// How long a token of unknown end is used.
-const UNKNOWN_END: Duration = Duration::from_secs(60);
 
 impl Authentication {
     /// # Errors
     /// Where a header's name or value, or the token URL, can't be one. Quotes no secret.
     pub fn new(parameters: AuthenticationParameters) -> Result<Self, String> {
-        let header = |parameter: &str, name: &str, value: &str| {
-            let name = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| format!("{parameter} {name:?} can't be a header's name"))?;
-            let mut value = HeaderValue::from_str(value).map_err(|_| {
-                format!("the value for the header {name} can't be a header's value")
-            })?;
-            value.set_sensitive(true);
-            Ok::<_, String>((name, value))
-        };
-        let custom = match (
-            &parameters.custom_auth_header,
-            &parameters.custom_auth_value,
+        let mut made = Self::default();
+        let uses = |mode| parameters.uses(mode);
+        let modes = &parameters.modes;
+        if let (true, Some(key)) = (uses(Mode::ApiKey), &modes.api_key) {
+            let name = modes.key_param_name.as_deref();
+            match modes.method {
+                KeyPlace::Header => {
+                    let name = name.unwrap_or("X-API-KEY");
+                    made.headers.push(header("keyParamName", name, key)?);
+                }
+                KeyPlace::Query => {
+                    let name = name.unwrap_or("api_key");
+                    made.query = Some((name.to_owned(), key.clone()));
+                }
+            }
+        }
+        if let (true, Some(name), Some(value)) = (
+            uses(Mode::Custom),
+            &modes.custom_auth_header,
+            &modes.custom_auth_value,
         ) {
-            (Some(name), Some(value)) if parameters.uses(Mode::Custom) => {
-                Some(header("customAuthHeader", name, value)?)
-            }
-            _ => None,
-        };
-        let api_key_header = match &parameters.api_key {
-            Some(key) if parameters.uses(Mode::ApiKey) && parameters.method == KeyPlace::Header => {
-                let name = parameters.key_param_name.as_deref().unwrap_or("X-API-KEY");
-                Some(header("keyParamName", name, key)?)
-            }
-            _ => None,
-        };
-        let token_uri = match &parameters.oauth_token_uri {
-            Some(uri) if parameters.uses(Mode::Oauth) => {
-                let parsed = Url::parse(uri).ok().filter(|url| url.has_host());
-                Some(
-                    parsed
-                        .ok_or("oauthTokenURI: expected a URL such as https://idp.example/token")?,
-                )
-            }
-            _ => None,
-        };
+            made.headers.push(header("customAuthHeader", name, value)?);
+        }
+        if let (true, Some(username)) = (uses(Mode::Basic), &modes.username) {
+            let password = modes.password.as_deref().unwrap_or_default();
+            made.headers
+                .push((AUTHORIZATION, basic(username, password)));
+        }
+        if let (true, Some(token)) = (uses(Mode::Bearer), &modes.bearer_token) {
+            made.headers.push((AUTHORIZATION, bearer(token)?));
+        }
+        if parameters.uses(Mode::Oauth) {
+            made.tokens = Some(Tokens::new(parameters.oauth)?);
+        }
+        Ok(made)
+    }
+
+    /// A user with a password.
+    pub fn basic(username: &str, password: &str) -> Self {
+        Self {
+            headers: vec![(AUTHORIZATION, basic(username, password))],
+            ..Self::default()
+        }
+    }
+
+    /// # Errors
+    /// Where the token URL can't be one.
+    pub fn oauth(parameters: OAuthParameters) -> Result<Self, String> {
         Ok(Self {
-            parameters,
-            custom,
-            api_key_header,
-            token_uri,
-            token: Mutex::default(),
+            tokens: Some(Tokens::new(parameters)?),
+            ..Self::default()
         })
     }
 
-    /// Puts the credentials on a request; `client` fetches a token where one is needed.
+    /// Gets a URL with these credentials. A user in the URL counts where there is no other `Authorization` (as in Go's client).
     ///
     /// # Errors
-    /// Only for OAuth: the token server's failure.
-    pub async fn apply(
+    /// See [`fetch`]; for OAuth2 also the token server's failures.
+    pub async fn get(
         &self,
-        request: &mut Request,
         client: &Client,
+        url: &Url,
         within: Duration,
-    ) -> Result<(), ScalerError> {
-        let parameters = &self.parameters;
-        if let (Some(key), true, KeyPlace::Query) = (
-            &parameters.api_key,
-            parameters.uses(Mode::ApiKey),
-            parameters.method,
-        ) {
-            let name = parameters.key_param_name.as_deref().unwrap_or("api_key");
-            set_query(request.url_mut(), name, key);
-        }
-        for (name, value) in self.api_key_header.iter().chain(&self.custom) {
-            request.headers_mut().insert(name.clone(), value.clone());
-        }
-        let authorization = if parameters.uses(Mode::Basic) {
-            let username = parameters.username.as_deref().unwrap_or_default();
-            let password = parameters.password.as_deref().unwrap_or_default();
-            Some(basic(username, password))
-        } else if parameters.uses(Mode::Bearer) {
-            let token = parameters.bearer_token.as_deref().unwrap_or_default();
-            Some(format!("Bearer {token}"))
-        } else if let Some(uri) = &self.token_uri {
-            Some(format!("Bearer {}", self.token(uri, client, within).await?))
-        } else {
-            None
+    ) -> Result<Answer, ScalerError> {
+        let token = match &self.tokens {
+            Some(tokens) => Some(tokens.token(client, within).await?),
+            None => None,
         };
-        if let Some(authorization) = authorization {
-            let mut value = HeaderValue::from_str(&authorization).map_err(|_| {
-                ScalerError::Unauthorized(
-                    "the credentials hold characters that no header can have".to_owned(),
-                )
-            })?;
-            value.set_sensitive(true);
-            request
-                .headers_mut()
-                .insert(reqwest::header::AUTHORIZATION, value);
+        let request = self
+            .request(url, token.as_deref())
+            .map_err(ScalerError::Unauthorized)?;
+        let answer = fetch(client, request, within).await?;
+        if let (Some(tokens), Some(token), StatusCode::UNAUTHORIZED) =
+            (&self.tokens, &token, answer.status)
+        {
+            tokens.refused(token).await;
         }
-        Ok(())
+        Ok(answer)
     }
 
-    /// The server refused the credentials: a token that was kept is not used again.
-    pub async fn refused(&self) {
-        *self.token.lock().await = None;
-    }
-
-    async fn token(
-        &self,
-        uri: &Url,
-        client: &Client,
-        within: Duration,
-    ) -> Result<String, ScalerError> {
-        // Held while asking: concurrent reads share one token request.
-        let mut kept = self.token.lock().await;
-        if let Some(token) = kept.as_ref().filter(|token| Instant::now() < token.until) {
-            return Ok(token.access.clone());
+    fn request(&self, url: &Url, token: Option<&str>) -> Result<Request, String> {
+        let user = user_of(url);
+        let mut request = Request::new(Method::GET, without_user(url.clone()));
+        if let Some((name, value)) = &self.query {
+            set_query(request.url_mut(), name, value);
         }
-        let parameters = &self.parameters;
-        let mut form = vec![("grant_type".to_owned(), "client_credentials".to_owned())];
-        let scopes: Vec<&str> = parameters
-            .scopes
-            .iter()
-            .flatten()
-            .map(|scope| scope.trim())
-            .filter(|scope| !scope.is_empty())
-            .collect();
-        if !scopes.is_empty() {
-            form.push(("scope".to_owned(), scopes.join(" ")));
+        let headers = request.headers_mut();
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
         }
-        form.extend(
-            parameters
-                .endpoint_params
-                .iter()
-                .flat_map(|params| params.0.iter().cloned()),
-        );
-        let request = client
-            .post(uri.clone())
-            .basic_auth(
-                parameters.client_id.as_deref().unwrap_or_default(),
-                parameters.client_secret.as_deref(),
-            )
-            .form(&form);
-        let failed = |what: String| format!("token from {}: {what}", host_of(uri));
-        let asked = Instant::now();
-        let body = fetch(request, within).await.map_err(|error| match error {
-            // RFC 6749, 5.2: wrong credentials are a 400 or a 401.
-            ScalerError::Unauthorized(what) | ScalerError::Malformed(what) => {
-                ScalerError::Unauthorized(failed(what))
-            }
-            ScalerError::Unreachable(what) => ScalerError::Unreachable(failed(what)),
-            other => other,
-        })?;
-        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| {
-            ScalerError::Malformed(failed(
-                "the answer is no JSON object with an access_token".to_owned(),
-            ))
-        })?;
-        let life = answer.expires_in.map_or(UNKNOWN_END, Duration::from_secs);
-        let access = answer.access_token;
-        *kept = Some(Token {
-            access: access.clone(),
-            until: asked + life.saturating_sub(RENEW_BEFORE),
-        });
-        Ok(access)
+        if let Some(token) = token {
+            headers.insert(AUTHORIZATION, bearer(token)?);
+        }
+        if let Some((username, password)) = user {
+            headers
+                .entry(AUTHORIZATION)
+                .or_insert_with(|| basic(&username, &password));
+        }
+        Ok(request)
     }
 }
 
-fn basic(username: &str, password: &str) -> String {
-    use base64::Engine as _;
-    let credentials =
-        base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
-    format!("Basic {credentials}")
+fn header(parameter: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let name = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| format!("{parameter} {name:?} can't be a header's name"))?;
+    let value = secret(value)
+        .ok_or_else(|| format!("the value for the header {name} can't be a header's value"))?;
+    Ok((name, value))
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, String> {
+    secret(&format!("Bearer {token}"))
+        .ok_or_else(|| "the bearer token holds characters that no header can have".to_owned())
+}
+
+/// A header's value that no log shows.
+fn secret(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Replaces a query parameter, or adds it.
@@ -426,12 +379,41 @@ mod tests {
         assert!(error.to_string().contains("digest"), "{error}");
     }
 
-    #[tokio::test]
-    async fn credentials_go_where_they_belong() {
-        let client = Client::builder()
-            .tls_backend_preconfigured(TlsSettings::default().client_config().unwrap())
-            .build()
-            .unwrap();
+    #[test]
+    fn what_no_header_can_have_is_refused_without_the_secret() {
+        for (mode, given, problem) in [
+            (
+                "bearer",
+                [("bearerToken", "hunter\n2"), ("apiKey", "k")],
+                "bearer token",
+            ),
+            (
+                "apiKey",
+                [("apiKey", "hunter\u{1}2"), ("keyParamName", "X")],
+                "header x",
+            ),
+            (
+                "apiKey",
+                [("apiKey", "hunter2"), ("keyParamName", "a b")],
+                "keyParamName \"a b\"",
+            ),
+        ] {
+            let parsed = parse(&[("authModes", mode)], &given).ok().unwrap();
+            let error = Authentication::new(parsed).err().unwrap();
+            assert!(error.contains(problem), "{error}");
+            assert!(!error.contains("hunter"), "{error}");
+        }
+        let given = [("oauthTokenURI", "hunter2:x@idp"), ("clientID", "c")];
+        let parsed = parse(&[("authModes", "oauth")], &given).ok().unwrap();
+        let error = Authentication::new(parsed).err().unwrap();
+        assert_eq!(
+            error,
+            "oauthTokenURI has no scheme: expected an http:// or https:// URL"
+        );
+    }
+
+    #[test]
+    fn credentials_go_where_they_belong() {
         let given = [
             ("apiKey", "k"),
             ("username", "u"),
@@ -439,29 +421,39 @@ mod tests {
             ("customAuthHeader", "X-Shop"),
             ("customAuthValue", "v"),
         ];
-        let request = async |metadata: &[(&'static str, &'static str)]| {
+        let request = |url: &str, metadata: &[(&'static str, &'static str)]| {
             let authentication =
                 Authentication::new(parse(metadata, &given).ok().unwrap()).unwrap();
-            let mut request = client.get("http://h/p?a=1&key=old").build().unwrap();
-            let done = authentication
-                .apply(&mut request, &client, Duration::from_secs(1))
-                .await;
-            done.unwrap();
-            request
+            authentication
+                .request(&Url::parse(url).unwrap(), None)
+                .unwrap()
         };
-        let sent = request(&[("authModes", "apiKey,basic,custom")]).await;
+        const URL: &str = "http://h/p?a=1&key=old";
+        let sent = request(URL, &[("authModes", "apiKey,basic,custom")]);
         assert_eq!(sent.headers()["x-api-key"], "k");
         assert_eq!(sent.headers()["authorization"], "Basic dTpw");
         assert_eq!(sent.headers()["x-shop"], "v");
+        assert_eq!(sent.url().as_str(), URL);
 
-        let sent = request(&[
+        let in_query = [
             ("authModes", "apiKey"),
             ("method", "query"),
             ("keyParamName", "key"),
-        ])
-        .await;
+        ];
+        let sent = request(URL, &in_query);
         assert_eq!(sent.url().query(), Some("a=1&key=k"));
         assert!(sent.headers().is_empty());
-        assert!(request(&[]).await.headers().is_empty());
+        assert!(request(URL, &[]).headers().is_empty());
+
+        // A user in the URL counts where nothing else does, and never stays there.
+        for (metadata, expected) in [
+            (&[][..], "Basic bWU6c2VjcmV0"),
+            (&[("authModes", "apiKey")], "Basic bWU6c2VjcmV0"),
+            (&[("authModes", "basic")], "Basic dTpw"),
+        ] {
+            let sent = request("http://me:secret@h/p", metadata);
+            assert_eq!(sent.headers()["authorization"], expected);
+            assert_eq!(sent.url().as_str(), "http://h/p");
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! What triggers that speak HTTP share: authentication, and an answer that is bounded in time and size.
 
+mod address;
 mod answer;
 mod authentication;
+mod oauth;
 
-pub use answer::{fetch, host_of};
+pub use address::{host_of, parse as parse_url, user_of, without_user};
 pub use authentication::{Authentication, AuthenticationParameters};
+pub use oauth::OAuthParameters;

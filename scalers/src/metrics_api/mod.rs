@@ -1,7 +1,10 @@
 //! `metrics-api`: one number out of an HTTP answer, in JSON, YAML, XML or Prometheus' text format.
 //!
-//! With `aggregateFromKubeServiceEndpoints` every ready endpoint of the Service in `url` is asked instead, and the numbers of
-//! those that answer are put together. Needs what the server wants for a GET: nothing, an API key, a user, a token, a client
+//! With `aggregateFromKubeServiceEndpoints` every ready endpoint of the Service in `url` is asked instead, and their numbers are
+//! put together. One that doesn't answer makes the reading fail, and the HPA keeps its replicas; KEDA leaves it out, so that a
+//! sum gets smaller by an error, and replicas fewer.
+//!
+//! Needs what the server wants for a GET: nothing, an API key, a user, a token, a client
 //! certificate; for the endpoints of a Service also the operator's permission to list EndpointSlices.
 //!
 //! ```yaml
@@ -33,8 +36,7 @@ use futures::stream;
 use reqwest::{Client, Url};
 use serde::Deserialize;
 
-use crate::clients::http::DEFAULT_TIMEOUT;
-use crate::http::{Authentication, AuthenticationParameters, fetch, host_of};
+use crate::http::{Authentication, AuthenticationParameters, host_of, parse_url};
 use crate::metric::{MetricSpec, Reading};
 use crate::params::{self, Field, GoDuration, METADATA, ParameterSet, Parameters};
 use crate::registry::Kind;
@@ -47,7 +49,7 @@ const ENDPOINTS_AT_ONCE: usize = 5;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct MetricsApi {
-    /// What the number is per replica. Needed.
+    /// The number per replica. Needed, and not 0.
     target_value: Option<f64>,
     /// The trigger is active above this number.
     activation_target_value: f64,
@@ -64,7 +66,8 @@ struct MetricsApi {
     aggregate_from_kube_service_endpoints: bool,
     /// How the endpoints' numbers are put together: `average`, `sum`, `max` or `min`.
     aggregation_type: Aggregation,
-    /// How long an answer may take: a duration such as `5s`, or milliseconds; 3 s where it is left out.
+    /// How long an answer may take: a duration such as `5s`, or milliseconds. Left out, or 0, it is the operator's
+    /// `KEDA_HTTP_DEFAULT_TIMEOUT`: 3 s.
     timeout: Option<GoDuration>,
 }
 
@@ -106,7 +109,7 @@ impl Parameters for MetricsApi {
             broken.push("no targetValue given in metadata: expected a number above 0".to_owned());
         }
         match parse_url(&self.url) {
-            Err(problem) => broken.push(problem),
+            Err(problem) => broken.push(format!("url {problem}")),
             Ok(url) if self.aggregate_from_kube_service_endpoints => {
                 broken.extend(service_of(&url).err());
             }
@@ -130,19 +133,22 @@ pub const KIND: Kind = Kind {
 fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildError> {
     let (parameters, authentication): (MetricsApi, AuthenticationParameters) =
         params::parse(trigger)?;
-    let url = parse_url(&parameters.url).map_err(BuildError::Invalid)?;
+    let url = parse_url(&parameters.url)
+        .map_err(|problem| BuildError::Invalid(format!("url {problem}")))?;
     let tls = authentication.tls(parameters.unsafe_ssl);
     let client = context
         .clients
         .http
         .client(&tls)
         .map_err(BuildError::Invalid)?;
+    let timeout = parameters.timeout.map(|timeout| timeout.0);
     let name = format!("metric-api-{}", parameters.value_location);
     let target = parameters.target_value.unwrap_or_default();
     Ok(Box::new(MetricsApiScaler {
         metric: [MetricSpec::milli(trigger, &name, target)?],
         authentication: Authentication::new(authentication).map_err(BuildError::Invalid)?,
         client,
+        timeout: context.clients.http.timeout(timeout),
         url,
         cluster: Arc::clone(&context.cluster),
         parameters,
@@ -153,6 +159,7 @@ struct MetricsApiScaler {
     metric: [MetricSpec; 1],
     parameters: MetricsApi,
     url: Url,
+    timeout: Duration,
     authentication: Authentication,
     client: Arc<Client>,
     cluster: Arc<dyn Cluster>,
@@ -180,27 +187,13 @@ impl Scaler for MetricsApiScaler {
 
 impl MetricsApiScaler {
     async fn read_url(&self, url: Url) -> Result<f64, ScalerError> {
-        let host = host_of(&url);
-        let answer = self.read_named(url).await;
-        answer.map_err(|error| error.at(&host))
+        let answer = self.read_named(&url).await;
+        answer.map_err(|error| error.at(&host_of(&url)))
     }
 
-    async fn read_named(&self, url: Url) -> Result<f64, ScalerError> {
-        let within = self.timeout();
-        let mut request = reqwest::Request::new(reqwest::Method::GET, url);
-        self.authentication
-            .apply(&mut request, &self.client, within)
-            .await?;
-        let request = reqwest::RequestBuilder::from_parts((*self.client).clone(), request);
-        let body = match fetch(request, within).await {
-            Ok(body) => body,
-            Err(error) => {
-                if matches!(error, ScalerError::Unauthorized(_)) {
-                    self.authentication.refused().await;
-                }
-                return Err(error);
-            }
-        };
+    async fn read_named(&self, url: &Url) -> Result<f64, ScalerError> {
+        let answer = self.authentication.get(&self.client, url, self.timeout);
+        let body = answer.await?.accepted()?;
         let value = value::extract(
             &body,
             self.parameters.format,
@@ -231,40 +224,20 @@ impl MetricsApiScaler {
                 "the Service {namespace}/{service} has no ready endpoints"
             )));
         }
+        let asked = urls.len();
         let answers: Vec<Result<f64, ScalerError>> = stream::iter(urls)
             .map(|url| self.read_url(url))
             .buffer_unordered(ENDPOINTS_AT_ONCE)
             .collect()
             .await;
-        let values: Vec<f64> = answers
-            .iter()
-            .filter_map(|answer| answer.as_ref().ok().copied())
-            .collect();
-        match aggregate(self.parameters.aggregation_type, &values) {
-            Some(value) => Ok(value),
-            None => {
-                let first = answers.into_iter().find_map(Result::err);
-                Err(first
-                    .unwrap_or_else(|| ScalerError::NotFound("no endpoint answered".to_owned())))
-            }
-        }
-    }
-
-    fn timeout(&self) -> Duration {
-        let given = self.parameters.timeout.map(|timeout| timeout.0);
-        given
-            .filter(|timeout| !timeout.is_zero())
-            .unwrap_or(DEFAULT_TIMEOUT)
-    }
-}
-
-/// A URL that can be got.
-fn parse_url(text: &str) -> Result<Url, String> {
-    const EXPECTED: &str = "expected an http:// or https:// URL";
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
-        Ok(url) => Err(format!("url has the scheme {:?}: {EXPECTED}", url.scheme())),
-        Err(error) => Err(format!("url can't be parsed: {error}: {EXPECTED}")),
+        let failed = answers.iter().filter(|answer| answer.is_err()).count();
+        let values: Result<Vec<f64>, ScalerError> = answers.into_iter().collect();
+        let values = values.map_err(|error| {
+            error.at(&format!(
+                "{failed} of {asked} endpoints of the Service {namespace}/{service} failed"
+            ))
+        })?;
+        Ok(aggregate(self.parameters.aggregation_type, &values))
     }
 }
 
@@ -304,14 +277,14 @@ fn endpoint_urls(service: &Url, endpoints: &[Endpoint]) -> Vec<Url> {
     urls
 }
 
-/// `None` for no values.
-fn aggregate(how: Aggregation, values: &[f64]) -> Option<f64> {
+/// One number for at least one.
+fn aggregate(how: Aggregation, values: &[f64]) -> f64 {
     let sum = values.iter().sum::<f64>();
     match how {
-        Aggregation::Average => (!values.is_empty()).then(|| sum / values.len() as f64),
-        Aggregation::Sum => (!values.is_empty()).then_some(sum),
-        Aggregation::Max => values.iter().copied().reduce(f64::max),
-        Aggregation::Min => values.iter().copied().reduce(f64::min),
+        Aggregation::Average => sum / values.len() as f64,
+        Aggregation::Sum => sum,
+        Aggregation::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        Aggregation::Min => values.iter().copied().fold(f64::INFINITY, f64::min),
     }
 }
 
@@ -400,8 +373,7 @@ mod tests {
             (Aggregation::Max, 6.0),
             (Aggregation::Min, 1.0),
         ] {
-            assert_eq!(aggregate(how, &values), Some(value));
-            assert_eq!(aggregate(how, &[]), None);
+            assert_eq!(aggregate(how, &values), value);
         }
     }
 }

@@ -112,9 +112,11 @@ impl<T: Parameters> ParameterSet for T {
     }
 }
 
-impl<A: Parameters, B: Parameters> ParameterSet for (A, B) {
+impl<A: ParameterSet, B: ParameterSet> ParameterSet for (A, B) {
     fn fields() -> Vec<&'static Field> {
-        A::FIELDS.iter().chain(B::FIELDS).collect()
+        let mut fields = A::fields();
+        fields.extend(B::fields());
+        fields
     }
 
     fn read(

@@ -1,32 +1,29 @@
 //! RabbitMQ's management API: the request for one queue or for all that match, and what its answer means.
 
 use std::collections::HashSet;
-use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use reqwest::{Response, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use super::mode::{Counts, Operation};
 use super::parameters::RabbitMq;
+use crate::http::{Authentication, parse_url, without_user};
 use crate::scaler::ScalerError;
-
-/// One queue of the API takes some 2 KiB, and a page has 500 at most.
-const LONGEST_ANSWER: usize = 16 << 20;
 
 /// How much of a refusal is shown.
 const LONGEST_REFUSAL: usize = 300;
 
 /// The management API as one trigger asks it.
 pub struct Management {
-    client: Arc<reqwest::Client>,
+    client: Arc<Client>,
     timeout: Duration,
     /// Without credentials.
     url: Url,
-    credentials: Option<(String, String)>,
+    authentication: Authentication,
     ready_only: bool,
     /// Given when the queues are those that match an expression.
     operation: Option<Operation>,
@@ -38,8 +35,9 @@ impl Management {
     /// # Errors
     /// When `host` is no HTTP URL.
     pub fn new(
-        client: Arc<reqwest::Client>,
+        client: Arc<Client>,
         timeout: Duration,
+        authentication: Authentication,
         parameters: &RabbitMq,
         operation: Option<Operation>,
     ) -> Result<Self, String> {
@@ -50,15 +48,12 @@ impl Management {
                 page_size: parameters.page_size,
             },
         };
-        let refused = |error| format!("error parsing RabbitMQ management URL in host: {error}");
-        let url =
-            url(&parameters.host, parameters.vhost_name.as_deref(), queues).map_err(refused)?;
-        let given = parameters.username.clone().zip(parameters.password.clone());
+        let url = url(&parameters.host, parameters.vhost_name.as_deref(), queues)?;
         Ok(Self {
             client,
             timeout,
             url,
-            credentials: given.or_else(|| credentials(&parameters.host)),
+            authentication,
             ready_only: parameters.exclude_unacknowledged,
             operation,
             counted: Mutex::default(),
@@ -71,93 +66,32 @@ impl Management {
     /// `Unauthorized` for refused credentials or permissions, `NotFound` for a queue or virtual host that isn't there,
     /// `Malformed` for an answer without counts.
     pub async fn read(&self) -> Result<Counts, ScalerError> {
-        let answer = self.ask().await?;
+        let counts = self.ask().await;
+        counts.map_err(|error| error.at(&format!("RabbitMQ at {}", self.url)))
+    }
+
+    async fn ask(&self) -> Result<Counts, ScalerError> {
+        let answer = self
+            .authentication
+            .get(&self.client, &self.url, self.timeout)
+            .await?;
+        if answer.status != StatusCode::OK {
+            let shown = &answer.body[..answer.body.len().min(LONGEST_REFUSAL)];
+            return Err(answer.refusal(format!(
+                "error requesting RabbitMQ API status: {}, response: {}",
+                answer.status,
+                String::from_utf8_lossy(shown).trim(),
+            )));
+        }
         let counts = match self.operation {
-            None => one(&answer, self.ready_only),
+            None => one(&answer.body, self.ready_only),
             Some(operation) => {
                 let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-                all(&answer, self.ready_only, operation, &mut counted)
+                all(&answer.body, self.ready_only, operation, &mut counted)
             }
         };
-        counts.map_err(|error| ScalerError::Malformed(format!("RabbitMQ at {}: {error}", self.url)))
+        counts.map_err(ScalerError::Malformed)
     }
-
-    async fn ask(&self) -> Result<Vec<u8>, ScalerError> {
-        let failed = |error: reqwest::Error| {
-            let reason = reason(&error.without_url());
-            ScalerError::Unreachable(format!("RabbitMQ at {}: {reason}", self.url))
-        };
-        let mut request = self.client.get(self.url.clone()).timeout(self.timeout);
-        if let Some((username, password)) = &self.credentials {
-            request = request.basic_auth(username, Some(password));
-        }
-        let mut response = request.send().await.map_err(failed)?;
-        let limit = if response.status() == StatusCode::OK {
-            LONGEST_ANSWER
-        } else {
-            LONGEST_REFUSAL
-        };
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            answer.extend_from_slice(&chunk);
-            if answer.len() > limit {
-                break;
-            }
-        }
-        if response.status() != StatusCode::OK {
-            answer.truncate(LONGEST_REFUSAL);
-            return Err(self.refused(&response, &String::from_utf8_lossy(&answer)));
-        }
-        if answer.len() > limit {
-            let text = format!("RabbitMQ at {}: answer longer than {limit} bytes", self.url);
-            return Err(ScalerError::Malformed(text));
-        }
-        Ok(answer)
-    }
-
-    /// By the status of an answer that is not 200.
-    fn refused(&self, response: &Response, body: &str) -> ScalerError {
-        let status = response.status();
-        let message = format!(
-            "error requesting RabbitMQ API status: {status}, response: {}, from: {}",
-            body.trim(),
-            self.url
-        );
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ScalerError::Unauthorized(message),
-            StatusCode::NOT_FOUND => ScalerError::NotFound(message),
-            StatusCode::TOO_MANY_REQUESTS => {
-                let seconds = response.headers().get(header::RETRY_AFTER);
-                let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
-                ScalerError::RateLimited {
-                    retry_after: seconds.map(Duration::from_secs),
-                    message,
-                }
-            }
-            status if status.is_server_error() => ScalerError::Unreachable(message),
-            _ => ScalerError::Malformed(message),
-        }
-    }
-}
-
-/// The user and password of a URL, decoded. None without a user.
-fn credentials(host: &str) -> Option<(String, String)> {
-    let url = Url::parse(host).ok()?;
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let password = url.password().unwrap_or_default();
-    (!url.username().is_empty()).then(|| (decode(url.username()), decode(password)))
-}
-
-/// An error with its causes: the client's own text alone is "error sending request".
-fn reason(error: &reqwest::Error) -> String {
-    let mut causes = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    causes.dedup();
-    causes.join(": ")
 }
 
 /// What Go's `url.QueryEscape` leaves alone, besides letters and digits.
@@ -190,13 +124,9 @@ pub enum Queues<'a> {
 /// # Errors
 /// When `host` is no `http` or `https` URL with a host name.
 pub fn url(host: &str, vhost: Option<&str>, queues: Queues) -> Result<Url, String> {
-    let mut url = Url::parse(host).map_err(|error| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("expected http:// or https://".to_owned());
-    }
-    // Both are refused for URLs that have no host only.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
+    let url = parse_url(host)
+        .map_err(|problem| format!("error parsing RabbitMQ management URL: host {problem}"))?;
+    let mut url = without_user(url);
     url.set_fragment(None);
     let path = url.path().to_owned();
     let (before, last) = path.rsplit_once('/').unwrap_or(("", &path));
@@ -408,18 +338,6 @@ mod tests {
     fn a_host_must_be_an_http_url() {
         for host in ["rabbit:15672", "amqp://rabbit", "http://", "/%2F", ""] {
             assert!(url(host, None, Queues::Named("q")).is_err(), "{host}");
-        }
-    }
-
-    #[test]
-    fn credentials_are_decoded() {
-        for (host, expected) in [
-            ("http://u%40x:p%2Fw@rabbit", Some(("u@x", "p/w"))),
-            ("http://u@rabbit", Some(("u", ""))),
-            ("http://rabbit", None),
-        ] {
-            let expected = expected.map(|(user, password)| (user.to_owned(), password.to_owned()));
-            assert_eq!(credentials(host), expected, "{host}");
         }
     }
 

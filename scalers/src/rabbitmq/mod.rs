@@ -57,10 +57,11 @@ use async_trait::async_trait;
 
 use self::management::Management;
 use self::mode::{Counts, Mode};
-use self::parameters::{Protocol, RabbitMq};
+use self::parameters::{Protocol, RabbitMq, RabbitMqParameters};
+use crate::clients::TlsVersion;
 use crate::clients::amqp::{Broker, Endpoint, Mechanism};
-use crate::clients::http::DEFAULT_TIMEOUT;
 use crate::clients::tls::TlsSettings;
+use crate::http::{Authentication, OAuthParameters, parse_url, user_of};
 use crate::metric::{MetricSpec, Reading};
 use crate::params::{self, ParameterSet};
 use crate::registry::Kind;
@@ -69,13 +70,16 @@ use crate::scaler::{BuildError, Context, Scaler, ScalerError, Trigger};
 pub const KIND: Kind = Kind {
     name: "rabbitmq",
     label: "rabbitMQScaler",
-    fields: RabbitMq::fields,
+    fields: RabbitMqParameters::fields,
     build,
 };
 
 fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildError> {
-    let parameters: RabbitMq = params::parse(trigger)?;
-    let settings = parameters.settings().map_err(params::ParamErrors)?;
+    let RabbitMqParameters {
+        parameters,
+        settings,
+        oauth,
+    } = params::parse(trigger)?;
     let name = format!(
         "rabbitmq-{}",
         management::query_escape(&parameters.queue_name)
@@ -99,9 +103,14 @@ fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildE
                 .http
                 .client(&tls)
                 .map_err(BuildError::Invalid)?;
-            let timeout = settings.timeout.unwrap_or(DEFAULT_TIMEOUT);
-            let management = Management::new(client, timeout, &parameters, settings.operation);
-            Source::Http(management.map_err(BuildError::Invalid)?)
+            let management = Management::new(
+                client,
+                context.clients.http.timeout(settings.timeout),
+                authentication(&parameters, oauth).map_err(BuildError::Invalid)?,
+                &parameters,
+                settings.operation,
+            );
+            Source::Http(Box::new(management.map_err(BuildError::Invalid)?))
         }
     };
     Ok(Box::new(RabbitMqScaler {
@@ -121,7 +130,7 @@ struct RabbitMqScaler {
 
 enum Source {
     Amqp { broker: Arc<Broker>, queue: String },
-    Http(Management),
+    Http(Box<Management>),
 }
 
 #[async_trait]
@@ -144,6 +153,23 @@ impl Scaler for RabbitMqScaler {
             value,
             active,
         }])
+    }
+}
+
+/// As whom to ask the management API: an OAuth2 client, else `username` and `password`, else the user in `host`.
+///
+/// # Errors
+/// When the token URL can't be one.
+fn authentication(
+    parameters: &RabbitMq,
+    oauth: Option<OAuthParameters>,
+) -> Result<Authentication, String> {
+    let in_parameters = parameters.username.clone().zip(parameters.password.clone());
+    let in_host = || user_of(&parse_url(&parameters.host).ok()?);
+    match (oauth, in_parameters.or_else(in_host)) {
+        (Some(oauth), _) => Authentication::oauth(oauth),
+        (None, Some((username, password))) => Ok(Authentication::basic(&username, &password)),
+        (None, None) => Ok(Authentication::default()),
     }
 }
 
@@ -175,7 +201,7 @@ fn endpoint(parameters: &RabbitMq) -> Result<Endpoint, String> {
     };
     let tls = uri.tls.then(|| tls.unwrap_or_default());
     if let Some(tls) = &tls {
-        tls.client_config()?;
+        tls.client_config(TlsVersion::default())?;
     }
     Ok(Endpoint {
         host: uri.host,
@@ -236,8 +262,9 @@ mod tests {
     /// The endpoint of a trigger with these parameters of its authentication.
     fn endpoint_of(host: &str, authentication: &[(&str, &str)]) -> Result<Endpoint, String> {
         let trigger = trigger(host, "orders").authentication(authentication.iter().copied());
-        let parameters: RabbitMq = params::parse(&trigger).map_err(|errors| errors.to_string())?;
-        endpoint(&parameters)
+        let parsed: RabbitMqParameters =
+            params::parse(&trigger).map_err(|errors| errors.to_string())?;
+        endpoint(&parsed.parameters)
     }
 
     #[test]
@@ -320,7 +347,7 @@ mod tests {
             ),
             (
                 trigger("amqp://user:hunter2@rabbit", "orders").metadata([("protocol", "http")]),
-                "error parsing RabbitMQ management URL in host: expected http:// or https://",
+                "error parsing RabbitMQ management URL: host has the scheme \"amqp\": expected an http:// or https:// URL",
             ),
         ];
         for (trigger, message) in table {

@@ -7,9 +7,12 @@ use url::Url;
 
 use super::mode::{Mode, Operation};
 use crate::clients::tls::{Identity, TlsSettings};
+use crate::http::OAuthParameters;
 use crate::params::{
-    AUTHENTICATION, Field, GoDuration, METADATA, METADATA_AUTHENTICATION, Parameters, Source,
+    AUTHENTICATION, Field, GoDuration, METADATA, METADATA_AUTHENTICATION, ParameterSet, Parameters,
+    Source,
 };
+use crate::scaler::Trigger;
 
 /// The parameters of a `rabbitmq` trigger.
 #[derive(Deserialize)]
@@ -60,14 +63,6 @@ pub struct RabbitMq {
     pub unsafe_ssl: bool,
     /// The resource that an Azure workload identity asks a token for. Not supported yet.
     workload_identity_resource: Option<String>,
-    /// Where OAuth2 tokens come from. Not supported yet.
-    #[serde(rename = "oauthTokenURI")]
-    oauth_token_uri: Option<String>,
-    /// The OAuth2 client. Not supported yet.
-    #[serde(rename = "clientID")]
-    client_id: Option<String>,
-    /// The OAuth2 client's secret. Not supported yet.
-    client_secret: Option<String>,
 }
 
 impl Parameters for RabbitMq {
@@ -101,14 +96,46 @@ impl Parameters for RabbitMq {
         Field::with_default("tls", AUTHENTICATION, "disable"),
         Field::with_default("unsafeSsl", METADATA, "false"),
         Field::optional("workloadIdentityResource", AUTHENTICATION),
-        Field::optional("oauthTokenURI", AUTHENTICATION),
-        Field::optional("clientID", AUTHENTICATION),
-        Field::optional("clientSecret", AUTHENTICATION).secret(),
     ];
+}
 
-    fn check(&self) -> Vec<String> {
-        self.settings().err().unwrap_or_default()
+/// All parameters of a trigger, and what they mean together.
+pub struct RabbitMqParameters {
+    pub parameters: RabbitMq,
+    pub settings: Settings,
+    /// Given when the login is by OAuth2.
+    pub oauth: Option<OAuthParameters>,
+}
+
+impl ParameterSet for RabbitMqParameters {
+    fn fields() -> Vec<&'static Field> {
+        <(RabbitMq, OAuthParameters)>::fields()
     }
+
+    fn read(
+        trigger: &Trigger,
+        known: &[&'static Field],
+        problems: &mut Vec<String>,
+    ) -> Option<Self> {
+        let (parameters, oauth): (RabbitMq, OAuthParameters) =
+            ParameterSet::read(trigger, known, problems)?;
+        match parameters.settings(&oauth) {
+            Ok(settings) => Some(Self {
+                oauth: asks_for_oauth(&oauth).then_some(oauth),
+                parameters,
+                settings,
+            }),
+            Err(broken) => {
+                problems.extend(broken);
+                None
+            }
+        }
+    }
+}
+
+/// KEDA: scopes and endpointParams alone don't.
+fn asks_for_oauth(oauth: &OAuthParameters) -> bool {
+    oauth.token_uri.is_some() || oauth.client_id.is_some() || oauth.client_secret.is_some()
 }
 
 /// KEDA's default of `mode`, which stands for none.
@@ -135,7 +162,7 @@ pub struct Settings {
 impl RabbitMq {
     /// # Errors
     /// All broken rules, in KEDA's words where KEDA has the rule.
-    pub fn settings(&self) -> Result<Settings, Vec<String>> {
+    fn settings(&self, oauth: &OAuthParameters) -> Result<Settings, Vec<String>> {
         let mut broken = Vec::new();
         let protocol = self.protocol().map_err(|rule| broken.push(rule)).ok();
         if self.tls != "enable" && self.tls != "disable" {
@@ -151,7 +178,7 @@ impl RabbitMq {
         if self.username.is_some() != self.password.is_some() {
             broken.push("username and password must be given together".to_owned());
         }
-        broken.extend(self.unsupported_logins(protocol));
+        broken.extend(self.login_rule(oauth, protocol));
         if protocol == Some(Protocol::Amqp) {
             for (name, given) in [
                 ("useRegex", self.use_regex),
@@ -171,11 +198,7 @@ impl RabbitMq {
                     mode,
                     value,
                     operation,
-                    // KEDA: a timeout of 0 is none.
-                    timeout: self
-                        .timeout
-                        .map(|timeout| timeout.0)
-                        .filter(|timeout| !timeout.is_zero()),
+                    timeout: self.timeout.map(|timeout| timeout.0),
                 })
             }
             _ => Err(broken),
@@ -226,23 +249,27 @@ impl RabbitMq {
         }
     }
 
-    fn unsupported_logins(&self, protocol: Option<Protocol>) -> Option<String> {
+    /// The rule that the login breaks (KEDA: validateOAuth2 for most of them).
+    fn login_rule(&self, oauth: &OAuthParameters, protocol: Option<Protocol>) -> Option<String> {
         let over_amqp = protocol == Some(Protocol::Amqp);
-        let rule = if self.workload_identity_resource.is_some() {
-            if over_amqp {
-                "workload identity is not supported for the AMQP protocol at the moment"
-            } else {
-                "workloadIdentityResource: Azure workload identity is not supported yet: use username and password"
-            }
-        } else if self.oauth_token_uri.is_some()
-            || self.client_id.is_some()
-            || self.client_secret.is_some()
-        {
-            if over_amqp {
+        let workload_identity = self.workload_identity_resource.is_some();
+        let complete =
+            oauth.token_uri.is_some() && oauth.client_id.is_some() && oauth.client_secret.is_some();
+        let rule = if asks_for_oauth(oauth) {
+            if !complete {
+                "OAuth2 requires tokenUrl clientId and clientSecret to be configured in TriggerAuthentication: \
+                 give oauthTokenURI, clientID and clientSecret"
+            } else if over_amqp {
                 "OAuth2 authentication is only supported with HTTP protocol, not AMQP"
+            } else if workload_identity || (self.username.is_some() && self.password.is_some()) {
+                "OAuth2 authentication cannot be combined with username/password authentication or Azure Workload Identity"
             } else {
-                "oauthTokenURI, clientID, clientSecret: OAuth2 is not supported yet: use username and password"
+                return None;
             }
+        } else if workload_identity && over_amqp {
+            "workload identity is not supported for the AMQP protocol at the moment"
+        } else if workload_identity {
+            "workloadIdentityResource: Azure workload identity is not supported yet: use username and password, or OAuth2"
         } else {
             return None;
         };
@@ -323,6 +350,12 @@ mod tests {
     const AMQP: &str = "amqp://user:hunter2@rabbit:5672/vhost";
     const HTTP: &str = "http://user:hunter2@rabbit:15672/vhost";
 
+    const OAUTH: [(&str, &str); 3] = [
+        ("oauthTokenURI", "https://idp/token"),
+        ("clientID", "c"),
+        ("clientSecret", "hunter2"),
+    ];
+
     fn trigger(host: &str, metadata: Pairs) -> Trigger {
         Trigger::new("rabbitmq")
             .metadata([("queueName", "orders"), ("host", host)])
@@ -330,8 +363,9 @@ mod tests {
     }
 
     fn settings(trigger: &Trigger) -> Result<Settings, String> {
-        let parameters: RabbitMq = params::parse(trigger).map_err(|errors| errors.to_string())?;
-        parameters.settings().map_err(|broken| broken.join("; "))
+        let parsed: RabbitMqParameters =
+            params::parse(trigger).map_err(|errors| errors.to_string())?;
+        Ok(parsed.settings)
     }
 
     #[test]
@@ -488,12 +522,34 @@ mod tests {
             (
                 HTTP,
                 &[(azure, "r")],
-                "workloadIdentityResource: Azure workload identity is not supported yet: use username and password",
+                "workloadIdentityResource: Azure workload identity is not supported yet: use username and password, or OAuth2",
+            ),
+            (
+                HTTP,
+                &[("clientID", "c"), ("oauthTokenURI", "https://idp")],
+                "OAuth2 requires tokenUrl clientId and clientSecret to be configured in TriggerAuthentication: \
+                 give oauthTokenURI, clientID and clientSecret",
             ),
             (
                 AMQP,
-                &[("clientID", "c")],
+                &OAUTH,
                 "OAuth2 authentication is only supported with HTTP protocol, not AMQP",
+            ),
+            (
+                HTTP,
+                &[OAUTH[0], OAUTH[1], OAUTH[2], (azure, "r")],
+                "OAuth2 authentication cannot be combined with username/password authentication or Azure Workload Identity",
+            ),
+            (
+                HTTP,
+                &[
+                    OAUTH[0],
+                    OAUTH[1],
+                    OAUTH[2],
+                    ("username", "u"),
+                    ("password", "hunter2"),
+                ],
+                "OAuth2 authentication cannot be combined with username/password authentication or Azure Workload Identity",
             ),
         ];
         for (host, authentication, message) in table {

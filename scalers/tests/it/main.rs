@@ -3,4 +3,5 @@
 // clippy.toml's permission ends at functions without #[test]; these are part of tests, too.
 #![allow(clippy::unwrap_used)]
 
+mod metrics_api;
 mod rabbitmq;

@@ -1,0 +1,208 @@
+//! What holds for all clients of the process: KEDA's environment variables, and the proxies of the environment.
+
+use std::time::Duration;
+
+use reqwest::{NoProxy, Proxy};
+use rustls::SupportedProtocolVersion;
+use rustls::version::{TLS12, TLS13};
+
+use crate::params::without_credentials;
+
+/// The settings of all clients. The default is KEDA's, without proxies.
+#[derive(Clone)]
+pub struct ClientSettings {
+    /// How long an HTTP answer may take where the trigger doesn't say: `KEDA_HTTP_DEFAULT_TIMEOUT`, in milliseconds.
+    pub http_timeout: Duration,
+    /// Whether HTTP connections are used again: not with `KEDA_HTTP_DISABLE_KEEP_ALIVE`.
+    pub http_keep_alive: bool,
+    /// The oldest version of TLS that is spoken with event sources: `KEDA_HTTP_MIN_TLS_VERSION`.
+    pub oldest_tls: TlsVersion,
+    /// In the order in which they are tried.
+    proxies: Vec<Proxy>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    #[default]
+    Tls12,
+    Tls13,
+}
+
+impl TlsVersion {
+    /// This one and those after it.
+    pub(super) fn and_later(self) -> &'static [&'static SupportedProtocolVersion] {
+        static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        match self {
+            Self::Tls12 => &BOTH,
+            Self::Tls13 => &BOTH[..1],
+        }
+    }
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            http_timeout: Duration::from_secs(3),
+            http_keep_alive: true,
+            oldest_tls: TlsVersion::default(),
+            proxies: Vec::new(),
+        }
+    }
+}
+
+/// KEDA: CreateHTTPClient takes this for a timeout of 0 or less.
+const TIMEOUT_FOR_NONE: Duration = Duration::from_millis(300);
+
+/// Never reached through a proxy (Go's http.ProxyFromEnvironment).
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+
+impl ClientSettings {
+    /// The settings that an environment gives: the variables above, and `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` in capital or
+    /// small letters. An empty variable is an absent one.
+    ///
+    /// # Errors
+    /// One sentence per variable that isn't what it should be, without credentials.
+    pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+        let given = |name: &str| {
+            let value = lookup(name)?.trim().to_owned();
+            (!value.is_empty()).then_some(value)
+        };
+        let mut settings = Self::default();
+        let mut problems = Vec::new();
+        if let Some(text) = given("KEDA_HTTP_DEFAULT_TIMEOUT") {
+            match text.parse::<i64>() {
+                Ok(millis) => {
+                    let timeout = u64::try_from(millis).ok().filter(|millis| *millis > 0);
+                    settings.http_timeout = timeout.map_or(TIMEOUT_FOR_NONE, Duration::from_millis);
+                }
+                Err(_) => problems.push(format!(
+                    "KEDA_HTTP_DEFAULT_TIMEOUT is {text:?}: expected a whole number of milliseconds"
+                )),
+            }
+        }
+        match given("KEDA_HTTP_DISABLE_KEEP_ALIVE").as_deref() {
+            None | Some("0" | "f" | "F" | "FALSE" | "false" | "False") => {}
+            Some("1" | "t" | "T" | "TRUE" | "true" | "True") => settings.http_keep_alive = false,
+            Some(text) => problems.push(format!(
+                "KEDA_HTTP_DISABLE_KEEP_ALIVE is {text:?}: expected true or false"
+            )),
+        }
+        match given("KEDA_HTTP_MIN_TLS_VERSION").as_deref() {
+            None | Some("TLS12") => {}
+            Some("TLS13") => settings.oldest_tls = TlsVersion::Tls13,
+            Some(text @ ("TLS10" | "TLS11")) => problems.push(format!(
+                "KEDA_HTTP_MIN_TLS_VERSION is {text:?}: TLS 1.0 and 1.1 are broken and not spoken here: use TLS12 or TLS13"
+            )),
+            Some(text) => problems.push(format!(
+                "KEDA_HTTP_MIN_TLS_VERSION is {text:?}: expected TLS12 or TLS13"
+            )),
+        }
+        let either = |name: &str| given(name).or_else(|| given(&name.to_lowercase()));
+        let except = format!("{LOOPBACK},{}", either("NO_PROXY").unwrap_or_default());
+        let kinds = [
+            ("HTTP_PROXY", Proxy::http::<String> as fn(String) -> _),
+            ("HTTPS_PROXY", Proxy::https::<String>),
+        ];
+        for (name, proxy) in kinds {
+            let Some(url) = either(name) else { continue };
+            match proxy(url.clone()) {
+                Ok(proxy) => settings
+                    .proxies
+                    .push(proxy.no_proxy(NoProxy::from_string(&except))),
+                Err(_) => problems.push(format!(
+                    "{name} is {:?}: expected a URL such as http://proxy.shop:3128",
+                    shown(&url)
+                )),
+            }
+        }
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(problems)
+        }
+    }
+
+    pub(super) fn proxies(&self) -> &[Proxy] {
+        &self.proxies
+    }
+}
+
+/// A proxy's URL without its user: `user:password@host` needs no scheme before it.
+fn shown(url: &str) -> String {
+    match url.contains("://") {
+        true => without_credentials(url),
+        false => match url.rsplit_once('@') {
+            Some((_, host)) => format!("***@{host}"),
+            None => url.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(environment: &[(&str, &str)]) -> Result<ClientSettings, Vec<String>> {
+        ClientSettings::from_environment(|name| {
+            let found = environment.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn nothing_given_is_kedas_default() {
+        for environment in [&[][..], &[("KEDA_HTTP_DEFAULT_TIMEOUT", " ")]] {
+            let found = settings(environment).ok().unwrap();
+            assert_eq!(found.http_timeout, Duration::from_secs(3));
+            assert_eq!(found.oldest_tls, TlsVersion::Tls12);
+            assert!(found.http_keep_alive && found.proxies.is_empty());
+        }
+    }
+
+    #[test]
+    fn kedas_variables_count() {
+        let found = settings(&[
+            ("KEDA_HTTP_DEFAULT_TIMEOUT", "1500"),
+            ("KEDA_HTTP_DISABLE_KEEP_ALIVE", "True"),
+            ("KEDA_HTTP_MIN_TLS_VERSION", "TLS13"),
+            ("HTTPS_PROXY", "http://user:hunter2@proxy:3128"),
+            ("http_proxy", "proxy:3128"),
+        ]);
+        let found = found.ok().unwrap();
+        assert_eq!(found.http_timeout, Duration::from_millis(1500));
+        assert_eq!(found.oldest_tls, TlsVersion::Tls13);
+        assert!(!found.http_keep_alive);
+        assert_eq!(found.proxies.len(), 2);
+        for none in ["0", "-5"] {
+            let found = settings(&[("KEDA_HTTP_DEFAULT_TIMEOUT", none)])
+                .ok()
+                .unwrap();
+            assert_eq!(found.http_timeout, TIMEOUT_FOR_NONE);
+        }
+    }
+
+    #[test]
+    fn all_bad_values_are_told_without_credentials() {
+        let problems = settings(&[
+            ("KEDA_HTTP_DEFAULT_TIMEOUT", "3s"),
+            ("KEDA_HTTP_DISABLE_KEEP_ALIVE", "yes"),
+            ("KEDA_HTTP_MIN_TLS_VERSION", "TLS11"),
+            ("HTTP_PROXY", "http://user:hunter2@"),
+            ("https_proxy", "user:hunter2@ho st"),
+        ])
+        .err()
+        .unwrap();
+        assert_eq!(problems.len(), 5, "{problems:?}");
+        for (problem, starts) in problems.iter().zip([
+            "KEDA_HTTP_DEFAULT_TIMEOUT is \"3s\": expected a whole number",
+            "KEDA_HTTP_DISABLE_KEEP_ALIVE is \"yes\": expected true",
+            "KEDA_HTTP_MIN_TLS_VERSION is \"TLS11\": TLS 1.0 and 1.1",
+            "HTTP_PROXY is \"http://***@\"",
+            "HTTPS_PROXY is \"***@ho st\"",
+        ]) {
+            assert!(problem.starts_with(starts), "{problem}");
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
+    }
+}
