@@ -23,6 +23,7 @@ mod probes;
 mod prometheus;
 mod readings;
 mod references;
+mod refusals;
 mod resource_trigger;
 mod run;
 mod status;

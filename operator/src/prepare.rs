@@ -23,6 +23,7 @@ use crate::hpa_writer::HpaWriter;
 use crate::objects::Objects;
 use crate::readings::{ObjectReadings, Readings};
 use crate::references::{Reference, References};
+use crate::refusals::Patient;
 use crate::resource_trigger;
 use crate::status::Found;
 use crate::target::{Target, Targets, replicas};
@@ -403,9 +404,8 @@ fn check(object: &ScaledObject) -> Result<(), Failure> {
 }
 
 fn build(input: &Trigger, context: &Context) -> Result<Arc<dyn Scaler>, String> {
-    sakidori_scalers::build(input, context)
-        .map(Arc::from)
-        .map_err(|error| error.to_string())
+    let scaler = sakidori_scalers::build(input, context).map_err(|error| error.to_string())?;
+    Ok(Arc::new(Patient::new(scaler)))
 }
 
 fn kind_label(kind: &str) -> Option<String> {
