@@ -8,5 +8,10 @@
 )]
 
 mod architecture;
+mod bring_up;
+mod deletion;
 mod demo;
+mod hpa_upkeep;
 mod repository;
+mod scaling;
+mod scene;
