@@ -9,9 +9,11 @@
 
 mod architecture;
 mod bring_up;
+mod credentials;
 mod deletion;
 mod demo;
 mod hpa_upkeep;
+mod other_triggers;
 mod repository;
 mod scaling;
 mod scene;
