@@ -13,6 +13,7 @@ mod credentials;
 mod deletion;
 mod demo;
 mod hpa_upkeep;
+mod operator_process;
 mod other_triggers;
 mod repository;
 mod scaling;
