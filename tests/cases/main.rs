@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod bad_input;
 mod bring_up;
 mod credentials;
 mod deletion;
@@ -18,3 +19,4 @@ mod other_triggers;
 mod repository;
 mod scaling;
 mod scene;
+mod targets;
