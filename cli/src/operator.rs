@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use sakidori_operator::{Namespaces, Options};
+use sakidori_operator::{ClientSettings, Namespaces, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -17,10 +17,18 @@ use tracing_subscriber::EnvFilter;
 ///
 /// The cluster is the one of KUBECONFIG; without it, that of the pod it runs in.
 #[derive(Args)]
-#[command(
-    after_help = "Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
-                        --cert-dir ./certs --enable-cert-rotation=true"
-)]
+#[command(after_help = "\
+Environment, for requests to event sources:
+  KEDA_HTTP_DEFAULT_TIMEOUT      Milliseconds that an answer may take where the trigger has no timeout [default: 3000]
+  KEDA_HTTP_DISABLE_KEEP_ALIVE   true: a new connection for each request [default: false]
+  KEDA_HTTP_MIN_TLS_VERSION      TLS12 or TLS13 [default: TLS12]
+  HTTP_PROXY, HTTPS_PROXY        Proxies for http:// and https:// URLs, never for this machine's own addresses
+  NO_PROXY                       Hosts, domains and networks that are reached without them, separated by commas
+  KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS
+                                 enabled: an Event, not only a line in the log, for unknown trigger parameters
+
+Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
+--cert-dir ./certs --enable-cert-rotation=true")]
 pub struct Arguments {
     /// Where Prometheus metrics are served: /metrics, plain HTTP.
     #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
@@ -100,6 +108,7 @@ enum LogFormat {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     start_logs(arguments)?;
+    let options = options(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -107,16 +116,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signal(shutdown.clone())?;
-        sakidori_operator::run(options(arguments), shutdown).await
+        sakidori_operator::run(options, shutdown).await
     });
     // A task that doesn't end must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }
 
-fn options(arguments: &Arguments) -> Options {
+/// # Errors
+/// All of the environment's variables that aren't what they should be.
+fn options(arguments: &Arguments) -> anyhow::Result<Options> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let clients = ClientSettings::from_environment(variable)
+        .map_err(|problems| anyhow::anyhow!("{}", problems.join("; ")))?;
     let namespace = arguments.pod_namespace.clone();
-    Options {
+    Ok(Options {
         metrics_bind_address: arguments.metrics_bind_address,
         health_probe_bind_address: arguments.health_probe_bind_address,
         external_metrics_bind_address: arguments.external_metrics_bind_address,
@@ -128,9 +142,12 @@ fn options(arguments: &Arguments) -> Options {
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| namespace.clone()),
         external_metrics_wait: Duration::from_millis(arguments.external_metrics_wait_ms),
+        publish_unmatched_parameters: variable("KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS")
+            .is_some_and(|value| value == "enabled"),
+        clients,
         identity: identity(),
         namespace,
-    }
+    })
 }
 
 /// The pod's name, and something that no earlier process of that name had.

@@ -32,4 +32,5 @@ mod watches;
 
 pub use options::Options;
 pub use run::run;
+pub use sakidori_scalers::clients::ClientSettings;
 pub use watches::Namespaces;

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sakidori_scalers::clients::ClientSettings;
+
 use crate::watches::Namespaces;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Prometheus metrics, plain HTTP.
     pub metrics_bind_address: SocketAddr,
@@ -26,6 +28,10 @@ pub struct Options {
     pub cluster_object_namespace: String,
     /// How long an HPA's read waits for a source.
     pub external_metrics_wait: Duration,
+    /// Publish a Warning for each metadata key that no parameter of the trigger reads.
+    pub publish_unmatched_parameters: bool,
+    /// What holds for all clients of event sources.
+    pub clients: ClientSettings,
     /// Names this process in Events and in the election.
     pub identity: String,
 }

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use sakidori_api::{ScaledObject, reasons};
 use sakidori_engine::{EventType, ObjectKey, PrepareOutcome, Quantity};
 use sakidori_scalers::{Context, MetricSpec, MetricType, Scaler, Trigger};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api_error::plain;
 use crate::authentication;
@@ -73,6 +73,8 @@ pub struct Preparer {
     pub scaling: Context,
     pub events: Events,
     pub publisher: Arc<EventPublisher>,
+    /// Makes Events of metadata keys that no parameter reads.
+    pub publish_unmatched_parameters: bool,
     /// Where ClusterTriggerAuthentications have their Secrets.
     pub cluster_object_namespace: String,
 }
@@ -226,6 +228,30 @@ impl Preparer {
             .map_err(|error| format!("applying the HPA {name:?}: {}", plain(&error)))
     }
 
+    /// Builds a trigger's scaler, and tells of what works, but probably not as meant.
+    fn build(&self, object: &ScaledObject, trigger: &Trigger) -> Result<Arc<dyn Scaler>, String> {
+        let scaler =
+            sakidori_scalers::build(trigger, &self.scaling).map_err(|error| error.to_string())?;
+        self.warn(object, trigger);
+        Ok(Arc::new(Patient::new(scaler)))
+    }
+
+    fn warn(&self, object: &ScaledObject, trigger: &Trigger) {
+        for warning in sakidori_scalers::warnings(trigger) {
+            if warning.unmatched && self.publish_unmatched_parameters {
+                self.publisher.publish(
+                    object,
+                    EventType::Warning,
+                    reasons::SCALER_INFO,
+                    warning.text,
+                );
+            } else {
+                let object = format!("{}/{}", trigger.namespace, trigger.object);
+                warn!(object, trigger = trigger.index, "{}", warning.text);
+            }
+        }
+    }
+
     async fn build_triggers(
         &self,
         key: &ObjectKey,
@@ -310,7 +336,7 @@ impl Preparer {
             let kept = before
                 .as_ref()
                 .and_then(|before| before.scaler_built_from(&input));
-            let source = match kept.map_or_else(|| build(&input, &self.scaling), Ok) {
+            let source = match kept.map_or_else(|| self.build(object, &input), Ok) {
                 Ok(scaler) => Source::Scaler(scaler),
                 Err(message) if problems.is_empty() => {
                     failures.push(named(&message));
@@ -401,11 +427,6 @@ fn check(object: &ScaledObject) -> Result<(), Failure> {
         .map(|(_, problem)| problem.to_string())
         .collect();
     Err(format!("{stage}: {}", texts.join("; ")))
-}
-
-fn build(input: &Trigger, context: &Context) -> Result<Arc<dyn Scaler>, String> {
-    let scaler = sakidori_scalers::build(input, context).map_err(|error| error.to_string())?;
-    Ok(Arc::new(Patient::new(scaler)))
 }
 
 fn kind_label(kind: &str) -> Option<String> {

@@ -83,7 +83,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     ));
     let status = StatusWriter::new(client.clone(), objects.clone());
     let scaling = sakidori_scalers::Context {
-        clients: Arc::new(sakidori_scalers::clients::Clients::default()),
+        clients: Arc::new(sakidori_scalers::clients::Clients::new(
+            options.clients.clone(),
+        )),
         cluster: Arc::new(ClusterView::new(client.clone())),
     };
     let preparer = Arc::new(Preparer {
@@ -97,6 +99,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         scaling,
         events: events.clone(),
         publisher: publisher.clone(),
+        publish_unmatched_parameters: options.publish_unmatched_parameters,
         cluster_object_namespace: options.cluster_object_namespace.clone(),
     });
     let poller = Arc::new(Poller::new(

@@ -15,6 +15,7 @@ mod registry;
 mod scaler;
 
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};
+pub use params::Warning;
 pub use registry::{Kind, build, kinds, warnings};
 pub use scaler::{
     BuildError, Cluster, ClusterError, Context, Endpoint, Pod, Scaler, ScalerError, Trigger,

@@ -1,6 +1,6 @@
 //! The one sorted list of all trigger types.
 
-use crate::params::{self, Field, nearest};
+use crate::params::{self, Field, Warning, nearest};
 use crate::scaler::{BuildError, Context, Scaler, Trigger};
 
 /// All trigger types, sorted by name. A new one is a file and a line here.
@@ -39,7 +39,7 @@ pub fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, Bu
 }
 
 /// What works, but probably not as meant: misspelt parameters, secrets in plain metadata. Empty for an unknown type.
-pub fn warnings(trigger: &Trigger) -> Vec<String> {
+pub fn warnings(trigger: &Trigger) -> Vec<Warning> {
     find(&trigger.kind)
         .map(|kind| params::warnings(trigger, &(kind.fields)()))
         .unwrap_or_default()

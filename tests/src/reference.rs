@@ -28,7 +28,10 @@ pub fn pages() -> Result<BTreeMap<PathBuf, String>> {
             page,
         );
     }
-    pages.insert(PathBuf::from("docs/scalers/README.md"), trigger_index());
+    pages.insert(
+        PathBuf::from("docs/scalers/README.md"),
+        trigger_index(&root)?,
+    );
     pages.insert(
         PathBuf::from("docs/reference/command-line.md"),
         command_line_page()?,
@@ -36,17 +39,22 @@ pub fn pages() -> Result<BTreeMap<PathBuf, String>> {
     Ok(pages)
 }
 
-fn trigger_index() -> String {
+fn trigger_index(root: &Path) -> Result<String> {
     let mut page = "<!-- Written by `make docs`. -->\n\n# Trigger types\n\n".to_owned();
-    page.push_str("`cpu` and `memory` work as well: the HPA reads those from metrics-server, so they have no scaler here.\n\n");
     for kind in sakidori_scalers::kinds() {
-        page.push_str(&format!("- [{0}]({0}.md)\n", kind.name));
+        let (_, source) = source_file(root, kind)?;
+        let text = header(&source);
+        let first = text.split("\n\n").next().unwrap_or_default();
+        let first = first.replace('\n', " ");
+        page.push_str(&format!("- [{0}]({0}.md): {first}\n", kind.name));
     }
-    page
+    page.push_str("\n`cpu` and `memory` work as well: the HPA reads those from metrics-server, so they have no scaler here.\n");
+    Ok(page)
 }
 
-fn trigger_page(root: &Path, kind: &Kind) -> Result<String> {
-    let module = kind.name.replace('-', "_");
+/// The main file of a trigger type, relative to `scalers/src`, and what it holds.
+fn source_file(root: &Path, kind: &Kind) -> Result<(String, String)> {
+    let module = module_of(kind);
     let folder = root.join("scalers/src");
     let main = [format!("{module}.rs"), format!("{module}/mod.rs")]
         .into_iter()
@@ -54,18 +62,28 @@ fn trigger_page(root: &Path, kind: &Kind) -> Result<String> {
         .with_context(|| {
             format!("there is neither {module}.rs nor {module}/mod.rs in scalers/src")
         })?;
-    let descriptions = descriptions(&folder, &module)?;
+    let source = std::fs::read_to_string(folder.join(&main))?;
+    Ok((main, source))
+}
+
+fn module_of(kind: &Kind) -> String {
+    kind.name.replace('-', "_")
+}
+
+fn trigger_page(root: &Path, kind: &Kind) -> Result<String> {
+    let (main, source) = source_file(root, kind)?;
+    let descriptions = descriptions(&root.join("scalers/src"), &module_of(kind))?;
 
     let mut page = format!(
         "<!-- Written by `make docs` from scalers/src/{main}: change it there. -->\n\n# {}\n\n",
         kind.name
     );
-    page.push_str(&header(&std::fs::read_to_string(folder.join(&main))?));
+    page.push_str(&header(&source));
     page.push_str("\n## Parameters\n\n");
     page.push_str("All values are strings. A parameter is looked up in the given places, in their order: `metadata` is the trigger's own, ");
     page.push_str("`FromEnv` means that the metadata key with that ending names a variable of the target's container, and ");
     page.push_str("`authentication` is the TriggerAuthentication.\n\n");
-    page.push_str("| parameter | given in | default | |\n|---|---|---|---|\n");
+    page.push_str("| parameter | given in | default | meaning |\n|---|---|---|---|\n");
     for field in (kind.fields)() {
         page.push_str(&row(field, &descriptions)?);
     }
@@ -96,6 +114,9 @@ fn row(field: &Field, descriptions: &BTreeMap<String, String>) -> Result<String>
     let mut text = description.replace('|', r"\|");
     if !field.aliases.is_empty() {
         text.push_str(&format!(" Also called `{}`.", field.aliases.join("`, `")));
+    }
+    if field.secret && field.sources.contains(&Source::Metadata) {
+        text.push_str(" A secret: keep it in a TriggerAuthentication.");
     }
     if let Some(instead) = field.deprecated {
         text.push_str(&format!(" Deprecated: {instead}."));
@@ -130,8 +151,8 @@ fn capitalised(text: &str) -> String {
     })
 }
 
-/// What the `///` lines before each struct field say, by the field's name in manifests. The trigger type's own files go
-/// before those that several types share.
+/// What the `///` lines before each field of a struct of parameters say, by the field's name in manifests. The trigger type's
+/// own files go before those that several types share; other types' files don't count.
 fn descriptions(folder: &Path, module: &str) -> Result<BTreeMap<String, String>> {
     let mut own = Vec::new();
     let mut shared = Vec::new();
@@ -146,8 +167,17 @@ fn descriptions(folder: &Path, module: &str) -> Result<BTreeMap<String, String>>
                 .components()
                 .next()
                 .map(|part| part.as_os_str().to_string_lossy().into_owned());
-            let is_own =
-                first.is_some_and(|first| first == module || first == format!("{module}.rs"));
+            let is_in = |module: &str| {
+                let first = first.as_deref();
+                first.is_some_and(|first| first.strip_suffix(".rs").unwrap_or(first) == module)
+            };
+            let is_own = is_in(module);
+            let is_others = sakidori_scalers::kinds()
+                .iter()
+                .any(|kind| is_in(&module_of(kind)));
+            if is_others && !is_own {
+                continue;
+            }
             if path.is_dir() {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -168,11 +198,12 @@ fn descriptions(folder: &Path, module: &str) -> Result<BTreeMap<String, String>>
     Ok(found)
 }
 
-/// The documented struct fields of a source file.
+/// The documented fields of a source file's structs of parameters.
 fn fields(source: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut text: Vec<&str> = Vec::new();
     let mut renamed = None;
+    let mut of_parameters = false;
     for line in source.lines().map(str::trim) {
         if let Some(doc) = line.strip_prefix("///") {
             text.push(doc.trim());
@@ -182,16 +213,20 @@ fn fields(source: &str) -> Vec<(String, String)> {
                 .and_then(|(_, rest)| rest.split_once('"'))
                 .map(|(name, _)| name);
         } else if !line.starts_with("#[") {
-            let declaration = line
-                .trim_start_matches("pub(crate) ")
-                .trim_start_matches("pub(super) ")
-                .trim_start_matches("pub ");
+            let declaration = match line.split_once(' ') {
+                Some((visibility, rest)) if visibility.starts_with("pub") => rest,
+                _ => line,
+            };
+            if let Some(name) = declaration.strip_prefix("struct ") {
+                let name = name.split(|letter: char| !letter.is_alphanumeric()).next();
+                let declared = format!("impl Parameters for {} ", name.unwrap_or_default());
+                of_parameters = source.contains(&declared);
+            }
             let identifier = declaration
                 .split_once(": ")
-                .map(|(name, _)| name.trim_start_matches("r#"));
-            if let Some(identifier) =
-                identifier.filter(|name| !text.is_empty() && is_identifier(name))
-            {
+                .map(|(name, _)| name.trim_start_matches("r#"))
+                .filter(|name| of_parameters && !text.is_empty() && is_identifier(name));
+            if let Some(identifier) = identifier {
                 let name = renamed.map_or_else(|| camel_case(identifier), str::to_owned);
                 found.push((name, text.join(" ")));
             }
@@ -274,7 +309,7 @@ mod tests {
 
     #[test]
     fn fields_have_the_names_of_manifests() {
-        let source = "struct A {\n    /// One\n    /// text.\n    pod_selector: String,\n    undocumented: u8,\n    /// Two.\n    #[serde(rename = \"URL\")]\n    pub(super) url: String,\n}";
+        let source = "struct A {\n    /// One\n    /// text.\n    pod_selector: String,\n    undocumented: u8,\n    /// Two.\n    #[serde(rename = \"URL\")]\n    pub(super) url: String,\n}\nimpl Parameters for A {}\nstruct B {\n    /// No parameter.\n    other: u8,\n}";
         assert_eq!(
             fields(source),
             [

@@ -94,9 +94,21 @@ fn misplaced(trigger: &Trigger, field: &Field) -> Option<String> {
     }
 }
 
-/// What works, but probably not as meant: metadata keys that no parameter reads, secrets in plain metadata, parameters
-/// that are deprecated. One sentence each, in the order of the metadata's keys.
-pub fn warnings(trigger: &Trigger, known: &[&'static Field]) -> Vec<String> {
+/// What works, but probably not as meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// One sentence.
+    pub text: String,
+    /// It is about a metadata key that no parameter reads: KEDA can make an Event of it.
+    pub unmatched: bool,
+}
+
+/// Metadata keys that no parameter reads, secrets in plain metadata, parameters that are deprecated, in this order.
+pub fn warnings(trigger: &Trigger, known: &[&'static Field]) -> Vec<Warning> {
+    let scaler = match trigger.name.as_deref() {
+        Some(name) if !name.is_empty() => format!("{} ({name})", trigger.kind),
+        _ => trigger.kind.clone(),
+    };
     let unexpected = unknown_keys(trigger, known).map(|key| {
         let hint = known
             .iter()
@@ -119,8 +131,7 @@ pub fn warnings(trigger: &Trigger, known: &[&'static Field]) -> Vec<String> {
             });
         // KEDA's sentence of its Event KEDAScalersInfo.
         format!(
-            "Unmatched input property {key} in scaler {}{}",
-            trigger.kind,
+            "Unmatched input property {key} in scaler {scaler}{}",
             hint.unwrap_or_default()
         )
     });
@@ -138,7 +149,15 @@ pub fn warnings(trigger: &Trigger, known: &[&'static Field]) -> Vec<String> {
             field.name
         ))
     });
-    unexpected.chain(plain).chain(deprecated).collect()
+    let unmatched = unexpected.map(|text| Warning {
+        text,
+        unmatched: true,
+    });
+    let others = plain.chain(deprecated).map(|text| Warning {
+        text,
+        unmatched: false,
+    });
+    unmatched.chain(others).collect()
 }
 
 /// Metadata keys that no known parameter reads.
@@ -177,4 +196,54 @@ pub(crate) fn nearest<'a>(
         .filter_map(|name| Some((distance(given, name)?, name)))
         .min()
         .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_probably_not_meant_is_told() {
+        let mut trigger = Trigger::new("rabbitmq").metadata([
+            ("queueNmae", "orders"),
+            ("host", "amqp://rabbit"),
+            ("passwordFromEnv", "PASSWORD"),
+            ("zzz", "1"),
+            ("zzzFromEnv", "Z"),
+            ("queueLength", "5"),
+        ]);
+        trigger.name = Some("orders".to_owned());
+        let told = |trigger: &Trigger| -> Vec<(String, bool)> {
+            let warnings = crate::warnings(trigger).into_iter();
+            warnings
+                .map(|warning| (warning.text, warning.unmatched))
+                .collect()
+        };
+        let unmatched = "Unmatched input property";
+        assert_eq!(
+            told(&trigger),
+            [
+                (
+                    format!(
+                        r#"{unmatched} queueNmae in scaler rabbitmq (orders), did you mean "queueName"?"#
+                    ),
+                    true
+                ),
+                (format!("{unmatched} zzz in scaler rabbitmq (orders)"), true),
+                (
+                    format!("{unmatched} zzzFromEnv in scaler rabbitmq (orders)"),
+                    true
+                ),
+                (
+                    r#"parameter "queueLength" is deprecated: use mode and value"#.to_owned(),
+                    false
+                ),
+            ]
+        );
+        let readable = Trigger::new("metrics-api").metadata([("apiKey", "hunter2")]);
+        let told = told(&readable);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].0.starts_with(r#"parameter "apiKey" is a secret"#));
+        assert!(!told[0].1 && !told[0].0.contains("hunter2"));
+    }
 }

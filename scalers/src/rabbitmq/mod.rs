@@ -7,6 +7,9 @@
 //! Permissions on the broker: over AMQP the user needs access to the virtual host, and any permission on the queue (a
 //! passive declaration changes nothing); over HTTP the tag `monitoring` (or `management` and access to the virtual host).
 //!
+//! Over HTTP an OAuth2 client can log in instead of a user: `oauthTokenURI`, `clientID` and `clientSecret` in the
+//! TriggerAuthentication.
+//!
 //! A broker that answers without a count, as RabbitMQ does for some seconds after its start, is an error: the HPA keeps
 //! its replicas. KEDA reads zero.
 //!

@@ -23,7 +23,8 @@ pub struct RabbitMq {
     /// What is measured: `QueueLength`, `MessageRate`, `DeliverGetRate`, `PublishedToDeliveredRatio` or
     /// `ExpectedQueueConsumptionTime`.
     mode: String,
-    /// The target, in the mode's unit: messages, messages per second, a ratio, seconds.
+    /// The target, in the mode's unit: messages, messages per second, a ratio, seconds. With neither `mode` nor `value` it is 20
+    /// messages.
     value: f64,
     /// Messages per replica.
     queue_length: f64,
@@ -43,7 +44,8 @@ pub struct RabbitMq {
     pub page_size: i64,
     /// What several queues are together: their `sum`, `avg` or `max`.
     operation: String,
-    /// For one request to the management API.
+    /// How long an answer of the management API may take: a duration such as `5s`, or milliseconds. Left out, or 0, it is the
+    /// operator's `KEDA_HTTP_DEFAULT_TIMEOUT`: 3 s.
     timeout: Option<GoDuration>,
     /// The user; wins over the one in `host`.
     pub username: Option<String>,
@@ -53,9 +55,9 @@ pub struct RabbitMq {
     ca: Option<String>,
     /// PEM of the client certificate.
     cert: Option<String>,
-    /// PEM of its key.
+    /// PEM of the client certificate's key.
     key: Option<String>,
-    /// The password of an encrypted key.
+    /// The password of `key`, where it is encrypted.
     key_password: Option<String>,
     /// `enable` to use `ca`, `cert` and `key`, or `disable`.
     tls: String,

@@ -10,7 +10,7 @@ use sakidori_scalers::{
     Cluster, ClusterError, Context, Endpoint, Pod, Reading, Scaler, ScalerError, Trigger, build,
 };
 use sakidori_test_cluster::eventually;
-use sakidori_test_servers::{RabbitMq, RabbitMqOptions, Tls};
+use sakidori_test_servers::{Answer, HttpSource, RabbitMq, RabbitMqOptions, Tls};
 
 /// Longer than any back-off and a statistics interval together.
 const SOON: Duration = Duration::from_secs(60);
@@ -494,4 +494,55 @@ async fn tls_trusts_the_given_authority_and_shows_the_client_certificate() {
             settles(&*scaler(&context, &trigger), |reading| reading.value == 0.0).await;
         }
     }
+}
+
+#[tokio::test]
+async fn an_oauth_client_logs_in_to_the_management_api() {
+    // A broker that takes OAuth2 tokens needs an identity provider with keys; these two answer as both would.
+    let (broker, tokens) = (HttpSource::start().unwrap(), HttpSource::start().unwrap());
+    let queue = serde_json::json!({"name": "orders", "messages": 7, "messages_ready": 5});
+    broker.set(
+        "/api/queues/%2F/orders",
+        Answer::json(&queue).requiring("authorization", "Bearer t"),
+    );
+    tokens.set(
+        "/token",
+        Answer::json(&serde_json::json!({"access_token": "t", "expires_in": 3600})),
+    );
+    let host = broker.url("/").replace("http://", "http://u:hunter2@");
+    let trigger = trigger(&host, "orders").authentication([
+        ("oauthTokenURI", tokens.url("/token").as_str()),
+        ("clientID", "shop"),
+        ("clientSecret", "hunter2"),
+        ("scope", "rabbitmq.read:*/*"),
+        ("endpointParams", "audience=rabbitmq"),
+    ]);
+    let scaler = scaler(&context(), &trigger);
+    for _ in 0..3 {
+        assert_eq!(value(&*scaler).await, Ok(7.0));
+    }
+    let asked = tokens.last("/token").unwrap();
+    assert_eq!(tokens.requests("/token"), 1);
+    assert_eq!(asked.headers["authorization"], "Basic c2hvcDpodW50ZXIy");
+    assert_eq!(
+        asked.body,
+        "grant_type=client_credentials&scope=rabbitmq.read%3A*%2F*&audience=rabbitmq"
+    );
+
+    // A refusal is told in KEDA's words, without credentials, and the token is asked for anew.
+    broker.set(
+        "/api/queues/%2F/orders",
+        Answer {
+            status: 401,
+            ..Answer::json(&serde_json::json!({"error": "not_authorized"}))
+        },
+    );
+    let error = value(&*scaler).await.unwrap_err();
+    let expected = format!(
+        "RabbitMQ at {}: error requesting RabbitMQ API status: 401 Unauthorized, response: {{\"error\":\"not_authorized\"}}",
+        broker.url("/api/queues/%2F/orders")
+    );
+    assert_eq!(error, ScalerError::Unauthorized(expected));
+    assert!(value(&*scaler).await.is_err());
+    assert_eq!(tokens.requests("/token"), 2);
 }
