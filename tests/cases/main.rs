@@ -16,6 +16,7 @@ mod demo;
 mod hpa_upkeep;
 mod operator_process;
 mod other_triggers;
+mod queue;
 mod repository;
 mod scaling;
 mod scene;

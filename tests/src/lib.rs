@@ -1,12 +1,15 @@
 //! What the demo, the benchmark and the end-to-end cases share beyond the test bed: the operator as a process, applying
 //! manifests, and looking at what happened.
 
+pub mod bed;
 pub mod binary;
 pub mod chart;
 pub mod manifests;
 pub mod memory;
+pub mod namespace;
 pub mod observe;
 pub mod operator;
 pub mod reference;
+pub mod throughout;
 
 pub use operator::{Operator, OperatorSettings};
