@@ -10,6 +10,7 @@
 mod architecture;
 mod bad_input;
 mod bring_up;
+mod broker_faults;
 mod credentials;
 mod deletion;
 mod demo;
