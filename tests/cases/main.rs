@@ -16,6 +16,7 @@ mod deletion;
 mod demo;
 mod hpa_upkeep;
 mod operator_process;
+mod operator_restart;
 mod other_triggers;
 mod queue;
 mod repository;
