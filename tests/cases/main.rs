@@ -11,6 +11,7 @@ mod architecture;
 mod bad_input;
 mod bring_up;
 mod broker_faults;
+mod control_plane_restart;
 mod credentials;
 mod deletion;
 mod demo;
