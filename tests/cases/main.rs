@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod bad_answers;
 mod bad_input;
 mod bring_up;
 mod broker_faults;

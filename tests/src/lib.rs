@@ -9,6 +9,7 @@ pub mod memory;
 pub mod namespace;
 pub mod observe;
 pub mod operator;
+pub mod raw_source;
 pub mod reference;
 pub mod throughout;
 
