@@ -1,4 +1,6 @@
 //! Prometheus' text exposition format: the value of one sample, picked by a selector such as `jobs{queue="a"}`.
+//!
+//! `!=`, `=~` and `!~` mean what they do in PromQL; KEDA takes each of them for `=`.
 
 use regex::Regex;
 

@@ -49,7 +49,7 @@ const ENDPOINTS_AT_ONCE: usize = 5;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct MetricsApi {
-    /// The number per replica. Needed, and not 0.
+    /// The number per replica. Needed, and above 0.
     target_value: Option<f64>,
     /// The trigger is active above this number.
     activation_target_value: f64,
@@ -105,7 +105,7 @@ impl Parameters for MetricsApi {
 
     fn check(&self) -> Vec<String> {
         let mut broken = Vec::new();
-        if self.target_value.is_none_or(|target| target == 0.0) {
+        if self.target_value.is_none_or(|target| target <= 0.0) {
             broken.push("no targetValue given in metadata: expected a number above 0".to_owned());
         }
         match parse_url(&self.url) {

@@ -152,6 +152,12 @@ fn xml(text: &str) -> Result<Value, String> {
                     element.text.push_str(&text);
                 }
             }
+            Event::GeneralRef(_) => {
+                // Never resolved, so that a few bytes can't become gigabytes. What is left of it is no number.
+                if let Some((_, element)) = open.last_mut() {
+                    element.text.push('&');
+                }
+            }
             Event::Eof => break,
             _ => {}
         }
@@ -294,8 +300,29 @@ mod tests {
                 "{location}"
             );
         }
+        let entities = "<!DOCTYPE a [<!ENTITY nine \"9\">]><a><b>&nine;1</b><c>&#49;1</c><d x=\"&nine;1\">1</d></a>";
+        for location in ["a.b", "a.c", "a.d.@x"] {
+            assert!(get(Format::Xml, entities, location).is_err(), "{location}");
+        }
         for broken in ["", "text", "<a>", "<a></b>", "<a><b></a>"] {
             assert!(get(Format::Xml, broken, "a").is_err(), "{broken}");
+        }
+    }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Servers answer anything, and locations come from users.
+        #[test]
+        fn no_answer_and_no_location_panics(
+            answer in r#"([\[\]{}:,"'\\#<>/&;=|@.*()! \n\-0-9a-eu]|null|true|é){0,40}"#,
+            location in r#"([\[\]{}:,"'\\#<>=|@.*()!~%? \-0-9a-e]|@this|@flatten|#\(|\)#|\.\.|é){0,20}"#,
+        ) {
+            for format in [Format::Json, Format::Yaml, Format::Xml, Format::Prometheus] {
+                let _ = get(format, &answer, &location);
+                let wrapped = format!(r#"{{"a": [{answer}], "b": "{answer}"}}"#);
+                let _ = get(format, &wrapped, &location);
+            }
         }
     }
 }
