@@ -24,58 +24,73 @@ pub const NAME: &str = "v1beta1.external.metrics.k8s.io";
 /// Says when this server last asked to be looked at.
 const ANNOTATION: &str = "sakidori.dev/looked-at";
 
-/// Between looks; the aggregation layer needs some milliseconds.
+/// Between looks just after the start; the aggregation layer needs some milliseconds.
 const PAUSE: Duration = Duration::from_millis(500);
 /// After this many looks the cause is something else, which the APIService's own condition tells.
 const LOOKS: usize = 20;
+/// Between looks later on: an APIService may be installed after the operator, or lose the authority to an upgrade.
+const LATER: Duration = Duration::from_secs(30);
 
-/// Runs until the APIService is available, or there is none, or it seems not to be ours.
+/// Runs until the APIService is available or seems not to be ours; where there is an `authority` to announce, until `shutdown`.
 pub async fn announce(client: Client, authority: Option<Vec<u8>>, shutdown: CancellationToken) {
     let kind = GroupVersionKind::gvk("apiregistration.k8s.io", "v1", "APIService");
-    let api: Api<DynamicObject> = Api::all_with(
-        client,
-        &ApiResource::from_gvk_with_plural(&kind, "apiservices"),
-    );
-    for _ in 0..LOOKS {
-        match api.get_opt(NAME).await {
-            Ok(Some(service)) => {
-                let trust = authority
-                    .as_deref()
-                    .and_then(|pem| missing_trust(&service.data, pem));
-                if trust.is_none() && is_available(&service.data) {
-                    return;
-                }
-                let touched = json!({"annotations": {ANNOTATION: Timestamp::now().to_string()}});
-                let patch = match trust {
-                    Some(bundle) => json!({"metadata": touched, "spec": {"caBundle": bundle}}),
-                    None => json!({"metadata": touched}),
-                };
-                if let Err(error) = api
-                    .patch(NAME, &PatchParams::default(), &Patch::Merge(&patch))
-                    .await
-                {
-                    info!(
-                        error = plain(&error),
-                        "can't touch the APIService {NAME}: HPA reads may fail for up to 30 s after a start"
-                    );
-                    return;
-                }
-                debug!("asked the aggregation layer to look at {NAME}");
-            }
-            Ok(None) => return,
-            Err(error) => {
-                info!(
-                    error = plain(&error),
-                    "can't read the APIService {NAME}: HPA reads may fail for up to 30 s after a start"
-                );
-                return;
-            }
+    let resource = ApiResource::from_gvk_with_plural(&kind, "apiservices");
+    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let mut looks = 0;
+    loop {
+        let starting = looks < LOOKS;
+        match look(&api, authority.as_deref(), starting).await {
+            Ok(Look::Fine) if authority.is_none() => return,
+            Ok(_) => {}
+            Err(error) if starting => info!(
+                error = plain(&error),
+                "can't look after the APIService {NAME}: HPA reads may fail for up to 30 s after a start"
+            ),
+            Err(error) => debug!(
+                error = plain(&error),
+                "can't look after the APIService {NAME}"
+            ),
         }
+        if !starting && authority.is_none() {
+            return;
+        }
+        looks += 1;
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(if starting { PAUSE } else { LATER }) => {}
         }
     }
+}
+
+enum Look {
+    /// It is available and trusts us, or there is none.
+    Fine,
+    Touched,
+    Waiting,
+}
+
+async fn look(
+    api: &Api<DynamicObject>,
+    authority: Option<&[u8]>,
+    starting: bool,
+) -> Result<Look, kube::Error> {
+    let Some(service) = api.get_opt(NAME).await? else {
+        return Ok(Look::Fine);
+    };
+    let trust = authority.and_then(|pem| missing_trust(&service.data, pem));
+    let available = is_available(&service.data);
+    if trust.is_none() && (available || !starting) {
+        return Ok(if available { Look::Fine } else { Look::Waiting });
+    }
+    let touched = json!({"annotations": {ANNOTATION: Timestamp::now().to_string()}});
+    let patch = match trust {
+        Some(bundle) => json!({"metadata": touched, "spec": {"caBundle": bundle}}),
+        None => json!({"metadata": touched}),
+    };
+    api.patch(NAME, &PatchParams::default(), &Patch::Merge(&patch))
+        .await?;
+    debug!("asked the aggregation layer to look at {NAME}");
+    Ok(Look::Touched)
 }
 
 /// The caBundle that the APIService lacks; one that trusts everyone needs none.

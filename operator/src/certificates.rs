@@ -33,11 +33,12 @@ const VALID_SINCE: time::Duration = time::Duration::hours(1);
 /// How often the files are looked at. The kubelet itself is slower than that to bring a changed Secret.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Loads the serving certificate, and makes one first where that is asked for and there is none.
+/// Loads the serving certificate, and makes one first where that is asked for and there is none. The second value is the
+/// authority (PEM) that vouches for a certificate that is the operator's own business; `None` where it is someone else's.
 ///
 /// # Errors
 /// A file that is missing or can't be read or written, with its path.
-pub fn load(options: &Options) -> anyhow::Result<ServingCertificate> {
+pub fn load(options: &Options) -> anyhow::Result<(ServingCertificate, Option<Vec<u8>>)> {
     let dir = &options.cert_dir;
     if options.enable_cert_rotation
         && !["ca.crt", "tls.crt", "tls.key"]
@@ -52,18 +53,12 @@ pub fn load(options: &Options) -> anyhow::Result<ServingCertificate> {
                 warn!(directory = %dir.display(), error = format!("{error:#}"), "the certificate made is kept in memory only")
             }
         }
-        return Ok(made.serving);
+        return Ok((made.serving, Some(made.ca_pem.into_bytes())));
     }
-    read(dir)
-}
-
-/// The authority that vouches for the serving certificate, for those who have to trust it. `None` where the files are someone
-/// else's business.
-pub fn authority(options: &Options) -> Option<Vec<u8>> {
-    if !options.enable_cert_rotation {
-        return None;
-    }
-    std::fs::read(options.cert_dir.join("ca.crt")).ok()
+    let authority = options
+        .enable_cert_rotation
+        .then(|| std::fs::read(dir.join("ca.crt")).ok());
+    Ok((read(dir)?, authority.flatten()))
 }
 
 /// Replaces the serving certificate whenever its files change, until `shutdown`.

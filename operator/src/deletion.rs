@@ -44,17 +44,29 @@ impl Finalizer {
             .unwrap_or(false)
     }
 
-    /// Puts the finalizer on an object whose deletion has work to do.
+    /// For an object whose deletion has work to do: puts the finalizer on it and writes down what is to be restored, before it is
+    /// scaled for the first time.
     ///
     /// # Errors
     /// The API server's refusal, also because the object changed meanwhile.
-    pub async fn ensure(&self, object: &ScaledObject) -> Result<(), kube::Error> {
-        if !Self::is_needed(object) || has_finalizer(object) {
+    pub async fn ensure(&self, object: &ScaledObject, original: i32) -> Result<(), kube::Error> {
+        if !Self::is_needed(object) {
             return Ok(());
         }
-        let mut finalizers = object.finalizers().to_vec();
-        finalizers.push(annotations::FINALIZER.to_owned());
-        self.write_finalizers(object, finalizers).await
+        if !has_finalizer(object) {
+            let mut finalizers = object.finalizers().to_vec();
+            finalizers.push(annotations::FINALIZER.to_owned());
+            self.write_finalizers(object, finalizers).await?;
+        }
+        let status = object.status.as_ref();
+        if status.is_none_or(|status| status.original_replica_count.is_none()) {
+            let patch = json!({"metadata": {"uid": object.uid()}, "status": {"originalReplicaCount": original}});
+            let params = PatchParams::default();
+            self.api(object)
+                .patch_status(&object.name_any(), &params, &Patch::Merge(&patch))
+                .await?;
+        }
+        Ok(())
     }
 
     /// Does deletion's work for an object that is being deleted, in a task of its own, until it is done.

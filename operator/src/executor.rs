@@ -15,7 +15,7 @@ use crate::objects::Objects;
 use crate::poll::Poller;
 use crate::prepare::Preparer;
 use crate::status::StatusWriter;
-use crate::target::{ScaleWrite, Targets};
+use crate::target::{ScaleWrite, Target, Targets};
 
 /// Objects that are prepared at the same time: each costs a few requests to the API server.
 const PREPARATIONS_AT_ONCE: usize = 64;
@@ -73,22 +73,27 @@ impl Executor {
         let this = self.clone();
         match effect {
             Effect::Prepare { key, generation } => {
+                let uid = self.uid(&key);
                 self.tasks.spawn(async move {
-                    let Ok(_permit) = this.preparations.acquire().await else {
-                        return;
+                    let prepare = async {
+                        let _permit = this.preparations.acquire().await;
+                        this.preparer.prepare(&key).await
                     };
-                    let outcome = match timeout(PREPARE_WITHIN, this.preparer.prepare(&key)).await {
+                    let outcome = match timeout(PREPARE_WITHIN, prepare).await {
                         Ok(outcome) => outcome,
                         Err(_) => PrepareOutcome::Failed {
                             message: "the API server did not answer in time".to_owned(),
                             pollable: this.objects.prepared(&key).is_some(),
                         },
                     };
-                    this.events.send(Event::Prepared {
-                        key,
-                        generation,
-                        outcome,
-                    });
+                    // An answer about an object that was replaced meanwhile is none about the new one, which has its own.
+                    if this.uid(&key) == uid {
+                        this.events.send(Event::Prepared {
+                            key,
+                            generation,
+                            outcome,
+                        });
+                    }
                 });
             }
             Effect::Poll { key, poll } => {
@@ -104,11 +109,20 @@ impl Executor {
                 direction,
                 reason,
             } => {
+                // The target that was polled, whatever the object says by the time of the write.
+                let prepared = self.objects.prepared(&key);
                 self.tasks.spawn(async move {
-                    let Ok(_permit) = this.scales.acquire().await else {
-                        return;
+                    let outcome = match prepared {
+                        Some(prepared) => {
+                            this.scale(&key, &prepared.target, from, to, direction, &reason)
+                                .await
+                        }
+                        None => ScaleOutcome::Failed {
+                            from,
+                            to,
+                            message: "the ScaledObject is gone".to_owned(),
+                        },
                     };
-                    let outcome = this.scale(&key, from, to, direction, &reason).await;
                     this.events.send(Event::Scaled { key, outcome });
                 });
             }
@@ -126,31 +140,34 @@ impl Executor {
         }
     }
 
+    fn uid(&self, key: &ObjectKey) -> Option<String> {
+        self.objects.object(key)?.metadata.uid.clone()
+    }
+
     async fn scale(
         &self,
         key: &ObjectKey,
+        target: &Target,
         from: i32,
         to: i32,
         direction: ScaleDirection,
         reason: &str,
     ) -> ScaleOutcome {
-        let Some(prepared) = self.objects.prepared(key) else {
-            return ScaleOutcome::Failed {
-                from,
-                to,
-                message: "the ScaledObject is gone".to_owned(),
-            };
+        // One bound for waiting and writing: a decision that is carried out much later is none any more.
+        let write = async {
+            let _permit = self.scales.acquire().await;
+            self.targets.write(target, from, to).await
         };
-        let written = timeout(SCALE_WITHIN, self.targets.write(&prepared.target, from, to)).await;
+        let written = timeout(SCALE_WITHIN, write).await;
         let unanswered = || ScaleWrite::Failed("the API server did not answer in time".to_owned());
         match written.unwrap_or_else(|_| unanswered()) {
             ScaleWrite::Done => {
-                info!(object = %key, target = %prepared.target.name, from, to, ?direction, reason, "scaled");
+                info!(object = %key, target = %target.name, from, to, ?direction, reason, "scaled");
                 ScaleOutcome::Done { from, to }
             }
             ScaleWrite::Conflict => ScaleOutcome::Conflict,
             ScaleWrite::Failed(message) => {
-                warn!(object = %key, target = %prepared.target.name, from, to, reason, message, "scaling failed");
+                warn!(object = %key, target = %target.name, from, to, reason, message, "scaling failed");
                 ScaleOutcome::Failed { from, to, message }
             }
         }

@@ -17,13 +17,13 @@ use tokio::time::timeout_at;
 
 use crate::control::Events;
 use crate::objects::Objects;
-use crate::readings::{Latest, ObjectReadings, Readings, Slot, Taken};
+use crate::prepare::Prepared;
+use crate::readings::{Latest, ObjectReadings, Slot, Taken};
 
 /// A reading younger than this is served as it is: HPAs of one target read their metrics one after the other.
 const FRESH: Duration = Duration::from_secs(1);
 
 pub struct CachedMetrics {
-    readings: Arc<Readings>,
     objects: Arc<Objects>,
     events: Events,
     /// How long a read waits for a new reading. The HPA controller has five workers: a slow source must not hold them.
@@ -31,14 +31,8 @@ pub struct CachedMetrics {
 }
 
 impl CachedMetrics {
-    pub fn new(
-        readings: Arc<Readings>,
-        objects: Arc<Objects>,
-        events: Events,
-        wait: Duration,
-    ) -> Self {
+    pub fn new(objects: Arc<Objects>, events: Events, wait: Duration) -> Self {
         Self {
-            readings,
             objects,
             events,
             wait,
@@ -50,16 +44,16 @@ impl CachedMetrics {
         &self,
         key: &ObjectKey,
         deadline: Instant,
-    ) -> Result<Arc<ObjectReadings>, MetricError> {
+    ) -> Result<Arc<Prepared>, MetricError> {
         loop {
-            let prepared = self.objects.prepared_changed();
-            if let Some(readings) = self.readings.get(key) {
-                return Ok(readings);
+            let changed = self.objects.prepared_changed();
+            if let Some(prepared) = self.objects.prepared(key) {
+                return Ok(prepared);
             }
             if !self.objects.may_exist(key) {
                 return Err(MetricError::NotFound(format!("no ScaledObject {key}")));
             }
-            if timeout_at(deadline.into(), prepared).await.is_err() {
+            if timeout_at(deadline.into(), changed).await.is_err() {
                 return Err(MetricError::Unavailable(format!(
                     "ScaledObject {key} is not prepared yet: its Ready condition says why"
                 )));
@@ -84,13 +78,14 @@ impl ExternalMetrics for CachedMetrics {
             )));
         };
         let key = ObjectKey::new(namespace, name.as_str());
-        let object = self.object(&key, deadline).await?;
+        let prepared = self.object(&key, deadline).await?;
+        let object = &prepared.readings;
         let Some(slot) = object.slot(metric) else {
             return Err(MetricError::NotFound(format!(
                 "ScaledObject {key} has no metric {metric:?}"
             )));
         };
-        let taken = self.reading(&key, &object, &slot, deadline).await?;
+        let taken = self.reading(&key, object, &slot, deadline).await?;
         Ok(vec![ExternalMetricValue {
             metric_name: metric.to_owned(),
             metric_labels: BTreeMap::new(),

@@ -148,23 +148,46 @@ fn label_value(name: &str) -> String {
         .to_owned()
 }
 
-/// True where `actual` is what `desired` asks for, so that nothing needs to be written. The API server adds defaults
-/// (policies of a behavior); other tools may add labels and annotations. What this operator once set and no longer
-/// wants counts as a difference.
-pub fn is_current(desired: &HorizontalPodAutoscaler, actual: &HorizontalPodAutoscaler) -> bool {
+/// An HPA that is asked for, and what the API server made of it.
+#[derive(Debug)]
+pub struct Wanted {
+    pub desired: HorizontalPodAutoscaler,
+    /// The spec with which the API server answered the last write: with its defaults, its spelling of quantities, and without
+    /// what it does not know.
+    pub answered: Option<HorizontalPodAutoscalerSpec>,
+}
+
+impl Wanted {
+    pub fn new(desired: HorizontalPodAutoscaler) -> Self {
+        Self {
+            desired,
+            answered: None,
+        }
+    }
+
+    /// True where `actual` is what is asked for, so that nothing needs to be written. Other tools may add labels and annotations.
+    /// What this operator once set and no longer wants counts as a difference.
+    pub fn is_met_by(&self, actual: &HorizontalPodAutoscaler) -> bool {
+        let as_answered = self.answered.is_some() && self.answered == actual.spec;
+        (as_answered || spec_covers(&self.desired, actual))
+            && contains_all(&self.desired.metadata.labels, &actual.metadata.labels)
+            && contains_all(
+                &self.desired.metadata.annotations,
+                &actual.metadata.annotations,
+            )
+            && owner_uids(&self.desired.metadata) == owner_uids(&actual.metadata)
+            && !owns_more(&self.desired, actual)
+    }
+}
+
+/// The API server adds defaults (policies of a behavior); everything else has to be as asked for.
+fn spec_covers(desired: &HorizontalPodAutoscaler, actual: &HorizontalPodAutoscaler) -> bool {
     let (Some(want), Some(have)) = (&desired.spec, &actual.spec) else {
         return false;
     };
-    if want.behavior.is_none() != have.behavior.is_none() {
-        return false;
-    }
     let as_json =
         |spec: &HorizontalPodAutoscalerSpec| serde_json::to_value(spec).unwrap_or(Value::Null);
-    covers(&as_json(want), &as_json(have))
-        && contains_all(&desired.metadata.labels, &actual.metadata.labels)
-        && contains_all(&desired.metadata.annotations, &actual.metadata.annotations)
-        && owner_uids(&desired.metadata) == owner_uids(&actual.metadata)
-        && !owns_more(desired, actual)
+    want.behavior.is_none() == have.behavior.is_none() && covers(&as_json(want), &as_json(have))
 }
 
 /// Every field of `want` is in `have` with the same value; lists have the same length.
@@ -176,8 +199,14 @@ fn covers(want: &Value, have: &Value) -> bool {
         (Value::Array(want), Value::Array(have)) => {
             want.len() == have.len() && want.iter().zip(have).all(|(a, b)| covers(a, b))
         }
-        (want, have) => want == have,
+        (want, have) => want == have || same_quantity(want, have),
     }
+}
+
+/// `0.5` and `500m`: the API server spells quantities its own way.
+fn same_quantity(want: &Value, have: &Value) -> bool {
+    let quantity = |value: &Value| value.as_str()?.parse::<sakidori_engine::Quantity>().ok();
+    quantity(want).is_some_and(|want| quantity(have) == Some(want))
 }
 
 fn contains_all(
@@ -338,7 +367,7 @@ spec:
         let behavior = have.spec.as_mut().unwrap().behavior.as_mut().unwrap();
         behavior.scale_down.as_mut().unwrap().select_policy = Some("Max".into());
         behavior.scale_up = Some(Default::default());
-        assert!(is_current(&want, &have));
+        assert!(Wanted::new(want.clone()).is_met_by(&have));
     }
 
     #[test]
@@ -366,12 +395,35 @@ spec:
                 hpa.metadata.owner_references.as_mut().unwrap()[0].uid = "old".into()
             }),
         ];
-        assert!(is_current(&want, &want.clone()));
+        assert!(Wanted::new(want.clone()).is_met_by(&want));
         for (name, change) in changes {
             let mut have = want.clone();
             change(&mut have);
-            assert!(!is_current(&want, &have), "{name}");
+            assert!(!Wanted::new(want.clone()).is_met_by(&have), "{name}");
         }
+    }
+
+    #[test]
+    fn what_the_api_server_made_of_it_before_is_what_was_asked_for() {
+        let mut wanted = Wanted::new(desired(&orders(), &target(), vec![metric()]));
+        let mut have = wanted.desired.clone();
+        // A server that does not know the field drops it.
+        wanted.desired.spec.as_mut().unwrap().behavior = Some(Default::default());
+        assert!(!wanted.is_met_by(&have));
+        wanted.answered = have.spec.clone();
+        assert!(wanted.is_met_by(&have));
+        have.spec.as_mut().unwrap().max_replicas = 99;
+        assert!(!wanted.is_met_by(&have));
+    }
+
+    #[test]
+    fn quantities_are_compared_by_value() {
+        let want = desired(&orders(), &target(), vec![metric()]);
+        let mut have = want.clone();
+        let metrics = have.spec.as_mut().unwrap().metrics.as_mut().unwrap();
+        let target = &mut metrics[0].external.as_mut().unwrap().target;
+        target.average_value = Some(Quantity("2.5".into()));
+        assert!(Wanted::new(want).is_met_by(&have));
     }
 
     #[test]
@@ -383,7 +435,7 @@ spec:
             "fieldsV1": {"f:metadata": {"f:labels": {"f:team": {}, "f:gone": {}}}},
         }]))
         .unwrap();
-        assert!(!is_current(&want, &have));
+        assert!(!Wanted::new(want.clone()).is_met_by(&have));
     }
 
     #[test]

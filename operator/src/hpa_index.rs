@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
-use sakidori_api::annotations;
+use sakidori_api::{ScaleTargetRef, annotations};
 use sakidori_engine::{Event, ObjectKey};
+
+use crate::target::same_target;
 
 #[derive(Default)]
 pub struct HpaIndex {
@@ -94,6 +96,20 @@ impl HpaIndex {
 
 pub fn key_of(hpa: &HorizontalPodAutoscaler) -> (String, String) {
     (hpa.namespace().unwrap_or_default(), hpa.name_any())
+}
+
+/// True where the HPA scales what `reference` names.
+pub fn scales(hpa: &HorizontalPodAutoscaler, reference: &ScaleTargetRef) -> bool {
+    hpa.spec.as_ref().is_some_and(|spec| {
+        let target = &spec.scale_target_ref;
+        let own = ScaleTargetRef {
+            name: target.name.clone(),
+            api_version: target.api_version.clone(),
+            kind: Some(target.kind.clone()),
+            ..ScaleTargetRef::default()
+        };
+        same_target(&own, reference)
+    })
 }
 
 fn controller_uid(hpa: &HorizontalPodAutoscaler) -> Option<&str> {

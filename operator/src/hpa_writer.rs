@@ -5,7 +5,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use crate::hpa::{FIELD_MANAGER, is_current};
+use crate::hpa::{FIELD_MANAGER, Wanted};
 
 pub struct HpaWriter {
     client: Client,
@@ -16,18 +16,20 @@ impl HpaWriter {
         Self { client }
     }
 
-    /// Makes `desired` be in the cluster; `known` is what the watch last showed of it. Returns what is there now.
+    /// Makes what is asked for be in the cluster; `known` is what the watch last showed of it. Returns what the API server made of
+    /// it, or `None` where nothing had to be written.
     ///
     /// # Errors
     /// The API server's refusal, or that it can't be reached; and an HPA of that name that belongs to someone else.
     pub async fn ensure(
         &self,
-        desired: &HorizontalPodAutoscaler,
+        wanted: &Wanted,
         known: Option<&HorizontalPodAutoscaler>,
-    ) -> Result<(), kube::Error> {
-        if known.is_some_and(|known| is_current(desired, known)) {
-            return Ok(());
+    ) -> Result<Option<HorizontalPodAutoscaler>, kube::Error> {
+        if known.is_some_and(|known| wanted.is_met_by(known)) {
+            return Ok(None);
         }
+        let desired = &wanted.desired;
         let api = self.api(desired);
         let name = desired.name_any();
         // An HPA whose ScaledObject was deleted and made again still names the old one as its controller: take it over
@@ -35,25 +37,27 @@ impl HpaWriter {
         if known.is_some_and(|known| has_stale_owner(desired, known)) {
             let owners =
                 json!({"metadata": {"ownerReferences": desired.metadata.owner_references}});
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(&owners))
-                .await?;
+            match api
+                .patch(&name, &PatchParams::default(), &Patch::Merge(&owners))
+                .await
+            {
+                // The garbage collector was quicker: then it is made anew.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                taken => drop(taken?),
+            }
         }
-        let applied = api
-            .patch(
-                &name,
-                &PatchParams::apply(FIELD_MANAGER).force(),
-                &Patch::Apply(desired),
-            )
-            .await?;
-        if is_current(desired, &applied) {
-            return Ok(());
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = api.patch(&name, &params, &Patch::Apply(desired)).await?;
+        if wanted.is_met_by(&applied) || wanted.answered.is_some() {
+            return Ok(Some(applied));
         }
         // Another field manager (KEDA, before it was replaced) still owns something that is no longer wanted, which apply
-        // leaves alone: replace the whole.
+        // leaves alone: replace the whole. Tried once for each wish: what differs after that is the API server's way.
         let mut whole = desired.clone();
         whole.metadata.resource_version = applied.metadata.resource_version;
-        api.replace(&name, &Default::default(), &whole).await?;
-        Ok(())
+        api.replace(&name, &Default::default(), &whole)
+            .await
+            .map(Some)
     }
 
     /// Deletes the HPA `name` if it is the one with `uid`. One that is gone already is no error.

@@ -24,10 +24,12 @@ mod prometheus;
 mod readings;
 mod references;
 mod refusals;
+mod repairs;
 mod resource_trigger;
 mod run;
 mod status;
 mod target;
+mod triggers;
 mod watches;
 
 pub use options::Options;

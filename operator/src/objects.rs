@@ -9,6 +9,7 @@ use sakidori_engine::ObjectKey;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+use crate::hpa::Wanted;
 use crate::prepare::Prepared;
 use crate::target::same_target;
 
@@ -16,6 +17,13 @@ use crate::target::same_target;
 pub struct Objects {
     inner: Mutex<Inner>,
     prepared: Arc<Notify>,
+}
+
+impl Inner {
+    fn entry_of(&mut self, key: &ObjectKey, uid: Option<&str>) -> Option<&mut Entry> {
+        let entry = self.objects.get_mut(key)?;
+        (entry.object.metadata.uid.as_deref() == uid).then_some(entry)
+    }
 }
 
 #[derive(Default)]
@@ -29,7 +37,7 @@ struct Entry {
     object: Arc<ScaledObject>,
     prepared: Option<Arc<Prepared>>,
     /// The HPA as last asked for: a change by hand is told by it.
-    desired_hpa: Option<Arc<HorizontalPodAutoscaler>>,
+    hpa: Option<Arc<Wanted>>,
 }
 
 /// How a watched object differs from the one known before.
@@ -72,7 +80,7 @@ impl Objects {
                     Entry {
                         object,
                         prepared: None,
-                        desired_hpa: None,
+                        hpa: None,
                     },
                 );
                 Change::New
@@ -96,32 +104,58 @@ impl Objects {
         self.lock().objects.get(key)?.prepared.clone()
     }
 
-    pub fn desired_hpa(&self, key: &ObjectKey) -> Option<Arc<HorizontalPodAutoscaler>> {
-        self.lock().objects.get(key)?.desired_hpa.clone()
+    /// The same, where the object still is the one with this uid.
+    pub fn prepared_of(&self, key: &ObjectKey, uid: Option<&str>) -> Option<Arc<Prepared>> {
+        self.lock().entry_of(key, uid)?.prepared.clone()
     }
 
-    pub fn set_desired_hpa(&self, key: &ObjectKey, hpa: Arc<HorizontalPodAutoscaler>) {
-        if let Some(entry) = self.lock().objects.get_mut(key) {
-            entry.desired_hpa = Some(hpa);
-        }
+    /// The HPA that the object asks for.
+    pub fn hpa(&self, key: &ObjectKey) -> Option<Arc<Wanted>> {
+        self.lock().objects.get(key)?.hpa.clone()
     }
 
-    /// Stores what preparation made; ignored for an object that is gone or was replaced meanwhile.
-    pub fn set_prepared(
+    /// Notes the HPA that the object with this uid asks for. What the API server answered to the same wish before is kept.
+    pub fn want_hpa(
         &self,
         key: &ObjectKey,
         uid: Option<&str>,
-        prepared: Arc<Prepared>,
-    ) -> bool {
-        let stored = match self.lock().objects.get_mut(key) {
-            Some(entry) if entry.object.metadata.uid.as_deref() == uid => {
-                entry.prepared = Some(prepared);
-                true
-            }
-            _ => false,
+        desired: HorizontalPodAutoscaler,
+    ) -> Arc<Wanted> {
+        let mut inner = self.lock();
+        let Some(entry) = inner.entry_of(key, uid) else {
+            return Arc::new(Wanted::new(desired));
         };
+        match &entry.hpa {
+            Some(wanted) if wanted.desired == desired => wanted.clone(),
+            _ => entry.hpa.insert(Arc::new(Wanted::new(desired))).clone(),
+        }
+    }
+
+    /// Notes what the API server made of the HPA that the object asks for.
+    pub fn hpa_answered(
+        &self,
+        key: &ObjectKey,
+        uid: Option<&str>,
+        answered: HorizontalPodAutoscaler,
+    ) {
+        let mut inner = self.lock();
+        if let Some(wanted) = inner
+            .entry_of(key, uid)
+            .and_then(|entry| entry.hpa.as_mut())
+        {
+            *wanted = Arc::new(Wanted {
+                desired: wanted.desired.clone(),
+                answered: answered.spec,
+            });
+        }
+    }
+
+    /// Stores what preparation made; dropped for an object that is gone or was replaced meanwhile.
+    pub fn set_prepared(&self, key: &ObjectKey, uid: Option<&str>, prepared: Arc<Prepared>) {
+        if let Some(entry) = self.lock().entry_of(key, uid) {
+            entry.prepared = Some(prepared);
+        }
         self.prepared.notify_waiters();
-        stored
     }
 
     /// Resolves at the next preparation of any object that ends after this call.
@@ -145,30 +179,35 @@ impl Objects {
         self.lock().objects.keys().cloned().collect()
     }
 
-    /// The other ScaledObject of the namespace that scales the same target and came first (by creation, then by name).
-    pub fn earlier_owner(&self, key: &ObjectKey, object: &ScaledObject) -> Option<String> {
-        let rank = |object: &ScaledObject| {
+    /// The other ScaledObject of the namespace to which the object's target belongs: the one that `holds` it already, else the
+    /// one that came first (by creation, then by name). `None` where it belongs to the object itself.
+    pub fn winner(
+        &self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+        holds: impl Fn(&ObjectKey, &ScaledObject) -> bool,
+    ) -> Option<String> {
+        let rank = |key: &ObjectKey, object: &ScaledObject| {
+            let created = object.metadata.creation_timestamp.as_ref();
             (
-                object
-                    .metadata
-                    .creation_timestamp
-                    .as_ref()
-                    .map(|time| time.0),
-                object.metadata.name.clone(),
+                !holds(key, object),
+                created.map(|time| time.0),
+                key.name.clone(),
             )
         };
+        let own = rank(key, object);
         self.lock()
             .objects
             .iter()
             .filter(|(other, _)| other.namespace == key.namespace && other.name != key.name)
-            .map(|(_, entry)| &entry.object)
-            .filter(|other| {
+            .map(|(other, entry)| (other, &entry.object))
+            .filter(|(_, other)| {
                 same_target(&other.spec.scale_target_ref, &object.spec.scale_target_ref)
             })
-            .filter(|other| other.metadata.deletion_timestamp.is_none())
-            .filter(|other| rank(other) < rank(object))
-            .min_by_key(|other| rank(other))
-            .and_then(|other| other.metadata.name.clone())
+            .map(|(other, found)| rank(other, found))
+            .filter(|rank| *rank < own)
+            .min()
+            .map(|(_, _, name)| name.to_string())
     }
 
     /// The objects that share `object`'s target: they are looked at again when it goes or changes.

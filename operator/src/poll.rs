@@ -16,9 +16,10 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::objects::Objects;
-use crate::prepare::{Prepared, PreparedTrigger, Source};
+use crate::prepare::Prepared;
 use crate::prometheus::{Metrics, Series};
 use crate::target::{Targets, replicas};
+use crate::triggers::{PreparedTrigger, Source};
 
 /// Polls under way at the same time. A poll is a few sockets and little memory; what waits here is only late, so the bound
 /// is wide enough that a hundred hanging sources hold up nobody.
@@ -90,14 +91,8 @@ impl Poller {
                 self.metrics.observe_resource(key, &trigger.series(metric));
                 return TriggerOutcome::Resource;
             }
-            Source::Broken { metric, message } => {
-                return self.failed(
-                    key,
-                    prepared,
-                    trigger,
-                    std::slice::from_ref(metric),
-                    message.clone(),
-                );
+            Source::Broken { message, .. } => {
+                return self.failed(key, prepared, trigger, message.clone());
             }
             Source::Scaler(scaler) => scaler,
         };
@@ -107,14 +102,7 @@ impl Poller {
         self.metrics.count_read(&trigger.kind, answer.is_ok());
         let readings = match answer {
             Ok(readings) => readings,
-            Err(error) => {
-                let metrics: Vec<String> = scaler
-                    .metrics()
-                    .iter()
-                    .map(|metric| metric.name.clone())
-                    .collect();
-                return self.failed(key, prepared, trigger, &metrics, error.to_string());
-            }
+            Err(error) => return self.failed(key, prepared, trigger, error.to_string()),
         };
         let timestamp = Timestamp::now();
         let mut taken = Vec::with_capacity(readings.len());
@@ -144,14 +132,14 @@ impl Poller {
         key: &ObjectKey,
         prepared: &Prepared,
         trigger: &PreparedTrigger,
-        metrics: &[String],
         message: String,
     ) -> TriggerOutcome {
         let message = format!("trigger {} ({}): {message}", trigger.index, trigger.kind);
         debug!(object = %key, "{message}");
-        for metric in metrics {
-            self.metrics.observe_error(key, &trigger.series(metric));
-            if let Some(slot) = prepared.readings.slot(metric) {
+        for metric in trigger.source.metrics() {
+            self.metrics
+                .observe_error(key, &trigger.series(&metric.name));
+            if let Some(slot) = prepared.readings.slot(&metric.name) {
                 slot.record_failure(&message);
             }
         }

@@ -1,18 +1,11 @@
 //! The metric cache: the last answer of each metric of each object, and a way to wait for the next one.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use sakidori_engine::{ObjectKey, Quantity};
+use sakidori_engine::Quantity;
 use tokio::sync::watch;
-
-/// All objects' metrics.
-#[derive(Default)]
-pub struct Readings {
-    objects: Mutex<HashMap<ObjectKey, Arc<ObjectReadings>>>,
-}
 
 /// One object's metrics.
 pub struct ObjectReadings {
@@ -50,24 +43,13 @@ pub struct Failure {
     pub at: Instant,
 }
 
-impl Readings {
-    pub fn get(&self, key: &ObjectKey) -> Option<Arc<ObjectReadings>> {
-        self.objects
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .get(key)
-            .cloned()
-    }
-
-    /// Declares an object's metrics. Metrics that it had before keep their readings.
-    pub fn declare(
-        &self,
-        key: &ObjectKey,
+impl ObjectReadings {
+    /// The metrics of an object, each with whether `useCachedMetrics` is set. Those that it had before keep their readings.
+    pub fn new(
         polling_interval: Duration,
         metrics: impl IntoIterator<Item = (String, bool)>,
-    ) -> Arc<ObjectReadings> {
-        let mut objects = self.objects.lock().unwrap_or_else(|e| e.into_inner());
-        let before = objects.get(key);
+        before: Option<&ObjectReadings>,
+    ) -> Self {
         let slots = metrics
             .into_iter()
             .map(
@@ -81,23 +63,12 @@ impl Readings {
                 },
             )
             .collect();
-        let readings = Arc::new(ObjectReadings {
+        Self {
             polling_interval,
             slots,
-        });
-        objects.insert(key.clone(), readings.clone());
-        readings
+        }
     }
 
-    pub fn forget(&self, key: &ObjectKey) {
-        self.objects
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .remove(key);
-    }
-}
-
-impl ObjectReadings {
     /// Finds a metric; like KEDA, whatever the case.
     pub fn slot(&self, metric: &str) -> Option<Arc<Slot>> {
         self.slots
@@ -151,27 +122,15 @@ mod tests {
 
     #[test]
     fn a_metric_that_stays_keeps_its_reading() {
-        let readings = Readings::default();
-        let key = ObjectKey::new("shop", "orders");
-        let first = readings.declare(
-            &key,
-            Duration::from_secs(30),
-            [("s0-a".into(), false), ("s1-b".into(), false)],
-        );
-        first
-            .slot("s0-a")
-            .unwrap()
-            .record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
+        let interval = Duration::from_secs(30);
+        let metrics = |names: [&str; 2]| names.map(|name| (name.to_owned(), false));
+        let first = ObjectReadings::new(interval, metrics(["s0-a", "s1-b"]), None);
+        let slot = first.slot("s0-a").unwrap();
+        slot.record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
 
-        let second = readings.declare(
-            &key,
-            Duration::from_secs(30),
-            [("s0-a".into(), false), ("s1-c".into(), false)],
-        );
-        assert_eq!(
-            second.slot("S0-A").unwrap().latest().reading.unwrap().value,
-            Quantity::from_integer(7)
-        );
+        let second = ObjectReadings::new(interval, metrics(["s0-a", "s1-c"]), Some(&first));
+        let kept = second.slot("S0-A").unwrap().latest().reading.unwrap();
+        assert_eq!(kept.value, Quantity::from_integer(7));
         assert!(second.slot("s1-b").is_none());
     }
 

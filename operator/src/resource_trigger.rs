@@ -46,12 +46,12 @@ pub fn metric(trigger: &Trigger) -> Result<MetricSpec, String> {
             }
         }
         Some("AverageValue") => {
-            let quantity: sakidori_engine::Quantity = value
-                .parse()
-                .map_err(|error| format!("parameter \"value\": {error}"))?;
+            // Only checked: the API server keeps the spelling (`512Mi`), as it does for KEDA.
+            let parsed: Result<sakidori_engine::Quantity, _> = value.parse();
+            parsed.map_err(|error| format!("parameter \"value\": {error}"))?;
             MetricTarget {
                 type_: "AverageValue".into(),
-                average_value: Some(Quantity(quantity.to_string())),
+                average_value: Some(Quantity(value.to_owned())),
                 ..Default::default()
             }
         }

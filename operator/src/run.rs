@@ -29,8 +29,8 @@ use crate::poll::Poller;
 use crate::prepare::Preparer;
 use crate::probes::{Check, Probes, serve_metrics, serve_probes};
 use crate::prometheus::Metrics;
-use crate::readings::Readings;
 use crate::references::References;
+use crate::repairs::Repairs;
 use crate::status::StatusWriter;
 use crate::target::Targets;
 use crate::watches::Watches;
@@ -62,13 +62,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     .await?
     .into_std()?;
     let client = client().await?;
-    let certificate = certificates::load(&options)?;
+    let (certificate, authority) = certificates::load(&options)?;
 
     let metrics = Arc::new(Metrics::new().context("registering metrics")?);
     let heartbeat = Heartbeat::default();
     let (events, received) = Events::channel();
     let objects = Arc::new(Objects::default());
-    let readings = Arc::new(Readings::default());
     let (changes, changed) = mpsc::unbounded_channel();
     let references = Arc::new(References::new(client.clone(), changes));
     let targets = Arc::new(Targets::new(client.clone()));
@@ -92,7 +91,6 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         objects: objects.clone(),
         targets: targets.clone(),
         references: references.clone(),
-        readings: readings.clone(),
         hpas: hpas.clone(),
         writer: HpaWriter::new(client.clone()),
         finalizer: finalizer.clone(),
@@ -122,13 +120,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         namespaces: options.watch.clone(),
         objects: objects.clone(),
         hpas,
-        readings: readings.clone(),
         references,
         status,
         metrics: metrics.clone(),
         finalizer,
         publisher,
         events: events.clone(),
+        repairs: Repairs::default(),
         unlisted: usize::MAX.into(),
     });
 
@@ -148,12 +146,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         tokio::spawn(async move { leader::run(client, &namespace, identity, leading, stop).await })
     });
     let led = lead(leads, &shutdown, async {
-        let source = CachedMetrics::new(
-            readings,
-            objects,
-            events.clone(),
-            options.external_metrics_wait,
-        );
+        let source = CachedMetrics::new(objects, events.clone(), options.external_metrics_wait);
         let ready = {
             let watches = watches.clone();
             Arc::new(move || listed(&watches))
@@ -165,7 +158,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         servers.spawn(watches.run(shutdown.clone()));
         servers.spawn(api_service::announce(
             client.clone(),
-            certificates::authority(&options),
+            authority,
             shutdown.clone(),
         ));
         let stop = shutdown.clone();

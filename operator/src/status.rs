@@ -109,11 +109,9 @@ impl StatusWriter {
         };
         let prepared = self.objects.prepared(key);
         let found = prepared.map(|prepared| prepared.found.clone());
-        let wanted = complete(
-            object.status.clone().unwrap_or_default(),
-            found.as_ref(),
-            status,
-        );
+        // From what stands there by our own writes: the watch may lag behind them.
+        let standing = serde_json::from_value(before.clone()).unwrap_or_default();
+        let wanted = complete(standing, found.as_ref(), status);
         let wanted = serde_json::to_value(wanted).unwrap_or_default();
         let Some(patch) = merge_patch(&before, &wanted) else {
             return Ok(());

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -18,12 +19,12 @@ use tracing::{info, warn};
 use crate::control::Events;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
-use crate::hpa::is_current;
+use crate::hpa::Wanted;
 use crate::hpa_index::{HpaIndex, ScalingActive, scaled_object_of, scaling_active};
 use crate::objects::{Change, Objects};
 use crate::prometheus::Metrics;
-use crate::readings::Readings;
 use crate::references::References;
+use crate::repairs::Repairs;
 use crate::status::StatusWriter;
 use crate::target::kind_of;
 
@@ -71,13 +72,13 @@ pub struct Watches {
     pub namespaces: Namespaces,
     pub objects: Arc<Objects>,
     pub hpas: Arc<HpaIndex>,
-    pub readings: Arc<Readings>,
     pub references: Arc<References>,
     pub status: Arc<StatusWriter>,
     pub metrics: Arc<Metrics>,
     pub finalizer: Arc<Finalizer>,
     pub publisher: Arc<EventPublisher>,
     pub events: Events,
+    pub repairs: Repairs,
     /// First lists that are not in yet, of ScaledObjects and HPAs together.
     pub unlisted: AtomicUsize,
 }
@@ -198,7 +199,11 @@ impl Watches {
             return None;
         }
         let object = Arc::new(object);
+        let before = self.objects.object(&key);
         let change = self.objects.apply(&key, object.clone());
+        if let Some(before) = before.filter(|_| change == Change::Changed) {
+            self.target_given_up(&key, &before);
+        }
         (change != Change::Unchanged).then_some((key, object, change))
     }
 
@@ -206,7 +211,6 @@ impl Watches {
     fn announce(&self, key: ObjectKey, object: &ScaledObject, change: &Change) {
         if *change == Change::New {
             // Another object under an old name starts from nothing.
-            self.readings.forget(&key);
             self.status.forget(&key);
             self.metrics.forget(&key);
         }
@@ -258,15 +262,18 @@ impl Watches {
                 reasons::SCALED_OBJECT_DELETED_MESSAGE,
             );
         }
-        self.readings.forget(key);
+        self.repairs.forget(key);
         self.references.forget(key);
         self.status.forget(key);
         self.metrics.forget(key);
-        // Its target may be another's now.
-        for other in object
-            .map(|object| self.objects.sharing_target(key, &object))
-            .unwrap_or_default()
-        {
+        if let Some(object) = object {
+            self.target_given_up(key, &object);
+        }
+    }
+
+    /// The object is gone or changed: its target may be another's now.
+    fn target_given_up(&self, key: &ObjectKey, before: &ScaledObject) {
+        for other in self.objects.sharing_target(key, before) {
             self.events.send(Event::ReferenceChanged { key: other });
         }
     }
@@ -317,17 +324,18 @@ impl Watches {
         let Some(key) = scaled_object_of(&hpa) else {
             return;
         };
-        let Some(desired) = self
-            .objects
-            .desired_hpa(&key)
-            .filter(|desired| desired.name_any() == hpa.name_any())
-        else {
+        let Some(wanted) = self.wanted(&key, &hpa) else {
             return;
         };
-        if !is_current(&desired, &hpa) {
-            info!(object = %key, hpa = hpa.name_any(), "the HPA is not as it should be; putting it back");
-            self.events
-                .send(Event::ReferenceChanged { key: key.clone() });
+        if !wanted.is_met_by(&hpa)
+            && let Some(wait) = self.repairs.wait(&key, Instant::now())
+        {
+            info!(object = %key, hpa = hpa.name_any(), ?wait, "the HPA is not as it should be; putting it back");
+            let (events, key) = (self.events.clone(), key.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                events.send(Event::ReferenceChanged { key });
+            });
         }
         if let Some(now) = scaling_active(&hpa)
             && observed.get(&key) != Some(&now)
@@ -335,6 +343,12 @@ impl Watches {
             observed.insert(key.clone(), now.clone());
             self.events.send(now.into_event(key));
         }
+    }
+
+    /// What the object asks for under the HPA's name.
+    fn wanted(&self, key: &ObjectKey, hpa: &HorizontalPodAutoscaler) -> Option<Arc<Wanted>> {
+        let wanted = self.objects.hpa(key)?;
+        (wanted.desired.name_any() == hpa.name_any()).then_some(wanted)
     }
 
     fn hpa_gone(
@@ -346,11 +360,7 @@ impl Watches {
             return;
         };
         observed.remove(&key);
-        if self
-            .objects
-            .desired_hpa(&key)
-            .is_some_and(|desired| desired.name_any() == hpa.name_any())
-        {
+        if self.wanted(&key, hpa).is_some() {
             info!(object = %key, hpa = hpa.name_any(), "the HPA was deleted; making it anew");
             self.events.send(Event::ReferenceChanged { key });
         }
