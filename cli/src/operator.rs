@@ -1,8 +1,9 @@
 //! `sakidori operator`: runs the operator and the external metrics API.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::BoolishValueParser;
@@ -145,24 +146,30 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         publish_unmatched_parameters: variable("KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS")
             .is_some_and(|value| value == "enabled"),
         clients,
-        identity: identity(),
+        identity: identity(arguments.external_metrics_bind_address),
         namespace,
     })
 }
 
-/// The pod's name, and something that no earlier process of that name had.
-fn identity() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() {
-        "sakidori"
-    } else {
-        host.trim()
+/// Names this process among the replicas, and names it the same after a restart: it then renews the lease that it held, instead of
+/// waiting for it to end. Two processes that run at the same time never have the same name: they differ in the host, its boot or the
+/// network namespace, or could not both listen on the address.
+fn identity(listens_on: SocketAddr) -> String {
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     };
-    let started = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
-    format!("{host}_{:x}-{:x}", std::process::id(), started)
+    let host = read("/proc/sys/kernel/hostname");
+    let network = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    (read("/proc/sys/kernel/random/boot_id"), network, listens_on).hash(&mut hasher);
+    format!(
+        "{}_{:016x}",
+        if host.is_empty() { "sakidori" } else { &host },
+        hasher.finish()
+    )
 }
 
 /// What the libraries say at a level of their own: their debug lines are about bytes, and lapin reports every refused login as an

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::executor::Executor;
 
 /// Where events for the engine are put in. Cheap to clone.
@@ -38,27 +39,27 @@ impl Heartbeat {
         self.0.store(now.as_second(), Ordering::Relaxed);
     }
 
-    /// Seconds since the loop last turned, or since `started` where it never did; it turns at least every
-    /// [`LONGEST_SLEEP`].
-    pub fn age(&self, started: Timestamp) -> u64 {
+    /// Seconds from the loop's last turn, or from `started` where it never turned, until `now`.
+    pub fn age(&self, started: Timestamp, now: Timestamp) -> u64 {
         let last = self.0.load(Ordering::Relaxed).max(started.as_second());
-        u64::try_from(Timestamp::now().as_second() - last).unwrap_or(0)
+        u64::try_from(now.as_second() - last).unwrap_or(0)
     }
 }
 
-/// The loop wakes at least this often, so that a jump of the wall clock (a resumed machine) delays nothing for long.
+/// The loop turns at least this often, which `/healthz` looks at.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// Runs until `shutdown`.
 pub async fn run(
     mut events: mpsc::UnboundedReceiver<Event>,
     executor: Arc<Executor>,
+    clock: Clock,
     heartbeat: Heartbeat,
     shutdown: CancellationToken,
 ) {
     let mut engine = Engine::default();
     loop {
-        let now = Timestamp::now();
+        let now = clock.now();
         heartbeat.beat(now);
         let sleep = engine
             .next_wakeup()
@@ -72,7 +73,13 @@ pub async fn run(
             },
             () = sleep_until(Instant::now() + sleep) => Event::Woke,
         };
-        for effect in engine.handle(Timestamp::now(), event) {
+        let now = clock.now();
+        let mut effects = engine.handle(now, event);
+        // Events that keep coming must not keep the agenda from being looked at.
+        if engine.next_wakeup().is_some_and(|at| at <= now) {
+            effects.extend(engine.handle(now, Event::Woke));
+        }
+        for effect in effects {
             executor.execute(effect);
         }
     }

@@ -3,13 +3,15 @@
 //! Only such objects carry the finalizer here. KEDA puts it on every object; those that came from KEDA are let go too, else
 //! they would hang in deletion for ever.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use sakidori_api::{ScaledObject, annotations};
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -17,12 +19,16 @@ use crate::api_error::plain;
 use crate::target::{ScaleWrite, TargetError, Targets, replicas};
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// One try, all requests of it together.
+const TRY_WITHIN: Duration = Duration::from_secs(15);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
 pub struct Finalizer {
     client: Client,
     targets: Arc<Targets>,
     tasks: TaskTracker,
+    /// The uids of objects whose deletion is under way.
+    under_way: Mutex<HashSet<String>>,
 }
 
 impl Finalizer {
@@ -31,6 +37,7 @@ impl Finalizer {
             client,
             targets,
             tasks,
+            under_way: Mutex::default(),
         }
     }
 
@@ -71,36 +78,50 @@ impl Finalizer {
 
     /// Does deletion's work for an object that is being deleted, in a task of its own, until it is done.
     pub fn finalize(self: &Arc<Self>, object: ScaledObject) {
-        if !has_finalizer(&object) {
+        let uid = object.uid().unwrap_or_default();
+        if !has_finalizer(&object) || !self.under_way().insert(uid.clone()) {
             return;
         }
         let this = self.clone();
         self.tasks.spawn(async move {
-            let mut pause = FIRST_RETRY;
-            let mut object = object;
-            loop {
-                match this.try_finalize(&object).await {
-                    Ok(()) => return,
-                    Err(error) => {
-                        let key = format!(
-                            "{}/{}",
-                            object.namespace().unwrap_or_default(),
-                            object.name_any()
-                        );
-                        warn!(object = key, error, "deleting a ScaledObject; trying again");
-                    }
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LAST_RETRY);
-                match this.api(&object).get_opt(&object.name_any()).await {
-                    Ok(Some(newer)) if newer.uid() == object.uid() && has_finalizer(&newer) => {
-                        object = newer
-                    }
-                    Ok(_) => return,
-                    Err(_) => {}
-                }
-            }
+            this.finalize_until_done(object).await;
+            this.under_way().remove(&uid);
         });
+    }
+
+    async fn finalize_until_done(&self, mut object: ScaledObject) {
+        let key = format!(
+            "{}/{}",
+            object.namespace().unwrap_or_default(),
+            object.name_any()
+        );
+        let mut pause = FIRST_RETRY;
+        loop {
+            match timeout(TRY_WITHIN, self.try_finalize(&object)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => {
+                    warn!(object = key, error, "deleting a ScaledObject; trying again")
+                }
+                Err(_) => warn!(
+                    object = key,
+                    "deleting a ScaledObject: the API server did not answer in time; trying again"
+                ),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_RETRY);
+            let read = timeout(TRY_WITHIN, self.api(&object).get_opt(&object.name_any())).await;
+            match read {
+                Ok(Ok(Some(newer))) if newer.uid() == object.uid() && has_finalizer(&newer) => {
+                    object = newer
+                }
+                Ok(Ok(_)) => return,
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.under_way.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     async fn try_finalize(&self, object: &ScaledObject) -> Result<(), String> {
@@ -135,10 +156,11 @@ impl Finalizer {
         {
             Ok(target) => target,
             // The kind is gone, and its objects with it.
-            Err(error) => {
+            Err(error) if error.is_for_good() => {
                 warn!(object = object.name_any(), %error, "nothing to restore");
                 return Ok(());
             }
+            Err(error) => return Err(error.to_string()),
         };
         let now = match self.targets.scale(&target).await {
             Ok(scale) => replicas(&scale),

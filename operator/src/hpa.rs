@@ -130,12 +130,13 @@ fn labels(object: &ScaledObject, hpa_name: &str) -> BTreeMap<String, String> {
             "keda-operator".to_owned(),
         ),
     ]);
-    let mut own = object.metadata.labels.clone().unwrap_or_default();
-    own.insert(annotations::SCALED_OBJECT_NAME.to_owned(), object_name);
+    let own = object.metadata.labels.clone().unwrap_or_default();
     labels.extend(
         own.into_iter()
             .filter(|(key, _)| !excluded.contains(key.as_str())),
     );
+    // Whatever is excluded: the HPA is watched by it.
+    labels.insert(annotations::SCALED_OBJECT_NAME.to_owned(), object_name);
     labels
 }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api_error::plain;
+use crate::clock::Clock;
 
 /// KEDA's `--leader-election-id`.
 pub const LEASE_NAME: &str = "operator.keda.sh";
@@ -27,6 +28,7 @@ pub async fn run(
     client: Client,
     namespace: &str,
     identity: String,
+    clock: Clock,
     leading: watch::Sender<bool>,
     shutdown: CancellationToken,
 ) {
@@ -41,8 +43,8 @@ pub async fn run(
                 let Some(at) = lease.next_wakeup() else {
                     return;
                 };
-                let pause = Duration::try_from(at.duration_since(Timestamp::now()))
-                    .unwrap_or(Duration::ZERO);
+                let pause =
+                    Duration::try_from(at.duration_since(clock.now())).unwrap_or(Duration::ZERO);
                 tokio::select! {
                     () = shutdown.cancelled(), if !stopping => {
                         stopping = true;
@@ -53,7 +55,7 @@ pub async fn run(
                 }
             }
         };
-        for effect in lease.handle(Timestamp::now(), event) {
+        for effect in lease.handle(clock.now(), event) {
             match effect {
                 LeaseEffect::StartLeading => {
                     info!(namespace, lease = LEASE_NAME, "leading");

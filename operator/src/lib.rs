@@ -4,6 +4,7 @@ mod api_error;
 mod api_service;
 mod authentication;
 mod certificates;
+mod clock;
 mod cluster_view;
 mod control;
 mod deletion;

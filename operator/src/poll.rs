@@ -28,6 +28,9 @@ const AT_ONCE: usize = 1000;
 /// No read takes longer, whatever its own timeout: an object's poll must end before the engine gives it up as lost.
 const LONGEST_READ: Duration = Duration::from_secs(30);
 
+/// An API server that hangs (its etcd is away) must not hold up the triggers' next poll.
+const SCALE_WITHIN: Duration = Duration::from_secs(5);
+
 pub struct Poller {
     objects: Arc<Objects>,
     targets: Arc<Targets>,
@@ -57,7 +60,7 @@ impl Poller {
         let _permit = self.permits.acquire().await;
         self.metrics.observe_lateness(key, wanted.elapsed());
         let scale = async {
-            match timeout(LONGEST_READ, self.targets.scale(&prepared.target)).await {
+            match timeout(SCALE_WITHIN, self.targets.scale(&prepared.target)).await {
                 Ok(Ok(scale)) => Ok(replicas(&scale)),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("the API server did not answer in time".to_owned()),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec as HpaMetric};
 use kube::ResourceExt;
@@ -23,7 +23,7 @@ use crate::readings::ObjectReadings;
 use crate::references::References;
 use crate::status::Found;
 use crate::target::{Target, Targets, replicas};
-use crate::triggers::{self, PreparedTrigger, Surroundings};
+use crate::triggers::{self, PreparedTrigger, Source, Surroundings};
 
 /// Everything that polling an object needs.
 pub struct Prepared {
@@ -48,6 +48,9 @@ pub struct Preparer {
     /// Where ClusterTriggerAuthentications have their Secrets.
     pub cluster_object_namespace: String,
 }
+
+/// How long a new object waits for what it refers to before it is prepared without it.
+const FIRST_REFERENCES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why an object can't be prepared; becomes the Ready condition's message.
 type Failure = String;
@@ -102,9 +105,27 @@ impl Preparer {
             before: before.as_ref().map_or(&[], |before| &before.triggers),
         };
         let hpa_failed = |error: String| format!("{}: {error}", reasons::HPA_FAILED);
-        let built = triggers::build(key, object, &target, &surroundings, &mut used)
+        let first_time = before.is_none() && self.hpas.owned_by(key, uid).is_empty();
+        let mut built = triggers::build(key, object, &target, &surroundings, &mut used)
             .await
             .map_err(hpa_failed)?;
+        // Manifests that are applied together come in any order: what a new object refers to may be a moment behind it.
+        let waited = Instant::now();
+        while first_time && !built.problems.is_empty() && waited.elapsed() < FIRST_REFERENCES_WITHIN
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            built = triggers::build(key, object, &target, &surroundings, &mut used)
+                .await
+                .map_err(hpa_failed)?;
+        }
+        if first_time
+            && built
+                .triggers
+                .iter()
+                .all(|trigger| matches!(trigger.source, Source::Broken { .. }))
+        {
+            return Err(hpa_failed(built.problems.join("; ")));
+        }
         self.references.retain(key, &used);
         for trigger in built
             .triggers
@@ -143,11 +164,19 @@ impl Preparer {
         });
         let interval = object.to_engine("").polling_interval;
         let interval = Duration::try_from(interval).unwrap_or(Duration::from_secs(30));
-        let readings = ObjectReadings::new(
-            interval,
-            metrics,
-            before.as_ref().map(|before| &before.readings),
-        );
+        // Readings are kept with their scaler: a changed trigger may read another source under the same name.
+        let kept = |metric: &str| {
+            let trigger = built
+                .triggers
+                .iter()
+                .find(|trigger| trigger.publishes(metric))?;
+            let from = trigger.built_from.as_ref()?;
+            let before = before
+                .as_ref()
+                .filter(|_| surroundings.has_built_from(from))?;
+            before.readings.slot(metric)
+        };
+        let readings = ObjectReadings::new(interval, metrics, kept);
         if before.is_none()
             && object
                 .status
@@ -163,6 +192,10 @@ impl Preparer {
             found,
         };
         self.objects.set_prepared(key, uid, Arc::new(prepared));
+        if self.objects.object(key).is_none() {
+            // Deleted while it was prepared: what was asked for on its behalf is watched for nobody.
+            self.references.forget(key);
+        }
         Ok(PrepareOutcome::Done {
             target_replicas,
             problems: built.problems,
@@ -271,6 +304,10 @@ fn original_replicas(object: &ScaledObject, before: Option<&Prepared>) -> Option
 
 /// What is wrong with the object by itself and keeps it from being scaled.
 fn check(object: &ScaledObject) -> Result<(), Failure> {
+    if object.has_formula() {
+        // Scaling by each trigger alone instead would be other replicas than were asked for.
+        return Err("spec.advanced.scalingModifiers is not supported by this version: the object is left alone".to_owned());
+    }
     let problems = object.problems();
     let stopping: Vec<_> = problems
         .iter()

@@ -146,7 +146,9 @@ impl Metrics {
         took: Duration,
         active: bool,
     ) {
-        let labels = self.labels(key, series);
+        let Some(labels) = self.labels(key, series) else {
+            return;
+        };
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         self.scaler_value.with_label_values(&labels).set(value);
         self.scaler_latency
@@ -161,14 +163,18 @@ impl Metrics {
 
     /// A failed read. The last value stays: it is what was last known.
     pub fn observe_error(&self, key: &ObjectKey, series: &Series<'_>) {
-        let labels = self.labels(key, series);
+        let Some(labels) = self.labels(key, series) else {
+            return;
+        };
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         self.scaler_errors.with_label_values(&labels).inc();
     }
 
     /// A `cpu` or `memory` trigger, which is always active.
     pub fn observe_resource(&self, key: &ObjectKey, series: &Series<'_>) {
-        let labels = self.labels(key, series);
+        let Some(labels) = self.labels(key, series) else {
+            return;
+        };
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         self.scaler_active.with_label_values(&labels).set(1);
     }
@@ -182,14 +188,18 @@ impl Metrics {
 
     /// A poll with any failure in it.
     pub fn count_object_error(&self, key: &ObjectKey) {
+        if !self.is_registered(key) {
+            return;
+        }
         self.object_errors
             .with_label_values(&[&*key.namespace, &*key.name])
             .inc();
     }
 
-    /// Makes a ScaledObject and its triggers count.
+    /// Makes a ScaledObject and its triggers count. Series that it had with other triggers go (KEDA: at each reconciliation).
     pub fn register(&self, key: &ObjectKey, trigger_types: Vec<String>) {
         self.unregister(key);
+        self.forget_triggers(key);
         self.resources
             .with_label_values(&["scaled_object", &*key.namespace])
             .inc();
@@ -216,9 +226,7 @@ impl Metrics {
         }
     }
 
-    /// Removes every series of a deleted object.
-    pub fn forget(&self, key: &ObjectKey) {
-        self.unregister(key);
+    fn forget_triggers(&self, key: &ObjectKey) {
         for labels in lock(&self.series).remove(key).into_iter().flatten() {
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
             // A series that was never written can't be removed; that is no error here.
@@ -227,6 +235,12 @@ impl Metrics {
             let _ = self.scaler_active.remove_label_values(&labels);
             let _ = self.scaler_errors.remove_label_values(&labels);
         }
+    }
+
+    /// Removes every series of a deleted object.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.unregister(key);
+        self.forget_triggers(key);
         let name = [&*key.namespace, &*key.name];
         let _ = self.paused.remove_label_values(&name);
         let _ = self.object_errors.remove_label_values(&name);
@@ -237,6 +251,9 @@ impl Metrics {
 
     /// Sets by how much a poll began late.
     pub fn observe_lateness(&self, key: &ObjectKey, late: Duration) {
+        if !self.is_registered(key) {
+            return;
+        }
         self.loop_latency
             .with_label_values(&[&*key.namespace, "scaledobject", &*key.name])
             .set(late.as_secs_f64());
@@ -250,7 +267,12 @@ impl Metrics {
         String::from_utf8(text).unwrap_or_default()
     }
 
-    fn labels(&self, key: &ObjectKey, series: &Series<'_>) -> Vec<String> {
+    /// The labels of a series; `None` for an object that is gone: what a poll of it still brings must not make its series anew.
+    fn labels(&self, key: &ObjectKey, series: &Series<'_>) -> Option<Vec<String>> {
+        let registered = lock(&self.registered);
+        if !registered.contains_key(key) {
+            return None;
+        }
         let labels = vec![
             key.namespace.to_string(),
             series.metric.to_owned(),
@@ -264,7 +286,11 @@ impl Metrics {
         if !known.contains(&labels) {
             known.insert(labels.clone());
         }
-        labels
+        Some(labels)
+    }
+
+    fn is_registered(&self, key: &ObjectKey) -> bool {
+        lock(&self.registered).contains_key(key)
     }
 }
 
@@ -347,6 +373,11 @@ mod tests {
         metrics.observe_lateness(&key, Duration::ZERO);
         metrics.count_object_error(&key);
         metrics.forget(&key);
+        // A poll that was under way.
+        metrics.observe(&key, &SERIES, 1.0, Duration::ZERO, true);
+        metrics.observe_error(&key, &SERIES);
+        metrics.observe_lateness(&key, Duration::ZERO);
+        metrics.count_object_error(&key);
         assert!(!metrics.text().contains("orders"), "{}", metrics.text());
     }
 }

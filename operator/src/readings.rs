@@ -44,24 +44,23 @@ pub struct Failure {
 }
 
 impl ObjectReadings {
-    /// The metrics of an object, each with whether `useCachedMetrics` is set. Those that it had before keep their readings.
+    /// The metrics of an object, each with whether `useCachedMetrics` is set. `kept` gives the slot of a metric whose source is the
+    /// same as before.
     pub fn new(
         polling_interval: Duration,
         metrics: impl IntoIterator<Item = (String, bool)>,
-        before: Option<&ObjectReadings>,
+        kept: impl Fn(&str) -> Option<Arc<Slot>>,
     ) -> Self {
         let slots = metrics
             .into_iter()
-            .map(
-                |(metric, use_cached)| match before.and_then(|before| before.slot(&metric)) {
-                    Some(slot) if slot.use_cached == use_cached => slot,
-                    _ => Arc::new(Slot {
-                        metric,
-                        use_cached,
-                        latest: watch::Sender::default(),
-                    }),
-                },
-            )
+            .map(|(metric, use_cached)| match kept(&metric) {
+                Some(slot) if slot.use_cached == use_cached => slot,
+                _ => Arc::new(Slot {
+                    metric,
+                    use_cached,
+                    latest: watch::Sender::default(),
+                }),
+            })
             .collect();
         Self {
             polling_interval,
@@ -121,17 +120,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_metric_that_stays_keeps_its_reading() {
+    fn a_metric_whose_source_stays_keeps_its_reading() {
         let interval = Duration::from_secs(30);
-        let metrics = |names: [&str; 2]| names.map(|name| (name.to_owned(), false));
-        let first = ObjectReadings::new(interval, metrics(["s0-a", "s1-b"]), None);
-        let slot = first.slot("s0-a").unwrap();
-        slot.record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
-
-        let second = ObjectReadings::new(interval, metrics(["s0-a", "s1-c"]), Some(&first));
-        let kept = second.slot("S0-A").unwrap().latest().reading.unwrap();
-        assert_eq!(kept.value, Quantity::from_integer(7));
-        assert!(second.slot("s1-b").is_none());
+        let metrics = || ["s0-a", "s1-b"].map(|name| (name.to_owned(), false));
+        let first = ObjectReadings::new(interval, metrics(), |_| None);
+        for metric in ["s0-a", "s1-b"] {
+            let slot = first.slot(metric).unwrap();
+            slot.record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
+        }
+        let kept = |metric: &str| first.slot(metric).filter(|_| metric == "s0-a");
+        let second = ObjectReadings::new(interval, metrics(), kept);
+        let reading = |metric: &str| second.slot(metric).unwrap().latest().reading;
+        assert_eq!(reading("S0-A").unwrap().value, Quantity::from_integer(7));
+        assert!(reading("s1-b").is_none());
+        assert!(second.slot("s2-c").is_none());
     }
 
     #[test]

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use kube::{Client, Config};
 use sakidori_engine::Event;
 use sakidori_metrics_adapter::Server;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::control::{self, Events, Heartbeat, LONGEST_SLEEP};
 use crate::deletion::Finalizer;
@@ -39,8 +40,9 @@ use crate::{api_service, certificates, leader};
 /// A control loop that did not turn for this long is stuck; `/healthz` then fails and the kubelet restarts the process.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// What is under way at a shutdown may take this long; SIGTERM ends the process within 5 s in all.
-const DRAIN: Duration = Duration::from_secs(3);
+/// What is under way at a shutdown may take this long, and giving up the lease that long: SIGTERM ends the process within 5 s.
+const DRAIN: Duration = Duration::from_millis(2500);
+const RELEASE: Duration = Duration::from_secs(1);
 
 /// Runs the operator until `shutdown`.
 ///
@@ -65,6 +67,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let (certificate, authority) = certificates::load(&options)?;
 
     let metrics = Arc::new(Metrics::new().context("registering metrics")?);
+    let clock = Clock::start();
     let heartbeat = Heartbeat::default();
     let (events, received) = Events::channel();
     let objects = Arc::new(Objects::default());
@@ -131,93 +134,99 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     });
 
     let (leading, leads) = watch::channel(!options.leader_elect);
-    let probes = Arc::new(probes(&heartbeat, &watches, leads.clone()));
+    let probes = Arc::new(probes(clock, &heartbeat, &watches, leads.clone()));
+    let source = CachedMetrics::new(
+        objects,
+        events.clone(),
+        leads.clone(),
+        options.external_metrics_wait,
+    );
+    let ready = {
+        let watches = watches.clone();
+        Arc::new(move || listed(&watches))
+    };
+    let api = Server::new(client.clone(), certificate, Arc::new(source), ready)
+        .context("preparing the external metrics API")?;
+
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(serve_probes(probes_listener, probes, shutdown.clone()));
     servers.spawn(serve_metrics(metrics_listener, metrics, shutdown.clone()));
-
-    let election = options.leader_elect.then(|| {
-        let (client, namespace, identity) = (
-            client.clone(),
-            options.namespace.clone(),
-            options.identity.clone(),
-        );
-        let stop = shutdown.clone();
-        tokio::spawn(async move { leader::run(client, &namespace, identity, leading, stop).await })
+    servers.spawn(certificates::follow(
+        options.cert_dir.clone(),
+        api.certificate_handle(),
+        shutdown.clone(),
+    ));
+    let stop = shutdown.clone();
+    // From the start, also while another replica leads: a port that listens and says nothing would hang the HPA.
+    servers.spawn(async move {
+        if let Err(error) = api.serve(api_listener, stop.clone()).await {
+            error!(%error, "the external metrics API ended");
+            // Without it no HPA can scale: better a restart than a half.
+            stop.cancel();
+        }
     });
+
+    let release = CancellationToken::new();
+    let election = {
+        let (client, release) = (client.clone(), release.clone());
+        let (elect, namespace) = (options.leader_elect, options.namespace.clone());
+        let identity = options.identity.clone();
+        tokio::spawn(async move {
+            if elect {
+                leader::run(client, &namespace, identity, clock, leading, release).await;
+            } else {
+                release.cancelled().await;
+                drop(leading);
+            }
+        })
+    };
     let led = lead(leads, &shutdown, async {
-        let source = CachedMetrics::new(objects, events.clone(), options.external_metrics_wait);
-        let ready = {
-            let watches = watches.clone();
-            Arc::new(move || listed(&watches))
-        };
-        let api = Server::new(client.clone(), certificate, Arc::new(source), ready)
-            .context("preparing the external metrics API")?;
         servers.spawn(publishing);
         servers.spawn(forward(changed, events));
         servers.spawn(watches.run(shutdown.clone()));
-        servers.spawn(api_service::announce(
-            client.clone(),
-            authority,
-            shutdown.clone(),
-        ));
-        let stop = shutdown.clone();
-        servers.spawn(certificates::follow(
-            options.cert_dir.clone(),
-            api.certificate_handle(),
-            shutdown.clone(),
-        ));
-        servers.spawn(async move {
-            if let Err(error) = api.serve(api_listener, stop.clone()).await {
-                error!(%error, "the external metrics API ended");
-                // Without it no HPA can scale: better a restart than a half.
-                stop.cancel();
-            }
-        });
+        servers.spawn(api_service::announce(client, authority, shutdown.clone()));
         info!("started");
-        control::run(received, executor, heartbeat, shutdown.clone()).await;
-        Ok(())
+        control::run(received, executor, clock, heartbeat, shutdown.clone()).await;
     })
     .await;
 
-    // Whatever ended it: everything stops, and what is under way gets a moment.
     shutdown.cancel();
     tasks.close();
+    // Whoever lost the leadership must not write any more: what is under way ends with the process.
+    led?;
     let drained = async {
         tasks.wait().await;
         while servers.join_next().await.is_some() {}
-        if let Some(election) = election {
-            let _ = election.await;
-        }
     };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+    if timeout(DRAIN, drained).await.is_err() {
         info!("ended with work under way; it is read again at the next start");
     }
-    led
+    // Only now another replica may lead.
+    release.cancel();
+    let _ = timeout(RELEASE, election).await;
+    Ok(())
 }
 
 /// Waits for the leadership, then runs `work` as long as it lasts.
 async fn lead(
     mut leads: watch::Receiver<bool>,
     shutdown: &CancellationToken,
-    work: impl Future<Output = anyhow::Result<()>>,
+    work: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     if !*leads.borrow() {
         info!("waiting to lead");
     }
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => return Ok(()),
         led = leads.wait_for(|leading| *leading) => led.map(drop).context("the election ended")?,
     }
-    let lost = async {
-        // Without an election the channel has no sender any more, and nothing can be lost.
-        if leads.wait_for(|leading| !*leading).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     tokio::select! {
-        worked = work => worked,
-        () = lost => anyhow::bail!("lost the leadership"),
+        biased;
+        () = shutdown.cancelled() => Ok(()),
+        () = work => Ok(()),
+        // An election that ended leads no more either.
+        _ = leads.wait_for(|leading| !*leading) => anyhow::bail!("lost the leadership"),
     }
 }
 
@@ -231,17 +240,25 @@ async fn client() -> anyhow::Result<Client> {
     let mut config = Config::infer().await.context(
         "no way to reach the cluster: set KUBECONFIG, or run in a pod with a ServiceAccount",
     )?;
-    // A watch is quiet for minutes; kube's own timeouts end a dead one.
     config.connect_timeout = Some(Duration::from_secs(10));
+    // Longer than a watch may be quiet (290 s), so that a list which is never answered ends too.
+    config.read_timeout = Some(Duration::from_secs(310));
+    // Back-off is the engine's, and every attempt counts.
+    config.default_retry = false;
     Client::try_from(config).context("preparing the Kubernetes client")
 }
 
-fn probes(heartbeat: &Heartbeat, watches: &Arc<Watches>, leads: watch::Receiver<bool>) -> Probes {
-    let started = Timestamp::now();
+fn probes(
+    clock: Clock,
+    heartbeat: &Heartbeat,
+    watches: &Arc<Watches>,
+    leads: watch::Receiver<bool>,
+) -> Probes {
+    let started = clock.now();
     let turning = |heartbeat: Heartbeat, leads: watch::Receiver<bool>| {
         Check::new("control-loop", move || {
             let idle = if *leads.borrow() {
-                heartbeat.age(started)
+                heartbeat.age(started, clock.now())
             } else {
                 0
             };

@@ -81,7 +81,9 @@ impl StatusWriter {
             match written {
                 Ok(()) => pause = FIRST_RETRY,
                 Err(error) if is_final(&error) => {
-                    warn!(object = %key, error = plain(&error), "the status was refused")
+                    warn!(object = %key, error = plain(&error), "the status was refused");
+                    // The next write starts from what the watch shows.
+                    self.forget(&key);
                 }
                 Err(error) => {
                     warn!(object = %key, error = plain(&error), "writing the status failed; trying again");
@@ -122,7 +124,10 @@ impl StatusWriter {
         let patch = json!({"metadata": {"uid": uid}, "status": patch});
         api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?;
-        lock(&self.written).insert(key.clone(), (uid, wanted));
+        let still_there = self.objects.object(key);
+        if still_there.is_some_and(|object| object.metadata.uid.as_deref() == Some(&*uid)) {
+            lock(&self.written).insert(key.clone(), (uid, wanted));
+        }
         Ok(())
     }
 }

@@ -10,13 +10,19 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
+use tokio::sync::Semaphore;
+
 use sakidori_api::{GroupVersionKindResource, ScaleTargetRef, defaults};
+
+/// Reads of `/scale` at the same time. Each takes a connection to the API server, and a poll needs one.
+const READS_AT_ONCE: usize = 64;
 
 /// Resolves and scales targets of any kind that has a `/scale` subresource.
 pub struct Targets {
     client: Client,
     /// Kinds that discovery answered for. Only successes are kept, so a CRD that is installed later is found.
     kinds: Mutex<HashMap<GroupVersionKind, ApiResource>>,
+    reads: Semaphore,
 }
 
 /// A `scaleTargetRef` whose resource is known.
@@ -86,6 +92,21 @@ pub enum TargetError {
     },
 }
 
+impl TargetError {
+    /// True where the reference can't lead to anything: no such kind, and not just nobody to ask.
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            Self::ApiVersion(_) => true,
+            Self::Kind { source, .. } => match &**source {
+                kube::Error::Api(status) => status.code == 404,
+                kube::Error::Discovery(_) => true,
+                _ => false,
+            },
+            Self::NotFound { .. } | Self::NotScalable { .. } | Self::Read { .. } => false,
+        }
+    }
+}
+
 /// How a write of replicas went.
 pub enum ScaleWrite {
     Done,
@@ -99,6 +120,7 @@ impl Targets {
         Self {
             client,
             kinds: Mutex::default(),
+            reads: Semaphore::new(READS_AT_ONCE),
         }
     }
 
@@ -155,6 +177,7 @@ impl Targets {
     /// # Errors
     /// Tells a target that isn't there from one that can't be scaled.
     pub async fn scale(&self, target: &Target) -> Result<Scale, TargetError> {
+        let _permit = self.reads.acquire().await;
         let api = self.api(target);
         let (resource, name) = (target.resource_name(), target.name.clone());
         match api.get_scale(&target.name).await {

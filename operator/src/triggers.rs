@@ -229,6 +229,12 @@ impl Surroundings<'_> {
     }
 }
 
+impl PreparedTrigger {
+    pub fn publishes(&self, metric: &str) -> bool {
+        self.source.metrics().iter().any(|spec| spec.name == metric)
+    }
+}
+
 impl Source {
     /// The external metrics that it has in the HPA.
     pub fn metrics(&self) -> &[MetricSpec] {

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use sakidori_api::{ScaledObject, annotations, reasons};
@@ -214,15 +215,17 @@ impl Watches {
             self.status.forget(&key);
             self.metrics.forget(&key);
         }
-        self.metrics.register(
-            &key,
-            object
-                .spec
-                .triggers
-                .iter()
-                .map(|trigger| trigger.type_.clone())
-                .collect(),
-        );
+        if *change != Change::Relabelled {
+            self.metrics.register(
+                &key,
+                object
+                    .spec
+                    .triggers
+                    .iter()
+                    .map(|trigger| trigger.type_.clone())
+                    .collect(),
+            );
+        }
         let described = object.to_engine(&kind_of(&object.spec.scale_target_ref));
         let remembered = object
             .status
@@ -367,6 +370,36 @@ impl Watches {
     }
 }
 
+/// Pauses between tries of a watch double from the first to the last: soon after the API server is back, everything is seen again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+struct Pauses {
+    next: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { next: FIRST_PAUSE }
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next;
+        self.next = (pause * 2).min(LAST_PAUSE);
+        Some(pause)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
 /// A watch that goes on after every error, with back-off, and says so once per spell of errors.
 fn resilient<K>(
     what: &'static str,
@@ -377,7 +410,7 @@ where
 {
     let mut failing = false;
     stream
-        .default_backoff()
+        .backoff(Pauses::default())
         .map(move |event| {
             match &event {
                 Ok(_) if failing => {

@@ -19,7 +19,7 @@ use super::{ReferenceError, Watches};
 /// First and longest pause after a failure. The longest bounds how late a rotation is seen after the API server came
 /// back; the first keeps hundreds of watches from falling on it at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Watch {
     pub(super) client: Client,
