@@ -6,9 +6,13 @@ use std::time::{Duration, Instant};
 
 use sakidori_engine::ObjectKey;
 
-/// Pauses between repairs of one HPA double from the first to the last.
+/// So many repairs in a row are made at once: a person edits several times.
+const AT_ONCE: u32 = 10;
+/// Pauses between those that follow double from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// After this long without one, a repair is the first again.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 pub struct Repairs {
@@ -18,26 +22,33 @@ pub struct Repairs {
 #[derive(Clone, Copy)]
 struct Repair {
     at: Instant,
-    pause: Duration,
+    /// How many there were in a row, with this one.
+    row: u32,
 }
 
 impl Repairs {
     /// How long to wait with a repair that is needed now; `None` where one is about to come anyway.
     pub fn wait(&self, key: &ObjectKey, now: Instant) -> Option<Duration> {
         let mut last = self.last();
-        let next = match last.get(key) {
+        let row = match last.get(key) {
             Some(repair) if now < repair.at => return None,
-            Some(repair) if now.duration_since(repair.at) < LAST_PAUSE * 2 => Repair {
-                at: repair.at.max(now) + repair.pause,
-                pause: (repair.pause * 2).min(LAST_PAUSE),
-            },
-            _ => Repair {
-                at: now,
-                pause: FIRST_PAUSE,
-            },
+            Some(repair) if now.duration_since(repair.at) < FORGOTTEN_AFTER => repair.row + 1,
+            _ => 1,
         };
-        last.insert(key.clone(), next);
-        Some(next.at.duration_since(now))
+        let wait = match row.checked_sub(AT_ONCE + 1) {
+            None => Duration::ZERO,
+            Some(further) => FIRST_PAUSE
+                .saturating_mul(2u32.saturating_pow(further))
+                .min(LAST_PAUSE),
+        };
+        last.insert(
+            key.clone(),
+            Repair {
+                at: now + wait,
+                row,
+            },
+        );
+        Some(wait)
     }
 
     pub fn forget(&self, key: &ObjectKey) {
@@ -54,18 +65,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_at_once_and_those_that_follow_wait_longer() {
+    fn a_race_with_another_writer_gets_slower() {
         let repairs = Repairs::default();
         let key = ObjectKey::new("shop", "orders");
-        let start = Instant::now();
-        assert_eq!(repairs.wait(&key, start), Some(Duration::ZERO));
-        let mut now = start;
+        let mut now = Instant::now();
+        for _ in 0..AT_ONCE {
+            assert_eq!(repairs.wait(&key, now), Some(Duration::ZERO));
+        }
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
             assert_eq!(repairs.wait(&key, now), Some(Duration::from_secs(pause)));
             assert_eq!(repairs.wait(&key, now), None, "one is under way");
             now += Duration::from_secs(pause);
         }
-        now += LAST_PAUSE * 2;
+        now += FORGOTTEN_AFTER;
         assert_eq!(repairs.wait(&key, now), Some(Duration::ZERO));
     }
 }
