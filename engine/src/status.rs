@@ -57,9 +57,14 @@ impl StatusRecord {
         if self.held || !(self.forced || self.differs(lag)) {
             return None;
         }
+        let mut status = self.current.clone();
+        if self.forced && !self.lags(lag) {
+            // After a restart: the time alone is not worth a write, and all else may be as it was.
+            status.last_active_time = self.written.as_ref().and_then(|it| it.last_active_time);
+        }
         self.forced = false;
-        self.written = Some(self.current.clone());
-        self.written.clone()
+        self.written = Some(status.clone());
+        Some(status)
     }
 
     fn differs(&self, lag: SignedDuration) -> bool {
@@ -71,8 +76,19 @@ impl StatusRecord {
         {
             return true;
         }
-        // Only for an object that is shown as active does a restart count the time since as active, too.
-        let may_lag = written.conditions.active.status == ConditionStatus::True;
+        self.lags(lag)
+    }
+
+    /// The time in the written status is too old, or there is none.
+    fn lags(&self, lag: SignedDuration) -> bool {
+        let Some(written) = &self.written else {
+            return true;
+        };
+        // Only for an object that is shown as active does a restart count the time since as active, too; and only while it still
+        // is active may the shown time be old.
+        let active =
+            |status: &ObjectStatus| status.conditions.active.status == ConditionStatus::True;
+        let may_lag = active(written) && active(&self.current);
         match (written.last_active_time, self.current.last_active_time) {
             (Some(written), Some(current)) if may_lag => current.duration_since(written) >= lag,
             (written, current) => written != current,
