@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use sakidori_api::{ScaleTargetRef, annotations};
 use sakidori_engine::{Event, ObjectKey};
@@ -56,7 +57,9 @@ impl HpaIndex {
         self.lock()
             .iter()
             .filter(|((namespace, _), _)| **namespace == *key.namespace)
-            .filter(|(_, hpa)| controller_uid(hpa) == uid && uid.is_some())
+            .filter(|(_, hpa)| {
+                uid.is_some() && controller(hpa).map(|owner| owner.uid.as_str()) == uid
+            })
             .map(|(_, hpa)| hpa.clone())
             .collect()
     }
@@ -112,11 +115,11 @@ pub fn scales(hpa: &HorizontalPodAutoscaler, reference: &ScaleTargetRef) -> bool
     })
 }
 
-fn controller_uid(hpa: &HorizontalPodAutoscaler) -> Option<&str> {
+/// The owner that controls the HPA.
+pub fn controller(hpa: &HorizontalPodAutoscaler) -> Option<&OwnerReference> {
     hpa.owner_references()
         .iter()
         .find(|owner| owner.controller == Some(true))
-        .map(|owner| owner.uid.as_str())
 }
 
 /// The ScaledObject that an HPA belongs to, by its label.

@@ -6,6 +6,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use crate::hpa::{FIELD_MANAGER, Wanted};
+use crate::hpa_index::controller;
 
 pub struct HpaWriter {
     client: Client,
@@ -85,23 +86,27 @@ impl HpaWriter {
         }
     }
 
+    /// # Errors
+    /// That the API server can't be reached or refuses.
+    pub async fn get(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<HorizontalPodAutoscaler>, kube::Error> {
+        let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), namespace);
+        api.get_opt(name).await
+    }
+
     fn api(&self, hpa: &HorizontalPodAutoscaler) -> Api<HorizontalPodAutoscaler> {
         Api::namespaced(self.client.clone(), &hpa.namespace().unwrap_or_default())
     }
 }
 
-/// True where the HPA's controller is a ScaledObject of the same name with another uid.
+/// True where the HPA's controller is a ScaledObject that is there no more: one of the same name with another uid, or (as was
+/// checked before) one that was deleted.
 fn has_stale_owner(desired: &HorizontalPodAutoscaler, known: &HorizontalPodAutoscaler) -> bool {
-    let controller = |hpa: &HorizontalPodAutoscaler| {
-        hpa.owner_references()
-            .iter()
-            .find(|owner| owner.controller == Some(true))
-            .cloned()
-    };
     match (controller(desired), controller(known)) {
-        (Some(ours), Some(theirs)) => {
-            ours.kind == theirs.kind && ours.name == theirs.name && ours.uid != theirs.uid
-        }
+        (Some(ours), Some(theirs)) => ours.uid != theirs.uid,
         _ => false,
     }
 }

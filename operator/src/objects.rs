@@ -210,17 +210,17 @@ impl Objects {
             .map(|(_, _, name)| name.to_string())
     }
 
-    /// The objects that share `object`'s target: they are looked at again when it goes or changes.
-    pub fn sharing_target(&self, key: &ObjectKey, object: &ScaledObject) -> Vec<ObjectKey> {
+    /// The objects that would have the target or the HPA's name that `object` had: they are looked at again.
+    pub fn rivals(&self, key: &ObjectKey, object: &ScaledObject) -> Vec<ObjectKey> {
+        let hpa_name = object.hpa_name();
         self.lock()
             .objects
             .iter()
             .filter(|(other, _)| other.namespace == key.namespace && other.name != key.name)
             .filter(|(_, entry)| {
-                same_target(
-                    &entry.object.spec.scale_target_ref,
-                    &object.spec.scale_target_ref,
-                )
+                let (own, theirs) = (&object.spec, &entry.object.spec);
+                same_target(&theirs.scale_target_ref, &own.scale_target_ref)
+                    || entry.object.hpa_name() == hpa_name
             })
             .map(|(other, _)| other.clone())
             .collect()

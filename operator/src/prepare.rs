@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec as HpaMetric};
 use kube::ResourceExt;
-use sakidori_api::{ScaledObject, reasons};
+use sakidori_api::{ScaledObject, annotations, reasons};
 use sakidori_engine::{EventType, ObjectKey, PrepareOutcome};
 use sakidori_scalers::{Context, Trigger};
 use tracing::{info, warn};
@@ -241,7 +241,20 @@ impl Preparer {
         let uid = object.metadata.uid.as_deref();
         // Known before it is looked at and written: what the watch shows from now on is compared with it.
         let desired = self.objects.want_hpa(key, uid, desired);
-        let known = self.hpas.get(&key.namespace, &name);
+        let known = match self.hpas.get(&key.namespace, &name) {
+            // One that was made by hand carries no label to be watched by.
+            None => self
+                .writer
+                .get(&key.namespace, &name)
+                .await
+                .map(|found| found.map(Arc::new)),
+            known => Ok(known),
+        };
+        let known =
+            known.map_err(|error| format!("reading the HPA {name:?}: {}", plain(&error)))?;
+        if let Some(known) = known.as_deref() {
+            self.check_hpa_is_ours(key, object, known)?;
+        }
         // The watch tells of changes only; what the HPA says already counts too, after a restart.
         if let Some(active) = known.as_deref().and_then(scaling_active) {
             self.events.send(active.into_event(key.clone()));
@@ -285,6 +298,40 @@ impl Preparer {
         }
     }
 
+    /// An HPA that someone else made or controls is not taken over, unless the user asks for that.
+    fn check_hpa_is_ours(
+        &self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+        hpa: &HorizontalPodAutoscaler,
+    ) -> Result<(), String> {
+        let name = hpa.name_any();
+        match hpa_index::controller(hpa) {
+            Some(owner) if owner.kind != "ScaledObject" => Err(format!(
+                "the HPA '{name}' is controlled by the {} '{}': give spec.advanced.horizontalPodAutoscalerConfig.name another name",
+                owner.kind, owner.name
+            )),
+            Some(owner) if owner.name != object.name_any() => {
+                let other = ObjectKey::new(key.namespace.clone(), owner.name.as_str());
+                match self.objects.object(&other) {
+                    Some(found) if found.uid().as_deref() == Some(&*owner.uid) => Err(format!(
+                        "the HPA '{name}' is already managed by the ScaledObject '{}'",
+                        owner.name
+                    )),
+                    // Its owner is gone, and it soon would be.
+                    _ => Ok(()),
+                }
+            }
+            Some(_) => Ok(()),
+            None if hpa_index::scaled_object_of(hpa).as_ref() == Some(key) => Ok(()),
+            None if wants_transfer(object) => Ok(()),
+            None => Err(format!(
+                "the HPA '{name}' was not made for this ScaledObject: delete it, or take it over with the annotation {}: \"true\"",
+                annotations::TRANSFER_HPA_OWNERSHIP
+            )),
+        }
+    }
+
     fn tell_built(&self, object: &ScaledObject, triggers: &[PreparedTrigger]) {
         for trigger in triggers {
             let message = format!("Scaler {} is built", trigger.kind);
@@ -292,6 +339,13 @@ impl Preparer {
                 .publish(object, EventType::Normal, reasons::SCALERS_STARTED, message);
         }
     }
+}
+
+fn wants_transfer(object: &ScaledObject) -> bool {
+    let annotation = object
+        .annotations()
+        .get(annotations::TRANSFER_HPA_OWNERSHIP);
+    annotation.is_some_and(|value| value == "true")
 }
 
 /// The target's replicas before it was first scaled, where that was seen already.

@@ -203,7 +203,7 @@ impl Watches {
         let before = self.objects.object(&key);
         let change = self.objects.apply(&key, object.clone());
         if let Some(before) = before.filter(|_| change == Change::Changed) {
-            self.target_given_up(&key, &before);
+            self.rivals_may_take_over(&key, &before);
         }
         (change != Change::Unchanged).then_some((key, object, change))
     }
@@ -270,13 +270,13 @@ impl Watches {
         self.status.forget(key);
         self.metrics.forget(key);
         if let Some(object) = object {
-            self.target_given_up(key, &object);
+            self.rivals_may_take_over(key, &object);
         }
     }
 
-    /// The object is gone or changed: its target may be another's now.
-    fn target_given_up(&self, key: &ObjectKey, before: &ScaledObject) {
-        for other in self.objects.sharing_target(key, before) {
+    /// The object is gone or changed: its target, or its HPA's name, may be another's now.
+    fn rivals_may_take_over(&self, key: &ObjectKey, before: &ScaledObject) {
+        for other in self.objects.rivals(key, before) {
             self.events.send(Event::ReferenceChanged { key: other });
         }
     }
