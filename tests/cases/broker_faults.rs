@@ -185,6 +185,74 @@ fn replicas_stay_while_the_broker_is_away_and_it_recovers_by_itself() -> Result<
     })
 }
 
+/// Connections stay open and nothing is answered: what a broker does that waits for its disk or its peers.
+#[test]
+fn replicas_stay_while_the_broker_hangs_and_reads_of_it_do_not() -> Result<()> {
+    const METRIC: &str = "s0-rabbitmq-jobs";
+    const LONGEST_READ: Duration = Duration::from_millis(1200);
+    let bed = bed::shared()?;
+    bed.run(async {
+        let rabbit = RabbitMq::start().await?;
+        rabbit.declare_queue("/", "jobs").await?;
+        rabbit.publish("/", "jobs", 80).await?;
+        let namespace = bed.namespace("hangs-amqp").await?;
+        namespace
+            .apply([
+                deployment("jobs", 0),
+                secret(&rabbit.amqp_url()),
+                authentication(),
+                consumers("jobs", "jobs", 0),
+            ])
+            .await?;
+        namespace.wait_replicas("jobs", REPLICAS, SOON).await?;
+        rabbit.pause();
+        let hung = Instant::now();
+        throughout(
+            "quick reads and unmoved replicas",
+            Duration::from_secs(9),
+            async || {
+                let asked = Instant::now();
+                let read = namespace.value(METRIC, "jobs").await;
+                let took = asked.elapsed();
+                ensure!(took <= LONGEST_READ, "a read took {took:?}: {read:?}");
+                // Two polling intervals and the read under way.
+                ensure!(
+                    read.is_err() || hung.elapsed() < Duration::from_secs(2) + LONGEST_READ * 2,
+                    "{read:?} was read {:?} after the broker hung",
+                    hung.elapsed()
+                );
+                let replicas = namespace.replicas("jobs").await?;
+                ensure!(replicas.wanted == REPLICAS, "{replicas:?}");
+                Ok(())
+            },
+        )
+        .await?;
+        namespace
+            .wait_ready("jobs", "False", "TriggerError", SOON)
+            .await?;
+        let notes = namespace.notes("jobs", "KEDAScalerFailed").await?;
+        ensure!(
+            notes.iter().any(|note| note.contains("no answer within")),
+            "{notes:?}"
+        );
+        rabbit.resume();
+        let resumed = Instant::now();
+        namespace
+            .wait_ready("jobs", "True", "ScaledObjectReady", Duration::from_secs(40))
+            .await?;
+        namespace.wait_value(METRIC, "jobs", 80.0, SOON).await?;
+        println!(
+            "hangs-amqp: {notes:?}; recovered after {:?}",
+            resumed.elapsed()
+        );
+        ensure!(
+            namespace.replicas("jobs").await?.wanted == REPLICAS,
+            "they fell in the end"
+        );
+        Ok(())
+    })
+}
+
 #[test]
 fn a_wrong_password_is_told_and_not_tried_in_a_storm_over_amqp() -> Result<()> {
     refused("refused-amqp", |rabbit, password| {
