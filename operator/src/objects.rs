@@ -38,6 +38,8 @@ struct Entry {
     prepared: Option<Arc<Prepared>>,
     /// The HPA as last asked for: a change by hand is told by it.
     hpa: Option<Arc<Wanted>>,
+    /// Why it could not be prepared the last time.
+    complaint: Option<String>,
 }
 
 /// How a watched object differs from the one known before.
@@ -81,6 +83,7 @@ impl Objects {
                         object,
                         prepared: None,
                         hpa: None,
+                        complaint: None,
                     },
                 );
                 Change::New
@@ -107,6 +110,17 @@ impl Objects {
     /// The same, where the object still is the one with this uid.
     pub fn prepared_of(&self, key: &ObjectKey, uid: Option<&str>) -> Option<Arc<Prepared>> {
         self.lock().entry_of(key, uid)?.prepared.clone()
+    }
+
+    /// Notes why an object can't be prepared, or that it can; true where this is not what was noted before.
+    pub fn complain(&self, key: &ObjectKey, complaint: Option<&str>) -> bool {
+        match self.lock().objects.get_mut(key) {
+            Some(entry) if entry.complaint.as_deref() != complaint => {
+                entry.complaint = complaint.map(str::to_owned);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The HPA that the object asks for.

@@ -22,7 +22,7 @@ use crate::objects::Objects;
 use crate::readings::ObjectReadings;
 use crate::references::References;
 use crate::status::Found;
-use crate::target::{Target, Targets, replicas};
+use crate::target::{Target, TargetError, Targets, replicas};
 use crate::triggers::{self, PreparedTrigger, Source, Surroundings};
 
 /// Everything that polling an object needs.
@@ -52,8 +52,22 @@ pub struct Preparer {
 /// How long a new object waits for what it refers to before it is prepared without it.
 const FIRST_REFERENCES_WITHIN: Duration = Duration::from_secs(2);
 
-/// Why an object can't be prepared; becomes the Ready condition's message.
-type Failure = String;
+/// Why an object can't be prepared.
+struct Failure {
+    /// Becomes the Ready condition's message.
+    message: String,
+    /// The Event that KEDA has for it, besides the one with the whole message.
+    event: Option<(&'static str, String)>,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self {
+            message,
+            event: None,
+        }
+    }
+}
 
 impl Preparer {
     /// Prepares the object as the watch last showed it.
@@ -65,16 +79,23 @@ impl Preparer {
             };
         };
         match self.try_prepare(key, &object).await {
-            Ok(done) => done,
-            Err(message) => {
-                // What was prepared before stays: bad input loses nothing.
-                PrepareOutcome::Failed {
-                    message,
-                    pollable: self
-                        .objects
-                        .prepared_of(key, object.metadata.uid.as_deref())
-                        .is_some(),
+            Ok(done) => {
+                self.objects.complain(key, None);
+                done
+            }
+            Err(Failure { message, event }) => {
+                // Once for each complaint, not at each try.
+                let is_new = self.objects.complain(key, Some(&message));
+                if let Some((reason, text)) = event.filter(|_| is_new) {
+                    self.publisher
+                        .publish(&object, EventType::Warning, reason, text);
                 }
+                // What was prepared before stays: bad input loses nothing.
+                let pollable = self
+                    .objects
+                    .prepared_of(key, object.metadata.uid.as_deref())
+                    .is_some();
+                PrepareOutcome::Failed { message, pollable }
             }
         }
     }
@@ -86,7 +107,15 @@ impl Preparer {
     ) -> Result<PrepareOutcome, Failure> {
         check(object)?;
         self.check_owner(key, object).await?;
-        let wrong_target = |error| format!("{}: {error}", reasons::WRONG_TARGET);
+        let wrong_target = |error: TargetError| Failure {
+            message: format!("{}: {error}", reasons::WRONG_TARGET),
+            event: match error {
+                TargetError::NotFound { .. } => Some(reasons::TARGET_NOT_FOUND_MESSAGE),
+                TargetError::NotScalable { .. } => Some(reasons::TARGET_NOT_SCALABLE_MESSAGE),
+                _ => None,
+            }
+            .map(|text| (reasons::SCALED_OBJECT_CHECK_FAILED, text.to_owned())),
+        };
         let target = self
             .targets
             .resolve(&key.namespace, &object.spec.scale_target_ref)
@@ -106,9 +135,13 @@ impl Preparer {
         };
         let hpa_failed = |error: String| format!("{}: {error}", reasons::HPA_FAILED);
         let first_time = before.is_none() && self.hpas.owned_by(key, uid).is_empty();
+        let not_built = |error: String| Failure {
+            message: hpa_failed(error.clone()),
+            event: Some((reasons::SCALER_FAILED, error)),
+        };
         let mut built = triggers::build(key, object, &target, &surroundings, &mut used)
             .await
-            .map_err(hpa_failed)?;
+            .map_err(not_built)?;
         // Manifests that are applied together come in any order: what a new object refers to may be a moment behind it.
         let waited = Instant::now();
         while first_time && !built.problems.is_empty() && waited.elapsed() < FIRST_REFERENCES_WITHIN
@@ -116,7 +149,7 @@ impl Preparer {
             tokio::time::sleep(Duration::from_millis(100)).await;
             built = triggers::build(key, object, &target, &surroundings, &mut used)
                 .await
-                .map_err(hpa_failed)?;
+                .map_err(not_built)?;
         }
         if first_time
             && built
@@ -124,7 +157,7 @@ impl Preparer {
                 .iter()
                 .all(|trigger| matches!(trigger.source, Source::Broken { .. }))
         {
-            return Err(hpa_failed(built.problems.join("; ")));
+            return Err(hpa_failed(built.problems.join("; ")).into());
         }
         self.references.retain(key, &used);
         for trigger in built
@@ -226,7 +259,8 @@ impl Preparer {
              delete one of the two or give them different targets",
             reasons::WRONG_TARGET,
             reference.name
-        ))
+        )
+        .into())
     }
 
     /// Makes the HPA be there, and then removes the one under the object's former HPA name: for a moment there are two, in which
@@ -360,7 +394,7 @@ fn original_replicas(object: &ScaledObject, before: Option<&Prepared>) -> Option
 fn check(object: &ScaledObject) -> Result<(), Failure> {
     if object.has_formula() {
         // Scaling by each trigger alone instead would be other replicas than were asked for.
-        return Err("spec.advanced.scalingModifiers is not supported by this version: the object is left alone".to_owned());
+        return Err("spec.advanced.scalingModifiers is not supported by this version: the object is left alone".to_owned().into());
     }
     let problems = object.problems();
     let stopping: Vec<_> = problems
@@ -374,7 +408,7 @@ fn check(object: &ScaledObject) -> Result<(), Failure> {
         .iter()
         .map(|(_, problem)| problem.to_string())
         .collect();
-    Err(format!("{stage}: {}", texts.join("; ")))
+    Err(format!("{stage}: {}", texts.join("; ")).into())
 }
 
 fn found(object: &ScaledObject, target: &Target, metrics: &[HpaMetric], original: i32) -> Found {
