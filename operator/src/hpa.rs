@@ -169,8 +169,11 @@ impl Wanted {
     /// True where `actual` is what is asked for, so that nothing needs to be written. Other tools may add labels and annotations.
     /// What this operator once set and no longer wants counts as a difference.
     pub fn is_met_by(&self, actual: &HorizontalPodAutoscaler) -> bool {
-        let as_answered = self.answered.is_some() && self.answered == actual.spec;
-        (as_answered || spec_covers(&self.desired, actual))
+        let spec_is_met = match &self.answered {
+            Some(answered) => Some(answered) == actual.spec.as_ref(),
+            None => spec_covers(&self.desired, actual),
+        };
+        spec_is_met
             && contains_all(&self.desired.metadata.labels, &actual.metadata.labels)
             && contains_all(
                 &self.desired.metadata.annotations,

@@ -49,11 +49,11 @@ impl HpaWriter {
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(desired)).await?;
-        if wanted.is_met_by(&applied) || wanted.answered.is_some() {
+        if wanted.is_met_by(&applied) {
             return Ok(Some(applied));
         }
-        // Another field manager (KEDA, before it was replaced) still owns something that is no longer wanted, which apply
-        // leaves alone: replace the whole. Tried once for each wish: what differs after that is the API server's way.
+        // Someone else (a person, or KEDA before it was replaced) set what is not wanted, which apply leaves alone: replace the
+        // whole. What still differs then is the API server's way, and is remembered as that.
         let mut whole = desired.clone();
         whole.metadata.resource_version = applied.metadata.resource_version;
         api.replace(&name, &Default::default(), &whole)
