@@ -49,6 +49,7 @@
 //!         name: orders-broker
 //! ```
 
+mod login;
 mod management;
 mod mode;
 mod parameters;
@@ -64,7 +65,6 @@ use self::parameters::{Protocol, RabbitMq, RabbitMqParameters};
 use crate::clients::TlsVersion;
 use crate::clients::amqp::{Broker, Endpoint, Mechanism};
 use crate::clients::tls::TlsSettings;
-use crate::http::{Authentication, OAuthParameters, parse_url, user_of};
 use crate::metric::{MetricSpec, Reading};
 use crate::params::{self, ParameterSet};
 use crate::registry::Kind;
@@ -109,7 +109,7 @@ fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildE
             let management = Management::new(
                 client,
                 context.clients.http.timeout(settings.timeout),
-                authentication(&parameters, oauth).map_err(BuildError::Invalid)?,
+                login::authentication(&parameters, oauth).map_err(BuildError::Invalid)?,
                 &parameters,
                 settings.operation,
             );
@@ -156,23 +156,6 @@ impl Scaler for RabbitMqScaler {
             value,
             active,
         }])
-    }
-}
-
-/// As whom to ask the management API: an OAuth2 client, else `username` and `password`, else the user in `host`.
-///
-/// # Errors
-/// When the token URL can't be one.
-fn authentication(
-    parameters: &RabbitMq,
-    oauth: Option<OAuthParameters>,
-) -> Result<Authentication, String> {
-    let in_parameters = parameters.username.clone().zip(parameters.password.clone());
-    let in_host = || user_of(&parse_url(&parameters.host).ok()?);
-    match (oauth, in_parameters.or_else(in_host)) {
-        (Some(oauth), _) => Authentication::oauth(oauth),
-        (None, Some((username, password))) => Ok(Authentication::basic(&username, &password)),
-        (None, None) => Ok(Authentication::default()),
     }
 }
 

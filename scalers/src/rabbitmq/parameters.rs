@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
+use super::login;
 use super::mode::{Mode, Operation};
 use crate::clients::tls::{Identity, TlsSettings};
 use crate::http::OAuthParameters;
@@ -64,7 +65,7 @@ pub struct RabbitMq {
     /// Takes any certificate of the broker.
     pub unsafe_ssl: bool,
     /// The resource that an Azure workload identity asks a token for. Not supported yet.
-    workload_identity_resource: Option<String>,
+    pub workload_identity_resource: Option<String>,
 }
 
 impl Parameters for RabbitMq {
@@ -123,7 +124,7 @@ impl ParameterSet for RabbitMqParameters {
             ParameterSet::read(trigger, known, problems)?;
         match parameters.settings(&oauth) {
             Ok(settings) => Some(Self {
-                oauth: asks_for_oauth(&oauth).then_some(oauth),
+                oauth: login::is_oauth(&oauth).then_some(oauth),
                 parameters,
                 settings,
             }),
@@ -133,11 +134,6 @@ impl ParameterSet for RabbitMqParameters {
             }
         }
     }
-}
-
-/// KEDA: scopes and endpointParams alone don't.
-fn asks_for_oauth(oauth: &OAuthParameters) -> bool {
-    oauth.token_uri.is_some() || oauth.client_id.is_some() || oauth.client_secret.is_some()
 }
 
 /// KEDA's default of `mode`, which stands for none.
@@ -180,7 +176,7 @@ impl RabbitMq {
         if self.username.is_some() != self.password.is_some() {
             broken.push("username and password must be given together".to_owned());
         }
-        broken.extend(self.login_rule(oauth, protocol));
+        broken.extend(login::broken_rule(self, oauth, protocol).map(str::to_owned));
         if protocol == Some(Protocol::Amqp) {
             for (name, given) in [
                 ("useRegex", self.use_regex),
@@ -249,33 +245,6 @@ impl RabbitMq {
                 "the protocol has to be either `amqp`, `http`, or `auto` but is `{other}`"
             )),
         }
-    }
-
-    /// The rule that the login breaks (KEDA: validateOAuth2 for most of them).
-    fn login_rule(&self, oauth: &OAuthParameters, protocol: Option<Protocol>) -> Option<String> {
-        let over_amqp = protocol == Some(Protocol::Amqp);
-        let workload_identity = self.workload_identity_resource.is_some();
-        let complete =
-            oauth.token_uri.is_some() && oauth.client_id.is_some() && oauth.client_secret.is_some();
-        let rule = if asks_for_oauth(oauth) {
-            if !complete {
-                "OAuth2 requires tokenUrl clientId and clientSecret to be configured in TriggerAuthentication: \
-                 give oauthTokenURI, clientID and clientSecret"
-            } else if over_amqp {
-                "OAuth2 authentication is only supported with HTTP protocol, not AMQP"
-            } else if workload_identity || (self.username.is_some() && self.password.is_some()) {
-                "OAuth2 authentication cannot be combined with username/password authentication or Azure Workload Identity"
-            } else {
-                return None;
-            }
-        } else if workload_identity && over_amqp {
-            "workload identity is not supported for the AMQP protocol at the moment"
-        } else if workload_identity {
-            "workloadIdentityResource: Azure workload identity is not supported yet: use username and password, or OAuth2"
-        } else {
-            return None;
-        };
-        Some(rule.to_owned())
     }
 
     /// The mode and the target value (KEDA: validateTrigger).
@@ -351,12 +320,6 @@ mod tests {
 
     const AMQP: &str = "amqp://user:hunter2@rabbit:5672/vhost";
     const HTTP: &str = "http://user:hunter2@rabbit:15672/vhost";
-
-    const OAUTH: [(&str, &str); 3] = [
-        ("oauthTokenURI", "https://idp/token"),
-        ("clientID", "c"),
-        ("clientSecret", "hunter2"),
-    ];
 
     fn trigger(host: &str, metadata: Pairs) -> Trigger {
         Trigger::new("rabbitmq")
@@ -484,83 +447,6 @@ mod tests {
         for (host, metadata, message) in table {
             let error = settings(&trigger(host, metadata)).unwrap_err();
             assert_eq!(error, *message, "{metadata:?}");
-        }
-    }
-
-    #[test]
-    fn logins_are_checked_together() {
-        let azure = "workloadIdentityResource";
-        let table: &[(&str, Pairs, &str)] = &[
-            (
-                AMQP,
-                &[("username", "u")],
-                "username and password must be given together",
-            ),
-            (
-                AMQP,
-                &[("password", "hunter2")],
-                "username and password must be given together",
-            ),
-            (
-                AMQP,
-                &[("tls", "hunter2")],
-                "incorrect value for TLS given: expected enable or disable",
-            ),
-            (
-                AMQP,
-                &[("tls", "enable"), ("key", "k")],
-                "both key and certificate must be provided",
-            ),
-            (
-                AMQP,
-                &[("cert", "c")],
-                "both key and certificate must be provided",
-            ),
-            (
-                AMQP,
-                &[(azure, "r")],
-                "workload identity is not supported for the AMQP protocol at the moment",
-            ),
-            (
-                HTTP,
-                &[(azure, "r")],
-                "workloadIdentityResource: Azure workload identity is not supported yet: use username and password, or OAuth2",
-            ),
-            (
-                HTTP,
-                &[("clientID", "c"), ("oauthTokenURI", "https://idp")],
-                "OAuth2 requires tokenUrl clientId and clientSecret to be configured in TriggerAuthentication: \
-                 give oauthTokenURI, clientID and clientSecret",
-            ),
-            (
-                AMQP,
-                &OAUTH,
-                "OAuth2 authentication is only supported with HTTP protocol, not AMQP",
-            ),
-            (
-                HTTP,
-                &[OAUTH[0], OAUTH[1], OAUTH[2], (azure, "r")],
-                "OAuth2 authentication cannot be combined with username/password authentication or Azure Workload Identity",
-            ),
-            (
-                HTTP,
-                &[
-                    OAUTH[0],
-                    OAUTH[1],
-                    OAUTH[2],
-                    ("username", "u"),
-                    ("password", "hunter2"),
-                ],
-                "OAuth2 authentication cannot be combined with username/password authentication or Azure Workload Identity",
-            ),
-        ];
-        for (host, authentication, message) in table {
-            let trigger = trigger(host, &[]).authentication(authentication.iter().copied());
-            assert_eq!(
-                settings(&trigger).unwrap_err(),
-                *message,
-                "{authentication:?}"
-            );
         }
     }
 
