@@ -1,9 +1,10 @@
 //! Where credentials come from, how a new one takes effect, and that none of them is ever told to anybody.
 
 use anyhow::{Context, Result, ensure};
+use sakidori_tests::namespace::deployment;
 use serde_json::{Value, json};
 
-use crate::scene::{PATH, SCALED_OBJECTS, Scene, answer, deployment, merge, play, shared_log};
+use crate::scene::{PATH, SCALED_OBJECTS, Scene, answer, merge, play, shared_log};
 
 /// Every secret of these cases begins with this, and nothing else does.
 const CANARY: &str = "canary-3f9a";
@@ -55,7 +56,7 @@ async fn nothing_is_told(scene: &Scene<'_>) -> Result<()> {
     );
     let told = scene.told("web").await?;
     ensure!(!format!("{told:?}").contains(CANARY), "{told:#?}");
-    let log = shared_log();
+    let log = shared_log().await;
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(CANARY)).collect();
     ensure!(lines.is_empty(), "the operator logged {lines:#?}");
     Ok(())

@@ -1,106 +1,23 @@
-//! The operator as a process: what it is started with, how it ends, what a restart costs, and who leads.
-//!
-//! The cases share a control plane of their own, and each starts operators that watch the case's own namespaces only.
+//! The operator as a process: what it is started with, what its probes say, how it ends, and who leads.
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sakidori_test_cluster::{Cluster, eventually};
+use sakidori_test_cluster::eventually;
 use sakidori_test_servers::Answer;
-use sakidori_tests::{Operator, OperatorSettings, binary, chart, manifests};
+use sakidori_tests::{Operator, OperatorSettings, binary};
 use serde_json::json;
-use tokio::sync::OnceCell;
 
-use crate::scene::{self, HPAS, PATH, SCALED_OBJECTS, SOON, Scene, answer, lines_with, play_alone};
-
-struct Shared {
-    cluster: Cluster,
-    settings: OperatorSettings,
-}
-
-/// A control plane on which the operator is installed, but does not run.
-async fn shared() -> Result<&'static Shared> {
-    static SHARED: OnceCell<Shared> = OnceCell::const_new();
-    SHARED
-        .get_or_try_init(async || {
-            let cluster = scene::cluster().await?;
-            manifests::install_crds(&cluster.client()).await?;
-            let settings = OperatorSettings::new(chart::service_account(&cluster).await?);
-            Ok(Shared { cluster, settings })
-        })
-        .await
-}
-
-impl Shared {
-    fn watching(&self, namespaces: &str) -> OperatorSettings {
-        OperatorSettings {
-            watch_namespace: namespaces.to_owned(),
-            ..self.settings.clone()
-        }
-    }
-}
-
-#[test]
-fn killed_at_n_replicas_with_its_source_down_it_comes_back_and_nothing_moves() {
-    play_alone(async || {
-        let shared = shared().await?;
-        let scene = Scene::open(&shared.cluster, "process-killed").await?;
-        let mut operator = Operator::start(shared.watching("process-killed"))?;
-        operator.wait_ready(SOON).await?;
-        operator.register(&shared.cluster).await?;
-        scene.source.set("/quiet", answer(0));
-        scene.deploy("web", 0).await?;
-        scene.deploy("quiet", 0).await?;
-        scene
-            .apply(scene.scaled_object("web", json!({"cooldownPeriod": 0})))
-            .await?;
-        let quiet = json!({"triggers": [scene.trigger_on("/quiet")]});
-        scene.apply(scene.scaled_object("quiet", quiet)).await?;
-        scene.set(25);
-        scene.until_replicas("web", 3).await?;
-        scene.source.set(PATH, Answer::status(503));
-        scene
-            .condition("web", "Ready", "False", "TriggerError")
-            .await?;
-        scene
-            .condition("quiet", "HPAActive", "True", "ScalingDisabled")
-            .await?;
-        scene.stays("web", 3, PATH, 2).await?;
-
-        operator.kill()?;
-        scene.stays_for("web", 3, Duration::from_secs(2)).await?;
-        let before = scene.writes()?.len();
-        operator.restart()?;
-        operator.wait_ready(SOON).await?;
-        scene.stays("web", 3, PATH, 4).await?;
-        let writes = scene.writes()?.split_off(before);
-        // What the HPA says of itself may have changed while nobody served its metric; nothing else has.
-        let statuses = writes
-            .iter()
-            .filter(|write| *write == "patch scaledobjects/status web")
-            .count();
-        ensure!(
-            writes.len() == statuses && statuses <= 2,
-            "written after the restart: {writes:#?}"
-        );
-        scene
-            .condition("web", "Ready", "False", "TriggerError")
-            .await?;
-
-        scene.set(45);
-        scene.until_replicas("web", 5).await?;
-        scene.ready("web").await
-    });
-}
+use crate::installed::play_installed;
+use crate::scene::{HPAS, PATH, SCALED_OBJECTS, SOON, Scene};
 
 #[test]
 fn sigterm_ends_it_in_five_seconds() {
-    play_alone(async || {
-        let shared = shared().await?;
-        let scene = Scene::open(&shared.cluster, "process-sigterm").await?;
-        let mut operator = Operator::start(shared.watching("process-sigterm"))?;
+    play_installed(async |installed| {
+        let scene = Scene::open(&installed.cluster, "process-sigterm").await?;
+        let mut operator = Operator::start(installed.watching("process-sigterm"))?;
         operator.wait_ready(SOON).await?;
         scene.deploy("web", 0).await?;
         scene.apply(scene.scaled_object("web", json!({}))).await?;
@@ -127,13 +44,12 @@ fn sigterm_ends_it_in_five_seconds() {
 
 #[test]
 fn it_watches_the_namespaces_that_it_is_given() {
-    play_alone(async || {
-        let shared = shared().await?;
-        let mut operator = Operator::start(shared.watching("process-one, process-two"))?;
+    play_installed(async |installed| {
+        let mut operator = Operator::start(installed.watching("process-one, process-two"))?;
         operator.wait_ready(SOON).await?;
         let mut scenes = Vec::new();
         for namespace in ["process-one", "process-two", "process-three"] {
-            let scene = Scene::open(&shared.cluster, namespace).await?;
+            let scene = Scene::open(&installed.cluster, namespace).await?;
             scene.set(1);
             scene.deploy("web", 0).await?;
             scene.apply(scene.scaled_object("web", json!({}))).await?;
@@ -181,14 +97,9 @@ async fn run(arguments: &[&str], kubeconfig: &str) -> Result<Output> {
 
 #[test]
 fn what_it_cannot_start_with_is_told_and_ends_it() {
-    play_alone(async || {
-        let shared = shared().await?;
-        let kubeconfig = shared
-            .settings
-            .kubeconfig
-            .to_str()
-            .context("no text")?
-            .to_owned();
+    play_installed(async |installed| {
+        let settings = installed.watching("");
+        let kubeconfig = settings.kubeconfig.to_str().context("no text")?;
         let taken = TcpListener::bind("127.0.0.1:0")?;
         let taken = taken.local_addr()?.to_string();
         let free = "127.0.0.1:0";
@@ -207,32 +118,32 @@ fn what_it_cannot_start_with_is_told_and_ends_it() {
         let mut cases: Vec<(Vec<String>, &str, Vec<&str>)> = vec![
             (
                 vec!["--leader-elekt=true".into()],
-                &kubeconfig,
+                kubeconfig,
                 vec!["--leader-elekt", "--leader-elect"],
             ),
             (
                 vec!["--leader-elect=perhaps".into()],
-                &kubeconfig,
+                kubeconfig,
                 vec!["--leader-elect", "perhaps"],
             ),
             (
                 vec!["--log-format=xml".into()],
-                &kubeconfig,
+                kubeconfig,
                 vec!["--log-format", "xml", "json"],
             ),
             (
                 vec!["--log-level=loud".into()],
-                &kubeconfig,
+                kubeconfig,
                 vec!["--log-level", "loud", "debug"],
             ),
             (
                 with(flags[0], "8080"),
-                &kubeconfig,
+                kubeconfig,
                 vec![flags[0], "8080", ":PORT"],
             ),
             (
                 with(flags[1], "localhost:http"),
-                &kubeconfig,
+                kubeconfig,
                 vec![flags[1], "localhost:http"],
             ),
             (
@@ -242,11 +153,11 @@ fn what_it_cannot_start_with_is_told_and_ends_it() {
             ),
         ];
         for flag in &flags[..3] {
-            cases.push((with(flag, &taken), &kubeconfig, vec![flag, &taken]));
+            cases.push((with(flag, &taken), kubeconfig, vec![flag, &taken]));
         }
         let mut no_certificates = with("", "");
         no_certificates.push("--cert-dir=/absent/certs".into());
-        cases.push((no_certificates, &kubeconfig, vec!["/absent/certs"]));
+        cases.push((no_certificates, kubeconfig, vec!["/absent/certs"]));
         for (arguments, kubeconfig, told) in cases {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             let output = run(&arguments, kubeconfig).await?;
@@ -280,8 +191,7 @@ async fn probe(operator: &Operator, path: &str) -> Result<(u16, String)> {
 
 #[test]
 fn it_is_alive_but_not_ready_until_it_has_seen_everything() {
-    play_alone(async || {
-        let shared = shared().await?;
+    play_installed(async |installed| {
         // Takes connections and says nothing.
         let silent = TcpListener::bind("127.0.0.1:0")?;
         let dir = tempfile::tempdir()?;
@@ -312,7 +222,7 @@ fn it_is_alive_but_not_ready_until_it_has_seen_everything() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         ensure!(probe(&operator, "/readyz").await?.0 == 503);
 
-        let mut other = Operator::start(shared.watching("process-nothing"))?;
+        let mut other = Operator::start(installed.watching("process-nothing"))?;
         other.wait_ready(SOON).await?;
         for path in ["/healthz", "/readyz"] {
             let (status, body) = probe(&other, path).await?;
@@ -325,12 +235,11 @@ fn it_is_alive_but_not_ready_until_it_has_seen_everything() {
 
 #[test]
 fn one_of_two_leads_and_the_other_takes_over() {
-    play_alone(async || {
-        let shared = shared().await?;
-        let scene = Scene::open(&shared.cluster, "process-leader").await?;
+    play_installed(async |installed| {
+        let scene = Scene::open(&installed.cluster, "process-leader").await?;
         let settings = OperatorSettings {
             leader_elect: true,
-            ..shared.watching("process-leader")
+            ..installed.watching("process-leader")
         };
         let mut first = Operator::start(settings.clone())?;
         first.wait_ready(SOON).await?;
@@ -355,14 +264,14 @@ fn one_of_two_leads_and_the_other_takes_over() {
         ensure!(brought_up == 1, "{writes:#?}");
 
         let (status, _) = first.terminate(Duration::from_secs(5)).await?;
-        ensure!(status.success(), "{status}");
+        ensure!(status.success(), "{status}\n{}", first.log_tail());
         let ended = Instant::now();
         second.wait_ready(SOON).await?;
         let took = ended.elapsed();
         ensure!(
             took < Duration::from_secs(6),
             "the other took over after {took:?}\n{}",
-            lines_with(&second, "lead")
+            second.log_tail()
         );
         scene.set(1);
         scene.until_replicas("web", 1).await?;

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use jiff::{Timestamp, ToSpan};
+use sakidori_tests::namespace::deployment;
 use sakidori_tests::observe::external_metric;
 use serde_json::{Value, json};
 
-use crate::scene::{HPAS, Scene, deployment, play, same};
+use crate::scene::{HPAS, Scene, play, same};
 
 /// A cron trigger for a window in UTC that is open between these minutes from now.
 fn window(from: i64, to: i64, replicas: &str) -> Result<Value> {

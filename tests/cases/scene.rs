@@ -1,23 +1,25 @@
-//! A case's own namespace and event source on a control plane and operator that many cases share.
-//!
-//! The cluster is started once, by the first case that wants it, and ends with the test binary. Each case has a namespace
-//! of its own, so that cases run at the same time, and sees only what happens in it.
+//! A case's own namespace and event source on the shared bed, and what a person would do and see in it with kubectl: objects
+//! are JSON here, since what is held is what stands in the API, word by word.
 
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use kube::Client;
 use sakidori_test_cluster::audit::Write;
-use sakidori_test_cluster::{Cluster, ClusterOptions, eventually};
+use sakidori_test_cluster::{Cluster, eventually};
 use sakidori_test_servers::{Answer, HttpSource};
-use sakidori_tests::{Operator, manifests};
+use sakidori_tests::bed;
+use sakidori_tests::manifests;
+use sakidori_tests::namespace::{deployment, metrics_api};
+use sakidori_tests::throughout::throughout;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
 
 /// How long anything may take that should happen at once. Generous, since the machine may be compiling meanwhile.
 pub const SOON: Duration = Duration::from_secs(30);
+
+/// How long the garbage collector may take: it looks for kinds that are new to it every 30 s, and a cluster's ScaledObjects
+/// are new when the first case deletes one.
+const COLLECTED: Duration = Duration::from_secs(90);
 
 /// The operator's user name: all its writes are under it.
 const OPERATOR: &str = "system:serviceaccount:keda:keda-operator";
@@ -27,65 +29,35 @@ pub const HPAS: &str = "apis/autoscaling/v2/horizontalpodautoscalers";
 pub const DEPLOYMENTS: &str = "apis/apps/v1/deployments";
 const EVENTS: &str = "apis/events.k8s.io/v1/events";
 
-/// The cases share clients, and a client lives as long as the runtime that it was made on.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
-static SHARED: OnceCell<Shared> = OnceCell::const_new();
-
-struct Shared {
-    cluster: Cluster,
-    operator: Operator,
-}
-
-impl Shared {
-    async fn start() -> Result<Shared> {
-        let cluster = cluster().await?;
-        let operator = Operator::install(&cluster).await?;
-        Ok(Shared { cluster, operator })
-    }
-}
-
-/// A cluster whose HPA controller looks every second, and scales in without waiting.
-pub async fn cluster() -> Result<Cluster> {
-    let options = ClusterOptions {
-        hpa_sync_period: Duration::from_secs(1),
-        hpa_downscale_stabilization: Some(Duration::from_secs(1)),
-        ..ClusterOptions::default()
-    };
-    Cluster::start(options).await
-}
-
 /// Runs a case on the shared control plane, in the namespace `name`.
 pub fn play(name: &str, case: impl AsyncFnOnce(&Scene) -> Result<()>) {
-    RUNTIME.block_on(async {
-        let shared = SHARED.get_or_try_init(Shared::start).await.unwrap();
-        let scene = Scene::open(&shared.cluster, name).await.unwrap();
-        if let Err(error) = case(&scene).await {
-            panic!(
+    let bed = bed::shared().unwrap();
+    let played = bed.run(async {
+        let scene = Scene::open(&bed.cluster, name).await?;
+        match case(&scene).await {
+            Ok(()) => scene.close().await,
+            Err(error) => bail!(
                 "{error:#}\nthe operator's log on {name}:\n{}",
-                lines_with(&shared.operator, name)
-            );
+                log_on(name).await
+            ),
         }
     });
-}
-
-/// Runs a case that starts what it needs.
-pub fn play_alone(case: impl AsyncFnOnce() -> Result<()>) {
-    if let Err(error) = RUNTIME.block_on(case()) {
+    if let Err(error) = played {
         panic!("{error:#}");
     }
 }
 
-/// The lines of an operator's log that hold `text`.
-pub fn lines_with(operator: &Operator, text: &str) -> String {
-    let log = std::fs::read_to_string(operator.log_path()).unwrap_or_default();
+/// The last lines of the shared operator's log that hold `text`.
+async fn log_on(text: &str) -> String {
+    let log = shared_log().await;
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(text)).collect();
     lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
 /// The whole log of the shared operator.
-pub fn shared_log() -> String {
-    let shared = SHARED.get().expect("a case is being played");
-    std::fs::read_to_string(shared.operator.log_path()).unwrap_or_default()
+pub async fn shared_log() -> String {
+    let operator = bed::shared().unwrap().operator.lock().await;
+    std::fs::read_to_string(operator.log_path()).unwrap_or_default()
 }
 
 /// A namespace with an HTTP source that answers `{"value": 0}` on [`PATH`].
@@ -115,6 +87,16 @@ impl<'a> Scene<'a> {
         Ok(scene)
     }
 
+    /// The source goes with the case: nobody should go on asking it.
+    async fn close(&self) -> Result<()> {
+        let path = self.path(SCALED_OBJECTS, "");
+        let request = http::Request::delete(path.trim_end_matches('/')).body(Vec::new())?;
+        match self.client.request::<Value>(request).await {
+            Err(kube::Error::Api(status)) if status.code != 404 => bail!("{status}"),
+            _ => Ok(()),
+        }
+    }
+
     /// Sets the number that the source answers.
     pub fn set(&self, value: i64) {
         self.source.set(PATH, answer(value));
@@ -127,10 +109,7 @@ impl<'a> Scene<'a> {
 
     /// The same for another path of the source.
     pub fn trigger_on(&self, path: &str) -> Value {
-        json!({
-            "type": "metrics-api",
-            "metadata": {"url": self.source.url(path), "valueLocation": "value", "targetValue": "10"},
-        })
+        metrics_api(&self.source.url(path))
     }
 
     /// A ScaledObject for the Deployment of the same name, polled every second, with a cooldown of 2 s; `spec` is merged
@@ -190,6 +169,15 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// Creates an object as somebody else than the operator and [`Scene::apply`].
+    pub async fn create(&self, resource: &str, object: &Value) -> Result<Value> {
+        let path = self.path(resource, "");
+        let request = http::Request::post(path.trim_end_matches('/'))
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(object)?)?;
+        Ok(self.client.request(request).await?)
+    }
+
     /// Merges `patch` into an object, as somebody else than the operator and [`Scene::apply`].
     pub async fn patch(&self, resource: &str, name: &str, patch: &Value) -> Result<Value> {
         let request = http::Request::patch(self.path(resource, name))
@@ -206,8 +194,19 @@ impl<'a> Scene<'a> {
         name: &str,
         look: impl Fn(&Value) -> Option<T>,
     ) -> Result<T> {
+        self.until_within(SOON, what, resource, name, look).await
+    }
+
+    async fn until_within<T>(
+        &self,
+        time: Duration,
+        what: &str,
+        resource: &str,
+        name: &str,
+        look: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T> {
         let mut last = Value::Null;
-        let found = eventually(what, SOON, async || {
+        let found = eventually(what, time, async || {
             last = self.get(resource, name).await?.unwrap_or_default();
             Ok(look(&last))
         })
@@ -218,7 +217,8 @@ impl<'a> Scene<'a> {
     /// Waits until an object is gone.
     pub async fn until_gone(&self, resource: &str, name: &str) -> Result<()> {
         let gone = |object: &Value| object.is_null().then_some(());
-        self.until("absence", resource, name, gone).await
+        self.until_within(COLLECTED, "absence", resource, name, gone)
+            .await
     }
 
     /// Waits until a condition of a ScaledObject has this status and reason, and gives its message.
@@ -305,16 +305,16 @@ impl<'a> Scene<'a> {
 
     /// Watches that a Deployment keeps its replicas for a time, where there is no source whose polls could be counted.
     pub async fn stays_for(&self, name: &str, replicas: i64, time: Duration) -> Result<()> {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            let now = self.replicas(name).await?;
-            ensure!(
-                now == replicas,
-                "{name} went from {replicas} to {now} replicas"
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
+        throughout(
+            &format!("{replicas} replicas of {name}"),
+            time,
+            async || {
+                let now = self.replicas(name).await?;
+                ensure!(now == replicas, "there are {now}");
+                Ok(())
+            },
+        )
+        .await
     }
 
     /// The Events on ScaledObject `name`, the oldest first; a series stands once.
@@ -399,23 +399,6 @@ fn described(write: &Write) -> String {
 /// A JSON answer with this number as `value`.
 pub fn answer(value: i64) -> Answer {
     Answer::json(&json!({"value": value}))
-}
-
-/// A Deployment whose pods do nothing.
-pub fn deployment(name: &str, replicas: i32) -> Value {
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "app", "image": "app"}]},
-            },
-        },
-    })
 }
 
 /// A condition of a ScaledObject.

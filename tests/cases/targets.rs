@@ -1,9 +1,10 @@
 //! What can be scaled, what can't and says why, targets that come late or change, and two ScaledObjects on one target.
 
 use anyhow::{Context, Result, ensure};
+use sakidori_tests::namespace::deployment;
 use serde_json::{Value, json};
 
-use crate::scene::{DEPLOYMENTS, HPAS, PATH, SCALED_OBJECTS, Scene, deployment, play, same, text};
+use crate::scene::{DEPLOYMENTS, HPAS, PATH, SCALED_OBJECTS, Scene, play, same, text};
 
 const WRONG_TARGET: &str = "ScaledObject doesn't have correct scaleTargetRef specification: ";
 const STATEFUL_SETS: &str = "apis/apps/v1/statefulsets";
