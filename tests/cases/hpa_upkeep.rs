@@ -255,3 +255,33 @@ fn applied_again_unchanged_nothing_is_written() {
         Ok(())
     });
 }
+
+/// Each has a target of its own, and both want an HPA of one name: whoever has it keeps it.
+#[test]
+fn an_hpa_that_is_anothers_is_left_alone() {
+    play("hpa-anothers", async |scene| {
+        scene.deploy("web", 0).await?;
+        scene.deploy("api", 0).await?;
+        let config = json!({"horizontalPodAutoscalerConfig": {"name": "shared"}});
+        let named = |name: &str| scene.scaled_object(name, json!({"advanced": config}));
+        scene.apply(named("web")).await?;
+        scene.ready("web").await?;
+        let before = scene.get(HPAS, "shared").await?.context("no HPA")?;
+        scene.apply(named("api")).await?;
+        let message = scene.check_failed("api").await?;
+        ensure!(
+            message.contains("shared") && message.contains("web"),
+            "{message}"
+        );
+        scene.stays("web", 0, PATH, 2).await?;
+        let after = scene.get(HPAS, "shared").await?.context("the HPA went")?;
+        same("its spec", &after["spec"], &before["spec"])?;
+        let owners = |hpa: &Value| hpa["metadata"]["ownerReferences"].clone();
+        same("its owners", &owners(&after), &owners(&before))?;
+        scene.ready("web").await?;
+
+        // The name is free again, and the other has it at once.
+        scene.delete(SCALED_OBJECTS, "web").await?;
+        scene.ready("api").await
+    });
+}
