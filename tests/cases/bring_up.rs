@@ -367,3 +367,52 @@ fn the_hpas_own_word_reaches_the_status() {
         Ok(())
     });
 }
+
+/// The HPA does everything, and the ScaledObject is always active.
+#[test]
+fn with_cpu_alone_it_is_active_and_above_zero() {
+    play("bring-up-cpu", async |scene| {
+        scene.deploy("web", 0).await?;
+        let cpu = json!({"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}});
+        let spec = json!({"minReplicaCount": 1, "triggers": [cpu], "cooldownPeriod": 0});
+        scene.apply(scene.scaled_object("web", spec)).await?;
+        scene.until_replicas("web", 1).await?;
+        scene.ready("web").await?;
+        scene
+            .condition("web", "Active", "True", "ScalerActive")
+            .await?;
+        let object = scene
+            .get(SCALED_OBJECTS, "web")
+            .await?
+            .context("no ScaledObject")?;
+        let status = &object["status"];
+        same(
+            "resourceMetricNames",
+            &status["resourceMetricNames"],
+            &json!(["cpu"]),
+        )?;
+        same(
+            "externalMetricNames",
+            &status["externalMetricNames"],
+            &Value::Null,
+        )
+    });
+}
+
+/// 54 letters are the most that admission takes; one that was stored before admission knew works all the same.
+#[test]
+fn a_long_name_is_cut_in_a_label_only() {
+    play("bring-up-long", async |scene| {
+        let name = format!("web{}", "-queue".repeat(10));
+        scene.deploy("web", 0).await?;
+        let spec = json!({"scaleTargetRef": {"name": "web"}});
+        scene.apply(scene.scaled_object(&name, spec)).await?;
+        scene.ready(&name).await?;
+        let hpa_name = format!("keda-hpa-{name}");
+        let hpa = scene.get(HPAS, &hpa_name).await?.context("no HPA")?;
+        let label = &hpa["metadata"]["labels"]["app.kubernetes.io/name"];
+        same("its label", label, &json!(&hpa_name[..63]))?;
+        scene.set(1);
+        scene.until_replicas("web", 1).await
+    });
+}
