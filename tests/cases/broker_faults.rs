@@ -189,7 +189,8 @@ fn replicas_stay_while_the_broker_is_away_and_it_recovers_by_itself() -> Result<
 #[test]
 fn replicas_stay_while_the_broker_hangs_and_reads_of_it_do_not() -> Result<()> {
     const METRIC: &str = "s0-rabbitmq-jobs";
-    const LONGEST_READ: Duration = Duration::from_millis(1200);
+    // A second, and the way through the API server on a busy machine. The broker's own deadline is 5 s.
+    const LONGEST_READ: Duration = Duration::from_secs(2);
     let bed = bed::shared()?;
     bed.run(async {
         let rabbit = RabbitMq::start().await?;
