@@ -372,7 +372,7 @@ impl Watches {
 
 /// Pauses between tries of a watch double from the first to the last: soon after the API server is back, everything is seen again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 struct Pauses {
     next: Duration,

@@ -3,6 +3,7 @@
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use sakidori_engine::Quantity;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::{Format, exposition};
@@ -37,6 +38,10 @@ fn json(text: &str, location: &str) -> Result<f64, String> {
         gjson::Kind::Object | gjson::Kind::Array => Err(wrong(location, "JSON")),
         gjson::Kind::True | gjson::Kind::False => Err(wrong(location, "a boolean")),
         gjson::Kind::Null if found.exists() => Err(wrong(location, "null")),
+        gjson::Kind::Null if text.trim().is_empty() => Err("the answer is empty".to_owned()),
+        gjson::Kind::Null if serde_json::from_str::<IgnoredAny>(text).is_err() => {
+            Err("the answer is no JSON".to_owned())
+        }
         gjson::Kind::Null => Err(wrong(location, "nothing")),
     }
 }
