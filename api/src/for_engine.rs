@@ -38,6 +38,7 @@ impl ScaledObject {
             target_kind: target_kind.to_owned(),
             target_name: spec.scale_target_ref.name.clone(),
             trigger_count: spec.triggers.len(),
+            switches: self.switches(),
         }
     }
 
@@ -121,6 +122,7 @@ impl ScaledObjectStatus {
         Remembered {
             last_active_time: self.last_active_time.as_ref().map(|time| time.0),
             conditions: conditions_to_engine(&self.conditions),
+            paused_replicas: self.paused_replica_count,
             // Written together with the first HPA, by KEDA too; conditions are there before.
             seen_before: self
                 .hpa_name
@@ -216,6 +218,7 @@ mod tests {
             target_kind: "apps/v1.Deployment".into(),
             target_name: "orders".into(),
             trigger_count: 1,
+            switches: sakidori_engine::Switches::default(),
         };
         assert_eq!(engine, expected);
     }

@@ -16,6 +16,7 @@ mod condition;
 mod for_engine;
 mod scaled_object;
 mod schema;
+mod switches;
 mod trigger;
 mod trigger_authentication;
 

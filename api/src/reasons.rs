@@ -55,3 +55,8 @@ pub const WRONG_REPLICA_COUNTS: &str =
 pub const WRONG_TRIGGERS: &str = "ScaledObject doesn't have correct triggers specification";
 /// The same for an HPA that can't be made, which includes triggers whose scalers can't be built.
 pub const HPA_FAILED: &str = "failed to ensure HPA is correctly created for ScaledObject";
+/// The same for a paused object whose HPA can't be removed.
+pub const PAUSE_HPA_FAILED: &str = "failed to delete HPA for paused ScaledObject";
+/// The same for a paused object whose target can't be set to the replicas that the pause asks for. (The engine's too, when
+/// the write fails.)
+pub const PAUSE_REPLICAS_FAILED: &str = "failed to scale target to paused replica count";

@@ -104,7 +104,7 @@ pub(crate) fn decide(
             };
         }
     };
-    if activity.active {
+    if activity.active || object.switches.activation_forced {
         decide_active(object, current, activity)
     } else {
         decide_inactive(object, current, activity, last_active, may_scale_in, now)
@@ -112,12 +112,25 @@ pub(crate) fn decide(
 }
 
 fn decide_active(object: &ScaledObject, current: i32, activity: &Activity) -> Decision {
-    let active = Some(Condition::active());
+    let forced = object.switches.activation_forced;
+    let active = Some(if forced {
+        Condition::active_by_force()
+    } else {
+        Condition::active()
+    });
     let is_idle = object.idle_replicas.is_some() && current < object.min_replicas;
     if is_idle || current == 0 {
         let to = object.min_replicas.max(1);
-        let reason = format!("triggered by {}", activity.metrics.join(";"));
-        let scale = raise(object, current, to, ScaleDirection::Activate, reason);
+        let reason = if forced {
+            "caused by forced activation annotation".to_owned()
+        } else {
+            format!("triggered by {}", activity.metrics.join(";"))
+        };
+        let scale = if object.switches.scale_out_paused {
+            None
+        } else {
+            raise(object, current, to, ScaleDirection::Activate, reason)
+        };
         return Decision {
             ready: Condition::ready(),
             active,
@@ -153,12 +166,15 @@ fn decide_inactive(
     if activity.failing {
         decision.ready = Condition::triggers_fail();
     } else if object.idle_replicas.is_some_and(|idle| current > idle) || (current > 0 && min == 0) {
-        if !cooldown::is_over(object, last_active, now) {
+        if object.switches.scale_in_paused {
+            // KEDA doesn't look at the cooldown then.
+        } else if !cooldown::is_over(object, last_active, now) {
             decision.active = Some(Condition::cooling_down());
         } else if may_scale_in {
             decision.scale = deactivate(object, current, last_active);
         }
     } else if object.idle_replicas.is_none() && current < min {
+        // KEDA: in spite of paused-scale-out; the HPA does it too.
         let reason = format!("{current} replicas are fewer than minReplicaCount {min}");
         decision.scale = raise(object, current, min, ScaleDirection::RaiseToMinimum, reason);
     }

@@ -104,6 +104,19 @@ impl Condition {
         Self::new(ConditionStatus::True, "ScaledObjectReady", message)
     }
 
+    /// KEDA: a paused object is ready, and says that it is paused.
+    pub(crate) fn ready_while_paused() -> Self {
+        Self::new(ConditionStatus::True, "ScaledObjectReady", PAUSED_MESSAGE)
+    }
+
+    pub(crate) fn paused() -> Self {
+        Self::new(ConditionStatus::True, PAUSED, PAUSED_MESSAGE)
+    }
+
+    pub(crate) fn unpaused() -> Self {
+        Self::new(ConditionStatus::False, UNPAUSED, UNPAUSED_MESSAGE)
+    }
+
     pub(crate) fn check_failed(message: impl Into<String>) -> Self {
         Self::new(ConditionStatus::False, CHECK_FAILED, message)
     }
@@ -129,6 +142,11 @@ impl Condition {
 
     pub(crate) fn active() -> Self {
         let message = "Scaling is performed because triggers are active";
+        Self::new(ConditionStatus::True, "ScalerActive", message)
+    }
+
+    pub(crate) fn active_by_force() -> Self {
+        let message = "Scaling is performed because activation is being forced by annotation";
         Self::new(ConditionStatus::True, "ScalerActive", message)
     }
 
@@ -182,14 +200,20 @@ impl Condition {
         }
     }
 
-    /// Never set, or set because preparing failed: what a preparation without problems makes True.
+    /// Never set, or set because preparing failed or the object was paused: what a preparation without problems sets anew.
     pub(crate) fn waits_for_preparation(&self) -> bool {
-        self.reason.is_empty() || self.reason == CHECK_FAILED
+        self.reason.is_empty() || self.reason == CHECK_FAILED || self.message == PAUSED_MESSAGE
     }
 }
 
 /// Reason of the Ready condition, and of the Event, while an object can't be prepared.
 pub(crate) const CHECK_FAILED: &str = "ScaledObjectCheckFailed";
+
+/// Reasons of the Paused condition, and of the Events that come with it; their messages are the same too.
+pub(crate) const PAUSED: &str = "ScaledObjectPaused";
+pub(crate) const PAUSED_MESSAGE: &str = "ScaledObject is paused";
+pub(crate) const UNPAUSED: &str = "ScaledObjectUnpaused";
+pub(crate) const UNPAUSED_MESSAGE: &str = "pause annotation removed for ScaledObject";
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,8 @@ use crate::object::{ObjectKey, PollId};
     reason = "a few effects at a time, carried out at once"
 )]
 pub enum Effect {
-    /// Resolve target and authentication, build the scalers, apply the HPA; answer with `Event::Prepared`.
+    /// Resolve target and authentication, build the scalers, apply the HPA; for a paused object, remove the HPA. Answer
+    /// with `Event::Prepared`.
     Prepare { key: ObjectKey, generation: i64 },
     /// Read the target's replicas and all triggers at once; answer with `Event::Polled`.
     Poll { key: ObjectKey, poll: PollId },
@@ -40,7 +41,7 @@ pub enum Effect {
     },
 }
 
-/// Which of the two kinds of write to `/scale` this is; the Event reasons differ.
+/// Which kind of write to `/scale` this is; the Event reasons differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScaleDirection {
     /// From zero or idle to at least one: KEDAScaleTargetActivated.
@@ -49,6 +50,8 @@ pub enum ScaleDirection {
     Deactivate,
     /// From below `minReplicaCount` up to it.
     RaiseToMinimum,
+    /// To the number of replicas that a pause asks for.
+    HoldPaused,
 }
 
 /// The type of a Kubernetes Event.
@@ -65,4 +68,6 @@ pub struct ObjectStatus {
     pub last_active_time: Option<Timestamp>,
     /// `status.triggersActivity`: metric name and whether it is active, in the order of the triggers.
     pub triggers_activity: Vec<(String, bool)>,
+    /// `status.pausedReplicaCount`: the number that the target was set to when it was paused.
+    pub paused_replicas: Option<i32>,
 }

@@ -19,7 +19,7 @@ use crate::tracked::Tracked;
 /// use jiff::{SignedDuration, Timestamp};
 /// use sakidori_engine::{
 ///     Effect, Engine, Event, ObjectKey, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleDirection, ScaledObject,
-///     TriggerOutcome,
+///     Switches, TriggerOutcome,
 /// };
 ///
 /// let now = Timestamp::UNIX_EPOCH;
@@ -37,6 +37,7 @@ use crate::tracked::Tracked;
 ///     target_kind: "apps/v1.Deployment".into(),
 ///     target_name: "web".into(),
 ///     trigger_count: 1,
+///     switches: Switches::default(),
 /// };
 /// let mut engine = Engine::default();
 ///

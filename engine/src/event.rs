@@ -60,6 +60,8 @@ pub enum Event {
 pub struct Remembered {
     pub last_active_time: Option<Timestamp>,
     pub conditions: Conditions,
+    /// `status.pausedReplicaCount`: the number that a pause has set the target to already.
+    pub paused_replicas: Option<i32>,
     /// True where the status shows that the object was brought up before: its first poll is then spread.
     pub seen_before: bool,
 }
@@ -73,6 +75,9 @@ pub enum PrepareOutcome {
         target_replicas: i32,
         problems: Vec<String>,
     },
+    /// The object is paused: its HPA is gone, nothing is there to be polled. `target_replicas` are read where the pause
+    /// asks for a number of replicas.
+    Paused { target_replicas: Option<i32> },
     /// The object can't be scaled as it stands: `message` names the object, the field and the value, and says what to do.
     /// Triggers that could be built are still polled if `pollable`.
     Failed { message: String, pollable: bool },

@@ -15,6 +15,7 @@ mod engine;
 mod event;
 mod lease;
 mod object;
+mod pause;
 mod poll;
 mod preparation;
 mod quantity;
@@ -30,5 +31,5 @@ pub use event::{
     TriggerOutcome,
 };
 pub use lease::{Lease, LeaseEffect, LeaseEvent, LeaseRecord, LeaseTiming, StoredLease};
-pub use object::{ObjectKey, PollId, ScaledObject};
+pub use object::{ObjectKey, Pause, PollId, ScaledObject, Switches};
 pub use quantity::{ParseQuantityError, Quantity};

@@ -63,6 +63,37 @@ pub struct ScaledObject {
     pub target_name: String,
     /// Number of `spec.triggers`.
     pub trigger_count: usize,
+    /// What the object's annotations switch.
+    pub switches: Switches,
+}
+
+/// What a person switches by annotation, while the specification stays as it is. The default is: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// Nothing is polled and there is no HPA.
+    pub pause: Option<Pause>,
+    /// `autoscaling.keda.sh/paused-scale-in`: neither to zero nor to idle.
+    pub scale_in_paused: bool,
+    /// `autoscaling.keda.sh/paused-scale-out`: neither from zero nor from idle.
+    pub scale_out_paused: bool,
+    /// `autoscaling.keda.sh/force-activation`: active whatever the triggers say.
+    pub activation_forced: bool,
+}
+
+impl Switches {
+    /// Whether the object is shown as paused. KEDA: also where only one direction is.
+    pub fn shown_as_paused(&self) -> bool {
+        self.pause.is_some() || self.scale_in_paused || self.scale_out_paused
+    }
+}
+
+/// What happens to the target's replicas while the object is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// `autoscaling.keda.sh/paused`: they stay.
+    Whole,
+    /// `autoscaling.keda.sh/paused-replicas`: they are set to this number once, and then stay.
+    At(i32),
 }
 
 #[cfg(test)]
@@ -84,6 +115,7 @@ pub(crate) mod tests {
             target_kind: "apps/v1.Deployment".into(),
             target_name: "web".into(),
             trigger_count: 1,
+            switches: Switches::default(),
         }
     }
 }

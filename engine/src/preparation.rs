@@ -46,6 +46,21 @@ impl Preparation {
         }
     }
 
+    /// The object is paused: once it is not any more, it starts as one that was never seen, with a poll at once.
+    pub(crate) fn start_over(&mut self) {
+        self.first = true;
+        self.seen_before = false;
+    }
+
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
+    /// What comes next, or is under way, does not count: prepare once more.
+    pub(crate) fn repeat(&mut self) {
+        self.again = true;
+    }
+
     /// Takes it off the agenda.
     pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
         if let Some(ticket) = self.planned.take() {
@@ -105,7 +120,16 @@ impl Tracked {
                 PrepareOutcome::Done {
                     target_replicas,
                     problems,
-                } => self.prepare_done(turn, target_replicas, problems),
+                } if self.wanted.switches.pause.is_none() => {
+                    self.prepare_done(turn, target_replicas, problems)
+                }
+                PrepareOutcome::Paused { target_replicas } if self.is_answered(target_replicas) => {
+                    self.pause_prepared(turn, target_replicas)
+                }
+                // It was paused, or the pause taken away, while it was prepared.
+                PrepareOutcome::Done { .. } | PrepareOutcome::Paused { .. } => {
+                    self.preparation.repeat();
+                }
                 PrepareOutcome::Failed { message, pollable } => {
                     self.prepare_failed(turn, message, pollable)
                 }
@@ -119,7 +143,7 @@ impl Tracked {
     fn prepare_done(&mut self, turn: &mut Turn<'_>, target_replicas: i32, problems: Vec<String>) {
         self.preparation.failed = false;
         self.preparation.backoff.reset();
-        let was_ready = self.status.current.conditions.ready.status == ConditionStatus::True;
+        let was_ready = self.is_ready();
         if problems.is_empty() {
             self.preparation.complaint = None;
             if self.status.current.conditions.ready.waits_for_preparation() {
@@ -137,14 +161,7 @@ impl Tracked {
                 "Started scalers watch".into(),
             );
         }
-        if !was_ready && self.status.current.conditions.ready.status == ConditionStatus::True {
-            publish(
-                turn,
-                EventType::Normal,
-                "ScaledObjectReady",
-                "ScaledObject is ready for scaling".into(),
-            );
-        }
+        self.tell_ready(turn, was_ready);
 
         self.poll_as_wanted(turn);
         let restarted = first && self.preparation.seen_before;
@@ -158,7 +175,8 @@ impl Tracked {
         }
     }
 
-    fn prepare_failed(&mut self, turn: &mut Turn<'_>, message: String, pollable: bool) {
+    pub(crate) fn prepare_failed(&mut self, turn: &mut Turn<'_>, message: String, pollable: bool) {
+        let pollable = pollable && self.wanted.switches.pause.is_none();
         if !std::mem::replace(&mut self.preparation.failed, true) || !pollable {
             self.status.current.conditions.active = Condition::activity_unknown();
         }
@@ -177,6 +195,22 @@ impl Tracked {
         }
         self.status.release();
         self.flush(turn);
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.status.current.conditions.ready.status == ConditionStatus::True
+    }
+
+    /// Tells that the object became ready.
+    pub(crate) fn tell_ready(&self, turn: &mut Turn<'_>, was_ready: bool) {
+        if !was_ready && self.is_ready() {
+            publish(
+                turn,
+                EventType::Normal,
+                "ScaledObjectReady",
+                "ScaledObject is ready for scaling".into(),
+            );
+        }
     }
 
     /// From now on polls are about the object as it is wanted; those under way are about the object as it was.

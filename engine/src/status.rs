@@ -23,12 +23,14 @@ impl StatusRecord {
         let Remembered {
             last_active_time,
             conditions,
+            paused_replicas,
             seen_before,
         } = remembered;
         let stored = ObjectStatus {
             conditions,
             last_active_time,
             triggers_activity: Vec::new(),
+            paused_replicas,
         };
         let current = ObjectStatus {
             last_active_time: last_active,
@@ -73,6 +75,7 @@ impl StatusRecord {
         };
         if written.conditions != self.current.conditions
             || written.triggers_activity != self.current.triggers_activity
+            || written.paused_replicas != self.current.paused_replicas
         {
             return true;
         }

@@ -27,7 +27,7 @@ pub(crate) struct Tracked {
     pub(crate) polled_as: Option<ScaledObject>,
     pub(crate) preparation: Preparation,
     pub(crate) polling: Polling,
-    scaling: Option<Scaling>,
+    pub(crate) scaling: Option<Scaling>,
     pub(crate) status: StatusRecord,
     /// The status is to be written at this time even if the first poll has no answer.
     status_due: Option<Ticket>,
@@ -37,7 +37,7 @@ pub(crate) struct Tracked {
 
 /// A write of replicas whose answer is awaited.
 #[derive(Debug)]
-struct Scaling {
+pub(crate) struct Scaling {
     since: Timestamp,
     direction: ScaleDirection,
     reason: String,
@@ -47,7 +47,10 @@ impl Tracked {
     /// An object seen for the first time in this life of the engine.
     pub(crate) fn new(turn: &mut Turn<'_>, object: ScaledObject, remembered: Remembered) -> Self {
         let conditions = &remembered.conditions;
-        let was_active = conditions.active.status == ConditionStatus::True;
+        // A paused object was not polled: nobody knows of any activity since, and its status does not lag behind.
+        let was_paused =
+            object.switches.pause.is_some() && conditions.paused.status == ConditionStatus::True;
+        let was_active = conditions.active.status == ConditionStatus::True && !was_paused;
         let last_active = cooldown::remembered(remembered.last_active_time, was_active, turn.now);
         let told =
             (conditions.ready.reason == CHECK_FAILED).then(|| conditions.ready.message.clone());
@@ -62,6 +65,7 @@ impl Tracked {
             status_due: None,
             failures: Vec::new(),
         };
+        tracked.follow_switches(turn);
         tracked.prepare(turn);
         tracked
     }
@@ -82,6 +86,7 @@ impl Tracked {
         }
         self.wanted = object;
         if changed {
+            self.follow_switches(turn);
             self.preparation.backoff.reset();
             self.prepare(turn);
         }
@@ -137,7 +142,7 @@ impl Tracked {
         }
         let object = self.polled_as.as_ref().unwrap_or(&self.wanted);
         let activity = activation::activity(object, &outcome.triggers);
-        if activity.active {
+        if activity.active || object.switches.activation_forced {
             // KEDA leaves the time as it is while some trigger fails. Here nothing that goes wrong (a failing trigger,
             // replicas that can't be read, an answer that comes while preparing) makes the cooldown end sooner.
             self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
@@ -171,30 +176,8 @@ impl Tracked {
         self.status.current.triggers_activity =
             triggers_activity(&outcome.triggers, &self.status.current.triggers_activity);
         self.tell_failures(turn, &outcome.triggers);
-        if let Some(request) = decision.scale
-            && self
-                .scaling
-                .as_ref()
-                .is_none_or(|scaling| turn.now.duration_since(scaling.since) >= ANSWER_OVERDUE)
-        {
-            let activation::ScaleRequest {
-                from,
-                to,
-                direction,
-                reason,
-            } = request;
-            self.scaling = Some(Scaling {
-                since: turn.now,
-                direction,
-                reason: reason.clone(),
-            });
-            turn.effects.push(Effect::Scale {
-                key: turn.key.clone(),
-                from,
-                to,
-                direction,
-                reason,
-            });
+        if let Some(request) = decision.scale {
+            self.scale(turn, request);
         }
         self.status.release();
         self.flush(turn);
@@ -231,10 +214,51 @@ impl Tracked {
 
     // ---- Scaling
 
+    /// Asks for a write of replicas, unless the answer of another is awaited.
+    pub(crate) fn scale(&mut self, turn: &mut Turn<'_>, request: activation::ScaleRequest) {
+        if self
+            .scaling
+            .as_ref()
+            .is_some_and(|scaling| turn.now.duration_since(scaling.since) < ANSWER_OVERDUE)
+        {
+            return;
+        }
+        let activation::ScaleRequest {
+            from,
+            to,
+            direction,
+            reason,
+        } = request;
+        self.scaling = Some(Scaling {
+            since: turn.now,
+            direction,
+            reason: reason.clone(),
+        });
+        turn.effects.push(Effect::Scale {
+            key: turn.key.clone(),
+            from,
+            to,
+            direction,
+            reason,
+        });
+    }
+
     pub(crate) fn scaled(&mut self, turn: &mut Turn<'_>, outcome: ScaleOutcome) {
         let Some(scaling) = self.scaling.take() else {
             return;
         };
+        if scaling.direction == ScaleDirection::HoldPaused {
+            return self.held(turn, outcome);
+        }
+        self.tell_scaled(turn, outcome, scaling);
+        // Whatever it wrote, a pause that came meanwhile has the last word.
+        if self.missing_hold().is_some() {
+            self.prepare(turn);
+        }
+    }
+
+    /// Tells what became of a write that a poll led to.
+    fn tell_scaled(&mut self, turn: &mut Turn<'_>, outcome: ScaleOutcome, scaling: Scaling) {
         let namespace = &turn.key.namespace;
         let target = format!(
             "{} {namespace}/{}",
@@ -256,7 +280,7 @@ impl Tracked {
                 );
             }
             // KEDA has no Event for it.
-            (ScaleOutcome::Done { .. }, ScaleDirection::RaiseToMinimum) => {}
+            (ScaleOutcome::Done { .. }, _) => {}
             (ScaleOutcome::Failed { from, to, message }, ScaleDirection::Deactivate) => {
                 let message =
                     format!("Failed to deactivate {target} from {from} to {to}: {message}");

@@ -112,16 +112,16 @@ impl Executor {
                 // The target that was polled, whatever the object says by the time of the write.
                 let prepared = self.objects.prepared(&key);
                 self.tasks.spawn(async move {
-                    let outcome = match prepared {
-                        Some(prepared) => {
-                            this.scale(&key, &prepared.target, from, to, direction, &reason)
+                    let target = match prepared {
+                        Some(prepared) => Ok(prepared.target.clone()),
+                        None => this.target_of_paused(&key, direction).await,
+                    };
+                    let outcome = match target {
+                        Ok(target) => {
+                            this.scale(&key, &target, from, to, direction, &reason)
                                 .await
                         }
-                        None => ScaleOutcome::Failed {
-                            from,
-                            to,
-                            message: "the ScaledObject is gone".to_owned(),
-                        },
+                        Err(message) => ScaleOutcome::Failed { from, to, message },
                     };
                     this.events.send(Event::Scaled { key, outcome });
                 });
@@ -142,6 +142,28 @@ impl Executor {
 
     fn uid(&self, key: &ObjectKey) -> Option<String> {
         self.objects.object(key)?.metadata.uid.clone()
+    }
+
+    /// A paused object is not prepared, but has a target all the same.
+    async fn target_of_paused(
+        &self,
+        key: &ObjectKey,
+        direction: ScaleDirection,
+    ) -> Result<Target, String> {
+        let object = self
+            .objects
+            .object(key)
+            .filter(|_| direction == ScaleDirection::HoldPaused);
+        let Some(object) = object else {
+            return Err("the ScaledObject is gone, or paused".to_owned());
+        };
+        let resolved = self
+            .targets
+            .resolve(&key.namespace, &object.spec.scale_target_ref);
+        match timeout(SCALE_WITHIN, resolved).await {
+            Ok(resolved) => resolved.map_err(|error| error.to_string()),
+            Err(_) => Err("the API server did not answer in time".to_owned()),
+        }
     }
 
     async fn scale(

@@ -58,6 +58,13 @@ impl CachedMetrics {
             if let Some(prepared) = self.objects.prepared(key) {
                 return Ok(prepared);
             }
+            if let Some(object) = self.objects.object(key)
+                && object.pause().is_some()
+            {
+                return Err(MetricError::NotFound(format!(
+                    "ScaledObject {key} is paused: nothing is read for it"
+                )));
+            }
             if !self.objects.may_exist(key) {
                 return Err(MetricError::NotFound(format!("no ScaledObject {key}")));
             }

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::autoscaling::v2::{
-    CrossVersionObjectReference, ExternalMetricSource, HorizontalPodAutoscaler,
-    HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget,
+    CrossVersionObjectReference, ExternalMetricSource, HPAScalingRules, HorizontalPodAutoscaler,
+    HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec,
+    MetricTarget,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
@@ -51,12 +52,7 @@ pub fn desired(
             min_replicas: Some(object.min_replicas().max(1)),
             max_replicas: object.max_replicas(),
             metrics: Some(metrics),
-            behavior: object
-                .spec
-                .advanced
-                .as_ref()
-                .and_then(|advanced| advanced.horizontal_pod_autoscaler_config.as_ref())
-                .and_then(|config| config.behavior.clone()),
+            behavior: behavior(object),
             scale_target_ref: CrossVersionObjectReference {
                 api_version: Some(target.resource.api_version.clone()),
                 kind: target.resource.kind.clone(),
@@ -65,6 +61,27 @@ pub fn desired(
         }),
         status: None,
     }
+}
+
+/// The behavior that the object configures, with a direction switched off that is paused.
+fn behavior(object: &ScaledObject) -> Option<HorizontalPodAutoscalerBehavior> {
+    let mut behavior = object
+        .spec
+        .advanced
+        .as_ref()
+        .and_then(|advanced| advanced.horizontal_pod_autoscaler_config.as_ref())
+        .and_then(|config| config.behavior.clone());
+    let disable = |rules: &mut Option<HPAScalingRules>| {
+        rules.get_or_insert_default().select_policy = Some("Disabled".to_owned());
+    };
+    let switches = object.switches();
+    if switches.scale_in_paused {
+        disable(&mut behavior.get_or_insert_default().scale_down);
+    }
+    if switches.scale_out_paused {
+        disable(&mut behavior.get_or_insert_default().scale_up);
+    }
+    behavior
 }
 
 /// The External metric through which the HPA reads a scaler's metric.
@@ -191,7 +208,23 @@ fn spec_covers(desired: &HorizontalPodAutoscaler, actual: &HorizontalPodAutoscal
     };
     let as_json =
         |spec: &HorizontalPodAutoscalerSpec| serde_json::to_value(spec).unwrap_or(Value::Null);
-    want.behavior.is_none() == have.behavior.is_none() && covers(&as_json(want), &as_json(have))
+    select_policies(want) == select_policies(have) && covers(&as_json(want), &as_json(have))
+}
+
+/// How the policies of both directions are selected, where there is a behavior: `Max` if it doesn't say. What is left out
+/// must not pass for `Disabled`, which stays behind in an HPA of KEDA's.
+fn select_policies(spec: &HorizontalPodAutoscalerSpec) -> Option<[&str; 2]> {
+    let behavior = spec.behavior.as_ref()?;
+    Some([
+        select_policy(behavior.scale_up.as_ref()),
+        select_policy(behavior.scale_down.as_ref()),
+    ])
+}
+
+fn select_policy(rules: Option<&HPAScalingRules>) -> &str {
+    rules
+        .and_then(|rules| rules.select_policy.as_deref())
+        .unwrap_or("Max")
 }
 
 /// Every field of `want` is in `have` with the same value; lists have the same length.
@@ -269,6 +302,7 @@ mod tests {
     use super::*;
     use kube::core::{ApiResource, GroupVersionKind};
     use sakidori_engine::Quantity as Milli;
+    use serde_json::json;
 
     fn object(yaml: &str) -> ScaledObject {
         serde_saphyr::from_str(yaml).unwrap()
@@ -440,6 +474,63 @@ spec:
         }]))
         .unwrap();
         assert!(!Wanted::new(want.clone()).is_met_by(&have));
+    }
+
+    #[test]
+    fn a_paused_direction_is_disabled_beside_what_the_user_configured() {
+        let annotated = |key: &str, behavior: Value| {
+            let mut object = orders();
+            let annotation = (format!("autoscaling.keda.sh/{key}"), "true".to_owned());
+            object.metadata.annotations = Some(BTreeMap::from([annotation]));
+            object.spec.advanced = serde_json::from_value(
+                json!({"horizontalPodAutoscalerConfig": {"behavior": behavior}}),
+            )
+            .unwrap();
+            serde_json::to_value(behavior_of(&desired(&object, &target(), vec![]))).unwrap()
+        };
+        assert_eq!(
+            annotated("paused-scale-in", Value::Null),
+            json!({"scaleDown": {"selectPolicy": "Disabled"}})
+        );
+        let window = json!({"scaleDown": {"stabilizationWindowSeconds": 7, "selectPolicy": "Min"}});
+        assert_eq!(
+            annotated("paused-scale-in", window.clone()),
+            json!({"scaleDown": {"stabilizationWindowSeconds": 7, "selectPolicy": "Disabled"}})
+        );
+        let mut both = window;
+        both["scaleUp"] = json!({"selectPolicy": "Disabled"});
+        assert_eq!(
+            annotated("paused-scale-out", json!({"scaleDown": both["scaleDown"]})),
+            both
+        );
+        assert_eq!(annotated("force-activation", Value::Null), Value::Null);
+    }
+
+    #[test]
+    fn a_direction_that_is_still_disabled_is_a_difference() {
+        let behavior = |json: Value| {
+            let mut hpa = desired(&orders(), &target(), vec![metric()]);
+            hpa.spec.as_mut().unwrap().behavior = serde_json::from_value(json).unwrap();
+            hpa
+        };
+        let window = json!({"scaleDown": {"stabilizationWindowSeconds": 7}});
+        let want = Wanted::new(behavior(window.clone()));
+        let mut have = window;
+        have["scaleDown"]["selectPolicy"] = json!("Max");
+        have["scaleUp"] = json!({"selectPolicy": "Max"});
+        assert!(
+            want.is_met_by(&behavior(have.clone())),
+            "the API server's defaults"
+        );
+        for direction in ["scaleDown", "scaleUp"] {
+            let mut disabled = have.clone();
+            disabled[direction]["selectPolicy"] = json!("Disabled");
+            assert!(!want.is_met_by(&behavior(disabled)), "{direction}");
+        }
+    }
+
+    fn behavior_of(hpa: &HorizontalPodAutoscaler) -> Option<HorizontalPodAutoscalerBehavior> {
+        hpa.spec.as_ref().and_then(|spec| spec.behavior.clone())
     }
 
     #[test]

@@ -57,9 +57,7 @@ impl HpaIndex {
         self.lock()
             .iter()
             .filter(|((namespace, _), _)| **namespace == *key.namespace)
-            .filter(|(_, hpa)| {
-                uid.is_some() && controller(hpa).map(|owner| owner.uid.as_str()) == uid
-            })
+            .filter(|(_, hpa)| controlled_by(hpa, uid))
             .map(|(_, hpa)| hpa.clone())
             .collect()
     }
@@ -120,6 +118,11 @@ pub fn controller(hpa: &HorizontalPodAutoscaler) -> Option<&OwnerReference> {
     hpa.owner_references()
         .iter()
         .find(|owner| owner.controller == Some(true))
+}
+
+/// True where the HPA's controller is the ScaledObject with this uid.
+pub fn controlled_by(hpa: &HorizontalPodAutoscaler, uid: Option<&str>) -> bool {
+    uid.is_some() && controller(hpa).map(|owner| owner.uid.as_str()) == uid
 }
 
 /// The ScaledObject that an HPA belongs to, by its label.

@@ -18,6 +18,7 @@ mod hpa_writer;
 mod leader;
 mod objects;
 mod options;
+mod pausing;
 mod poll;
 mod prepare;
 mod probes;

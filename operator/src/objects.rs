@@ -47,9 +47,9 @@ struct Entry {
 pub enum Change {
     /// First sight, or another object under the same name.
     New,
-    /// The spec differs, and with it the generation.
+    /// What the engine sees differs: the spec, and with it the generation, or what annotations switch.
     Changed,
-    /// Only labels or annotations differ.
+    /// Only labels or other annotations differ.
     Relabelled,
     /// Only its status or bookkeeping differs.
     Unchanged,
@@ -68,6 +68,7 @@ impl Objects {
                 };
                 if before.spec != object.spec
                     || before.metadata.generation != object.metadata.generation
+                    || before.switches() != object.switches()
                 {
                     Change::Changed
                 } else if labels(&before) != labels(&object) {
@@ -162,6 +163,14 @@ impl Objects {
                 answered: answered.spec,
             });
         }
+    }
+
+    /// Forgets what preparation made of an object that is paused. Returns the HPA that it asked for.
+    pub fn clear_prepared(&self, key: &ObjectKey, uid: Option<&str>) -> Option<Arc<Wanted>> {
+        let mut inner = self.lock();
+        let entry = inner.entry_of(key, uid)?;
+        entry.prepared = None;
+        entry.hpa.take()
     }
 
     /// Stores what preparation made; dropped for an object that is gone or was replaced meanwhile.

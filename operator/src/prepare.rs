@@ -53,7 +53,7 @@ pub struct Preparer {
 const FIRST_REFERENCES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why an object can't be prepared.
-struct Failure {
+pub(crate) struct Failure {
     /// Becomes the Ready condition's message.
     message: String,
     /// The Event that KEDA has for it, besides the one with the whole message.
@@ -78,7 +78,11 @@ impl Preparer {
                 pollable: false,
             };
         };
-        match self.try_prepare(key, &object).await {
+        let prepared = match object.pause() {
+            Some(pause) => self.prepare_paused(key, &object, pause).await,
+            None => self.try_prepare(key, &object).await,
+        };
+        match prepared {
             Ok(done) => {
                 self.objects.complain(key, None);
                 done
@@ -235,24 +239,26 @@ impl Preparer {
         })
     }
 
-    /// One target has one ScaledObject. Who holds it keeps it; where nobody does, the older one gets it.
-    async fn check_owner(&self, key: &ObjectKey, object: &ScaledObject) -> Result<(), Failure> {
+    /// One target has one ScaledObject. Who holds it keeps it, also during a pause; where nobody does, the older one gets it.
+    pub(crate) async fn check_owner(
+        &self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+    ) -> Result<(), Failure> {
         let reference = &object.spec.scale_target_ref;
         let holds = |name: &ObjectKey, object: &ScaledObject| {
             let hpas = self.hpas.owned_by(name, object.metadata.uid.as_deref());
             hpas.into_iter()
                 .find(|hpa| hpa_index::scales(hpa, reference))
         };
-        let winner = self
-            .objects
-            .winner(key, object, |name, object| holds(name, object).is_some());
+        let winner = self.objects.winner(key, object, |name, object| {
+            is_paused_holder(object) || holds(name, object).is_some()
+        });
         let Some(winner) = winner else { return Ok(()) };
         if let Some(hpa) = holds(key, object) {
             // Two HPAs on one target: the HPA controller scales with neither.
-            let (namespace, name) = (&key.namespace, hpa.name_any());
-            info!(object = %key, hpa = name, winner, "the target is another ScaledObject's; deleting this one's HPA");
-            let deleted = self.writer.delete(namespace, &name, hpa.uid()).await;
-            deleted.map_err(|error| format!("deleting the HPA {name:?}: {}", plain(&error)))?;
+            info!(object = %key, hpa = hpa.name_any(), winner, "the target is another ScaledObject's; deleting this one's HPA");
+            self.delete_hpa(&hpa).await?;
         }
         Err(format!(
             "{}: the workload '{}' is already managed by the ScaledObject '{winner}'; \
@@ -305,13 +311,18 @@ impl Preparer {
             let old = renamed.name_any();
             if old != name {
                 info!(object = %key, from = old, to = name, "renamed the HPA");
-                let deleted = self
-                    .writer
-                    .delete(&key.namespace, &old, renamed.uid())
-                    .await;
-                deleted.map_err(|error| format!("deleting the HPA {old:?}: {}", plain(&error)))?;
+                self.delete_hpa(&renamed).await?;
             }
         }
+        Ok(())
+    }
+
+    pub(crate) async fn delete_hpa(&self, hpa: &HorizontalPodAutoscaler) -> Result<(), String> {
+        let (namespace, name) = (hpa.namespace().unwrap_or_default(), hpa.name_any());
+        let deleted = self.writer.delete(&namespace, &name, hpa.uid()).await;
+        deleted.map_err(|error| format!("deleting the HPA {name:?}: {}", plain(&error)))?;
+        // The watch says so later: meanwhile nobody is to find it there.
+        self.hpas.remove(hpa);
         Ok(())
     }
 
@@ -380,6 +391,12 @@ fn wants_transfer(object: &ScaledObject) -> bool {
         .annotations()
         .get(annotations::TRANSFER_HPA_OWNERSHIP);
     annotation.is_some_and(|value| value == "true")
+}
+
+/// A pause takes the HPA away by which a holder is known; one that never had any holds nothing.
+fn is_paused_holder(object: &ScaledObject) -> bool {
+    let status = object.status.as_ref();
+    object.pause().is_some() && status.is_some_and(|status| status.hpa_name.is_some())
 }
 
 /// The target's replicas before it was first scaled, where that was seen already.

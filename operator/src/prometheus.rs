@@ -197,7 +197,8 @@ impl Metrics {
     }
 
     /// Makes a ScaledObject and its triggers count. Series that it had with other triggers go (KEDA: at each reconciliation).
-    pub fn register(&self, key: &ObjectKey, trigger_types: Vec<String>) {
+    /// One that is `paused` in one direction only counts as paused too.
+    pub fn register(&self, key: &ObjectKey, trigger_types: Vec<String>, paused: bool) {
         self.unregister(key);
         self.forget_triggers(key);
         self.resources
@@ -205,7 +206,7 @@ impl Metrics {
             .inc();
         self.paused
             .with_label_values(&[&*key.namespace, &*key.name])
-            .set(0);
+            .set(i64::from(paused));
         self.object_errors
             .with_label_values(&[&*key.namespace, &*key.name]);
         for kind in &trigger_types {
@@ -345,7 +346,7 @@ mod tests {
     fn the_series_have_kedas_names_and_labels() {
         let metrics = Metrics::new().unwrap();
         let key = ObjectKey::new("shop", "orders");
-        metrics.register(&key, vec!["rabbitmq".into()]);
+        metrics.register(&key, vec!["rabbitmq".into()], false);
         metrics.observe(&key, &SERIES, 7.5, Duration::from_millis(250), true);
         let text = metrics.text();
         let labels = r#"{metric="s0-rabbitmq-orders",namespace="shop",scaledObject="orders",scaler="rabbitMQScaler",triggerIndex="0",type="scaledobject"}"#;
@@ -361,13 +362,17 @@ mod tests {
             assert!(text.lines().any(|have| have == line), "{line}\n{text}");
         }
         assert!(text.contains("keda_build_info"));
+
+        metrics.register(&key, vec!["rabbitmq".into()], true);
+        let paused = r#"keda_scaled_object_paused{namespace="shop",scaledObject="orders"} 1"#;
+        assert!(metrics.text().contains(paused));
     }
 
     #[test]
     fn a_deleted_object_leaves_no_series() {
         let metrics = Metrics::new().unwrap();
         let key = ObjectKey::new("shop", "orders");
-        metrics.register(&key, vec!["rabbitmq".into()]);
+        metrics.register(&key, vec!["rabbitmq".into()], false);
         metrics.observe(&key, &SERIES, 7.5, Duration::ZERO, true);
         metrics.observe_error(&key, &SERIES);
         metrics.observe_lateness(&key, Duration::ZERO);

@@ -166,6 +166,7 @@ fn complete(
     }
     status.conditions = conditions_from_engine(&decided.conditions);
     status.last_active_time = decided.last_active_time.map(Time);
+    status.paused_replica_count = decided.paused_replicas;
     status.triggers_activity = decided
         .triggers_activity
         .iter()

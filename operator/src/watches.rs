@@ -21,7 +21,7 @@ use crate::control::Events;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::hpa::Wanted;
-use crate::hpa_index::{HpaIndex, ScalingActive, scaled_object_of, scaling_active};
+use crate::hpa_index::{HpaIndex, ScalingActive, controlled_by, scaled_object_of, scaling_active};
 use crate::objects::{Change, Objects};
 use crate::prometheus::Metrics;
 use crate::references::References;
@@ -224,6 +224,7 @@ impl Watches {
                     .iter()
                     .map(|trigger| trigger.type_.clone())
                     .collect(),
+                object.switches().shown_as_paused(),
             );
         }
         let described = object.to_engine(&kind_of(&object.spec.scale_target_ref));
@@ -254,11 +255,14 @@ impl Watches {
                 self.publisher
                     .publish(object, kind, reason, message.to_owned())
             };
-            publish(
-                EventType::Normal,
-                reasons::SCALERS_STOPPED,
-                reasons::SCALERS_STOPPED_MESSAGE,
-            );
+            // A paused object's were stopped before.
+            if object.pause().is_none() {
+                publish(
+                    EventType::Normal,
+                    reasons::SCALERS_STOPPED,
+                    reasons::SCALERS_STOPPED_MESSAGE,
+                );
+            }
             publish(
                 EventType::Warning,
                 reasons::SCALED_OBJECT_DELETED,
@@ -327,18 +331,22 @@ impl Watches {
         let Some(key) = scaled_object_of(&hpa) else {
             return;
         };
+        // Where the pause overtook the watch, or someone made the HPA anew.
+        if let Some(object) = self.objects.object(&key)
+            && object.pause().is_some()
+            && controlled_by(&hpa, object.metadata.uid.as_deref())
+        {
+            return self.repair(&key, &hpa, "a paused ScaledObject has an HPA; removing it");
+        }
         let Some(wanted) = self.wanted(&key, &hpa) else {
             return;
         };
-        if !wanted.is_met_by(&hpa)
-            && let Some(wait) = self.repairs.wait(&key, Instant::now())
-        {
-            info!(object = %key, hpa = hpa.name_any(), ?wait, "the HPA is not as it should be; putting it back");
-            let (events, key) = (self.events.clone(), key.clone());
-            tokio::spawn(async move {
-                tokio::time::sleep(wait).await;
-                events.send(Event::ReferenceChanged { key });
-            });
+        if !wanted.is_met_by(&hpa) {
+            self.repair(
+                &key,
+                &hpa,
+                "the HPA is not as it should be; putting it back",
+            );
         }
         if let Some(now) = scaling_active(&hpa)
             && observed.get(&key) != Some(&now)
@@ -346,6 +354,19 @@ impl Watches {
             observed.insert(key.clone(), now.clone());
             self.events.send(now.into_event(key));
         }
+    }
+
+    /// Lets the object be prepared anew because of its HPA, but not in a race with another writer.
+    fn repair(&self, key: &ObjectKey, hpa: &HorizontalPodAutoscaler, why: &str) {
+        let Some(wait) = self.repairs.wait(key, Instant::now()) else {
+            return;
+        };
+        info!(object = %key, hpa = hpa.name_any(), ?wait, "{why}");
+        let (events, key) = (self.events.clone(), key.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            events.send(Event::ReferenceChanged { key });
+        });
     }
 
     /// What the object asks for under the HPA's name.

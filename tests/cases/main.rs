@@ -24,6 +24,7 @@ mod operator_process;
 mod operator_restart;
 mod operator_start;
 mod other_triggers;
+mod pausing;
 mod queue;
 mod repository;
 mod scaling;

@@ -230,6 +230,7 @@ fn a_restart_neither_shortens_the_cooldown_nor_tells_old_news() {
     let last_active_time = Some(story.now - seconds(1000));
     assert_eq!(
         brief(&story.apply(Remembered {
+            paused_replicas: None,
             last_active_time,
             conditions,
             seen_before: true

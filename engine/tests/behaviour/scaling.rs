@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use sakidori_engine::{ConditionStatus, ScaledObject};
+use sakidori_engine::{ConditionStatus, Pause, ScaledObject, Switches};
 
 use crate::world::{Source, Step, World};
 
@@ -21,6 +21,7 @@ fn object() -> impl Strategy<Value = ScaledObject> {
             target_kind: "apps/v1.Deployment".into(),
             target_name: "web".into(),
             trigger_count: 2,
+            switches: Switches::default(),
         },
     )
 }
@@ -58,7 +59,26 @@ fn step() -> impl Strategy<Value = Step> {
         1 => bounds().prop_map(|(idle, min, max)| Step::Edit(idle, min, max)),
         1 => Just(Step::Recreate),
         2 => Just(Step::Restart),
+        2 => switches().prop_map(Step::Switch),
     ]
+}
+
+fn switches() -> impl Strategy<Value = Switches> {
+    let pause = prop_oneof![
+        2 => Just(None),
+        1 => Just(Some(Pause::Whole)),
+        1 => (0..12_i32).prop_map(|replicas| Some(Pause::At(replicas))),
+    ];
+    let others = [any::<bool>(), any::<bool>(), any::<bool>()];
+    (pause, others, any::<bool>()).prop_map(|(pause, [scale_in, scale_out, force], plain)| {
+        let others = !plain;
+        Switches {
+            pause,
+            scale_in_paused: others && scale_in,
+            scale_out_paused: others && scale_out,
+            activation_forced: others && force,
+        }
+    })
 }
 
 fn run(object: &ScaledObject, replicas: i32, trace: &[Step]) -> World {
@@ -144,6 +164,8 @@ proptest! {
         ], 1..20),
     ) {
         let mut world = run(&object, replicas, &before);
+        // Setting the target to a pause's replicas is somebody's wish, and no failure.
+        world.take(&Step::Switch(Switches::default()));
         world.take(&Step::Source(0, Source::Fails));
         world.take(&Step::Source(1, Source::Fails));
         // A reading taken just before may still be acted upon.
@@ -154,5 +176,66 @@ proptest! {
             world.take(step);
             prop_assert!(world.replicas >= replicas, "{} replicas became {} by {:?}", replicas, world.replicas, step);
         }
+    }
+
+    /// Whatever the triggers say and however often the operator starts anew, who is paused keeps the replicas.
+    #[test]
+    fn nothing_but_a_person_moves_a_paused_target(
+        object in object(),
+        replicas in 0..12_i32,
+        before in prop::collection::vec(step(), 0..20),
+        pause in prop_oneof![Just(Pause::Whole), (0..12_i32).prop_map(Pause::At)],
+        during in prop::collection::vec(prop_oneof![
+            3 => (1..200_000_u32).prop_map(Step::Wait),
+            3 => (0..2_usize, source()).prop_map(|(trigger, source)| Step::Source(trigger, source)),
+            1 => (0..12_i32).prop_map(Step::Scale),
+            1 => Just(Step::Restart),
+            1 => Just(Step::ReferenceChanged),
+            1 => Just(Step::ReadingWanted),
+            1 => bounds().prop_map(|(idle, min, max)| Step::Edit(idle, min, max)),
+            1 => any::<bool>().prop_map(Step::TargetReadable),
+            1 => any::<bool>().prop_map(Step::ScaleWritable),
+            1 => prop::option::of(any::<bool>()).prop_map(Step::Preparation),
+        ], 1..20),
+    ) {
+        let mut world = run(&object, replicas, &before);
+        world.take(&Step::Switch(Switches { pause: Some(pause), ..Switches::default() }));
+        world.settle_as_switched();
+        let mut expected = world.replicas;
+        if let Pause::At(replicas) = pause {
+            prop_assert_eq!(expected, replicas);
+        }
+        let written = world.status_writes;
+        for step in &during {
+            world.take(step);
+            if let Step::Scale(replicas) = step {
+                expected = *replicas;
+            }
+            prop_assert_eq!(world.replicas, expected, "moved by {:?}", step);
+        }
+        let status = world.status.clone().expect("a paused object has a status");
+        prop_assert_eq!(&status.conditions.paused.reason, "ScaledObjectPaused");
+        let failed = during.iter().any(|step| matches!(step, Step::Preparation(Some(_)) | Step::TargetReadable(false)));
+        prop_assert!(failed || world.status_writes == written, "written while nothing changed");
+    }
+
+    /// A pause that comes and goes leaves no trace.
+    #[test]
+    fn a_pause_changes_nothing_in_the_end(
+        object in object(),
+        replicas in 0..12_i32,
+        trace in prop::collection::vec(step(), 1..30),
+        points in any::<(prop::sample::Index, prop::sample::Index)>(),
+        pause in prop_oneof![Just(Pause::Whole), (0..12_i32).prop_map(Pause::At)],
+    ) {
+        let points = [points.0.index(trace.len() + 1), points.1.index(trace.len() + 1)];
+        let mut paused = trace.clone();
+        paused.insert(points[0].max(points[1]), Step::Switch(Switches::default()));
+        paused.insert(points[0].min(points[1]), Step::Switch(Switches { pause: Some(pause), ..Switches::default() }));
+        let mut world = run(&object, replicas, &trace);
+        let mut interrupted = run(&object, replicas, &paused);
+        world.settle();
+        interrupted.settle();
+        prop_assert_eq!(world.replicas, interrupted.replicas);
     }
 }

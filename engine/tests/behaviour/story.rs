@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sakidori_engine::{
     Effect, Engine, Event, EventType, ObjectKey, ObjectStatus, PollId, PollOutcome, PrepareOutcome,
-    Reading, Remembered, ScaleDirection, ScaleOutcome, ScaledObject, TriggerOutcome,
+    Reading, Remembered, ScaleDirection, ScaleOutcome, ScaledObject, Switches, TriggerOutcome,
 };
 
 /// An engine that is told about one object.
@@ -107,6 +107,7 @@ impl Story {
             target_kind: "apps/v1.Deployment".into(),
             target_name: "web".into(),
             trigger_count: 1,
+            switches: Switches::default(),
         };
         Self {
             engine: Engine::default(),

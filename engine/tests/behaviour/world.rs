@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sakidori_engine::{
-    Effect, Engine, Event, ObjectKey, ObjectStatus, PollId, PollOutcome, PrepareOutcome, Reading,
-    Remembered, ScaleDirection, ScaleOutcome, ScaledObject, TriggerOutcome,
+    Effect, Engine, Event, ObjectKey, ObjectStatus, Pause, PollId, PollOutcome, PrepareOutcome,
+    Reading, Remembered, ScaleDirection, ScaleOutcome, ScaledObject, Switches, TriggerOutcome,
 };
 
 /// What a trigger's source answers.
@@ -39,6 +39,8 @@ pub enum Step {
     HpaFlips(bool),
     /// New bounds: idle, min, max.
     Edit(Option<i32>, i32, i32),
+    /// Someone annotates it.
+    Switch(Switches),
     Recreate,
     Restart,
 }
@@ -142,6 +144,10 @@ impl World {
                 self.object.generation += 1;
                 self.apply();
             }
+            Step::Switch(switches) => {
+                self.object.switches = switches;
+                self.apply();
+            }
             Step::Recreate => {
                 self.tell(Event::Deleted { key: Self::key() });
                 assert_eq!(
@@ -164,8 +170,16 @@ impl World {
         }
     }
 
-    /// No faults any more, and time for everything to come to rest.
+    /// No faults and no switches any more, and time for everything to come to rest.
     pub fn settle(&mut self) {
+        if self.object.switches != Switches::default() {
+            self.take(&Step::Switch(Switches::default()));
+        }
+        self.settle_as_switched();
+    }
+
+    /// No faults any more, and time for everything to come to rest.
+    pub fn settle_as_switched(&mut self) {
         self.target_readable = true;
         self.scale_writable = true;
         self.preparation = None;
@@ -200,6 +214,7 @@ impl World {
                     .last_active_time
                     .map(|time| Timestamp::from_second(time.as_second()).unwrap()),
                 conditions: status.conditions,
+                paused_replicas: status.paused_replicas,
                 seen_before: true,
             });
         self.occasions += 2;
@@ -252,12 +267,22 @@ impl World {
         match message {
             Message::Answer(event) => self.tell(event),
             Message::Prepare(generation) => {
-                let outcome = match self.preparation {
-                    None => PrepareOutcome::Done {
+                let outcome = match (self.preparation, self.object.switches.pause) {
+                    (None, Some(Pause::Whole)) => PrepareOutcome::Paused {
+                        target_replicas: None,
+                    },
+                    (None, Some(Pause::At(_))) if !self.target_readable => PrepareOutcome::Failed {
+                        message: "unreachable".into(),
+                        pollable: false,
+                    },
+                    (None, Some(Pause::At(_))) => PrepareOutcome::Paused {
+                        target_replicas: Some(self.replicas),
+                    },
+                    (None, None) => PrepareOutcome::Done {
                         target_replicas: self.replicas,
                         problems: Vec::new(),
                     },
-                    Some(pollable) => PrepareOutcome::Failed {
+                    (Some(pollable), _) => PrepareOutcome::Failed {
                         message: "no target".into(),
                         pollable,
                     },
@@ -344,9 +369,13 @@ impl World {
         if self.replicas > 0 && self.prepared {
             let (min, max) = (self.object.min_replicas.max(1), self.object.max_replicas);
             let desired = i32::try_from(desired).unwrap();
+            let switches = self.object.switches;
+            let wanted = desired.clamp(min, max);
+            let disabled = (wanted < self.replicas && switches.scale_in_paused)
+                || (wanted > self.replicas && switches.scale_out_paused && self.replicas >= min);
             // In idle mode the idle replicas are left alone while nothing is active, as KEDA's users expect of it.
-            if self.object.idle_replicas != Some(self.replicas) {
-                self.replicas = desired.clamp(min, max);
+            if self.object.idle_replicas != Some(self.replicas) && !disabled {
+                self.replicas = wanted;
             }
         }
     }
@@ -354,6 +383,7 @@ impl World {
     fn tell(&mut self, event: Event) {
         self.observe(&event);
         let polled = matches!(event, Event::Polled { .. });
+        let prepared = matches!(event, Event::Prepared { .. });
         let effects = self.engine.handle(self.now, event);
         let writes = effects
             .iter()
@@ -365,8 +395,8 @@ impl World {
             .filter(|effect| matches!(effect, Effect::Scale { .. }))
             .count();
         assert!(
-            scales == 0 || (scales == 1 && polled),
-            "only a poll scales: {effects:?}"
+            scales == 0 || (scales == 1 && (polled || prepared)),
+            "only a poll or a pause scales: {effects:?}"
         );
         for effect in effects {
             self.log.push(format!("{} {effect:?}", self.now));
@@ -386,6 +416,7 @@ impl World {
                 self.prepared = *generation == self.object.generation
                     && matches!(outcome, PrepareOutcome::Done { .. });
             }
+            Event::Scaled { .. } => self.occasions += 1,
             Event::Polled { poll, outcome, .. } => {
                 self.occasions += 1;
                 self.polls_under_way
@@ -400,7 +431,7 @@ impl World {
                 let active = outcome.triggers.iter().any(
                     |outcome| matches!(outcome, TriggerOutcome::Read(readings) if readings.iter().any(|r| r.active)),
                 );
-                if active {
+                if active || self.object.switches.activation_forced {
                     self.last_active = Some(self.now);
                 }
                 let only_resources = outcome
@@ -457,12 +488,20 @@ impl World {
             idle_replicas,
             min_replicas,
             max_replicas,
+            switches,
             ..
         } = self.object;
+        if direction != ScaleDirection::HoldPaused {
+            assert_eq!(switches.pause, None, "{direction:?} while it is paused");
+        }
         assert!(to >= 0);
         match direction {
             ScaleDirection::Activate | ScaleDirection::RaiseToMinimum => {
                 assert!(to > from, "raised from {from} to {to}");
+                assert!(
+                    direction != ScaleDirection::Activate || !switches.scale_out_paused,
+                    "scaled out while that is paused"
+                );
                 let least = if direction == ScaleDirection::Activate {
                     1
                 } else {
@@ -472,6 +511,11 @@ impl World {
             }
             ScaleDirection::Deactivate => {
                 assert!(to < from, "lowered from {from} to {to}");
+                assert!(!switches.scale_in_paused, "scaled in while that is paused");
+                assert!(
+                    !switches.activation_forced,
+                    "scaled in in spite of forced activation"
+                );
                 assert_eq!(to, idle_replicas.unwrap_or(0));
                 assert!(self.prepared, "lowered while the object is not prepared");
                 assert!(
@@ -490,6 +534,11 @@ impl World {
                     "lowered at {} within the cooldown after {:?}",
                     self.now, self.last_active
                 );
+            }
+            ScaleDirection::HoldPaused => {
+                assert_eq!(switches.pause, Some(Pause::At(to)));
+                let held = self.status.as_ref().and_then(|it| it.paused_replicas);
+                assert_ne!(held, Some(to), "set to the pause's replicas again");
             }
         }
     }

@@ -1,0 +1,70 @@
+//! Prepares a paused ScaledObject: takes away whatever could scale its target.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use sakidori_api::{ScaledObject, reasons};
+use sakidori_engine::{ObjectKey, Pause, PrepareOutcome};
+use tracing::info;
+
+use crate::prepare::{Failure, Preparer};
+use crate::target::{TargetError, replicas};
+
+impl Preparer {
+    /// Leaves a paused object nothing that could scale its target: no HPA, no scalers. Like in KEDA, nothing else is checked,
+    /// so that whatever is wrong with an object, it can be paused.
+    pub(crate) async fn prepare_paused(
+        &self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+        pause: Pause,
+    ) -> Result<PrepareOutcome, Failure> {
+        // Before the HPA goes, so that it is not put back.
+        let uid = object.metadata.uid.as_deref();
+        let asked_for = self.objects.clear_prepared(key, uid);
+        self.references.retain(key, &HashSet::new());
+
+        let mut hpas = self.hpas.owned_by(key, uid);
+        // One that was just made may not have been seen yet.
+        if let Some(asked_for) = asked_for
+            && hpas
+                .iter()
+                .all(|hpa| hpa.name_any() != asked_for.desired.name_any())
+        {
+            hpas.push(Arc::new(asked_for.desired.clone()));
+        }
+        for hpa in hpas {
+            info!(object = %key, hpa = hpa.name_any(), "paused; removing the HPA");
+            self.delete_hpa(&hpa)
+                .await
+                .map_err(|error| format!("{}: {error}", reasons::PAUSE_HPA_FAILED))?;
+        }
+
+        let replicas_failed = |error| format!("{}: {error}", reasons::PAUSE_REPLICAS_FAILED);
+        if let Some(problem) = object.pause_problem() {
+            let problem = format!("failed to parse paused replica count: {problem}");
+            return Err(replicas_failed(problem).into());
+        }
+        let target_replicas = match pause {
+            Pause::Whole => None,
+            Pause::At(_) => {
+                self.check_owner(key, object).await?;
+                Some(self.target_replicas(key, object).await.map_err(|error| {
+                    replicas_failed(format!("failed to get scale for target resource: {error}"))
+                })?)
+            }
+        };
+        Ok(PrepareOutcome::Paused { target_replicas })
+    }
+
+    async fn target_replicas(
+        &self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+    ) -> Result<i32, TargetError> {
+        let reference = &object.spec.scale_target_ref;
+        let target = self.targets.resolve(&key.namespace, reference).await?;
+        Ok(replicas(&self.targets.scale(&target).await?))
+    }
+}
