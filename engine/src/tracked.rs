@@ -148,6 +148,10 @@ impl Tracked {
             self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
         }
         if self.polled_as.is_none() {
+            // The last answer before a pause: its time is not to be written at any later moment.
+            if self.wanted.switches.pause.is_some() {
+                self.flush(turn);
+            }
             return;
         }
         if answer == Answer::Outdated {

@@ -294,7 +294,8 @@ fn one_direction_paused_goes_on_polling() {
         ]
     );
     // Not from zero, and not to zero; in KEDA the cooldown is not shown either.
-    assert_eq!(brief(&story.poll(0, reading(5.0))), []);
+    let effects = story.poll(0, reading(5.0));
+    assert_eq!(brief(&effects), [Brief::Status], "lastActiveTime");
     let effects = story.poll(2, reading(0.0));
     assert_eq!(brief(&effects), [Brief::Status]);
     assert_eq!(

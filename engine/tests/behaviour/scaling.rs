@@ -199,6 +199,7 @@ proptest! {
         ], 1..20),
     ) {
         let mut world = run(&object, replicas, &before);
+        world.take(&Step::Switch(Switches::default()));
         world.take(&Step::Switch(Switches { pause: Some(pause), ..Switches::default() }));
         world.settle_as_switched();
         let mut expected = world.replicas;
@@ -219,23 +220,24 @@ proptest! {
         prop_assert!(failed || world.status_writes == written, "written while nothing changed");
     }
 
-    /// A pause that comes and goes leaves no trace.
+    /// A pause that comes and goes leaves no trace. (One at a number of replicas is a person's scaling, too.)
     #[test]
     fn a_pause_changes_nothing_in_the_end(
         object in object(),
         replicas in 0..12_i32,
         trace in prop::collection::vec(step(), 1..30),
         points in any::<(prop::sample::Index, prop::sample::Index)>(),
-        pause in prop_oneof![Just(Pause::Whole), (0..12_i32).prop_map(Pause::At)],
     ) {
         let points = [points.0.index(trace.len() + 1), points.1.index(trace.len() + 1)];
         let mut paused = trace.clone();
         paused.insert(points[0].max(points[1]), Step::Switch(Switches::default()));
-        paused.insert(points[0].min(points[1]), Step::Switch(Switches { pause: Some(pause), ..Switches::default() }));
+        paused.insert(points[0].min(points[1]), Step::Switch(Switches { pause: Some(Pause::Whole), ..Switches::default() }));
         let mut world = run(&object, replicas, &trace);
         let mut interrupted = run(&object, replicas, &paused);
         world.settle();
         interrupted.settle();
-        prop_assert_eq!(world.replicas, interrupted.replicas);
+        // Below the idle replicas nobody moves anything: what is found there depends on what was found before.
+        let at_rest = |world: &World| world.replicas.max(world.object.idle_replicas.unwrap_or(0));
+        prop_assert_eq!(at_rest(&world), at_rest(&interrupted));
     }
 }

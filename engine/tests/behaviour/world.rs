@@ -81,6 +81,8 @@ pub struct World {
     /// The last answer to a poll could be used throughout and showed no activity.
     last_answer_inactive: bool,
     prepared: bool,
+    /// The number that this pause has set the target to, as far as it was told.
+    held: Option<i32>,
 }
 
 /// The HPA's sync period.
@@ -110,6 +112,7 @@ impl World {
             last_active: None,
             last_answer_inactive: false,
             prepared: false,
+            held: None,
         };
         world.post(HPA_PERIOD, Message::HpaLooks);
         world.apply();
@@ -146,6 +149,9 @@ impl World {
             }
             Step::Switch(switches) => {
                 self.object.switches = switches;
+                self.held = self
+                    .held
+                    .filter(|it| switches.pause == Some(Pause::At(*it)));
                 self.apply();
             }
             Step::Recreate => {
@@ -157,6 +163,7 @@ impl World {
                 );
                 self.forget_answers();
                 self.status = None;
+                self.held = None;
                 self.last_active = None;
                 self.object.created_at = self.now;
                 self.object.uid.push('x');
@@ -477,6 +484,7 @@ impl World {
             }
             Effect::WriteStatus { status, .. } => {
                 self.status_writes += 1;
+                self.held = status.paused_replicas;
                 self.status = Some(status);
             }
             Effect::Publish { .. } => {}
@@ -537,8 +545,7 @@ impl World {
             }
             ScaleDirection::HoldPaused => {
                 assert_eq!(switches.pause, Some(Pause::At(to)));
-                let held = self.status.as_ref().and_then(|it| it.paused_replicas);
-                assert_ne!(held, Some(to), "set to the pause's replicas again");
+                assert_ne!(self.held, Some(to), "set to the pause's replicas again");
             }
         }
     }
