@@ -76,7 +76,7 @@ async fn faults_are_told_apart() {
         (
             Answer::new("application/json", "{hunter2"),
             "malformed",
-            "depth",
+            "the answer is no JSON",
         ),
     ];
     for (answer, kind, shown) in faults {
