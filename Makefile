@@ -10,6 +10,9 @@ SHELL := /bin/bash
 # Two at a time: linking several test binaries at once is what fills the memory of a small machine.
 export CARGO_BUILD_JOBS ?= 2
 
+# Most tests wait for servers rather than compute.
+export RUST_TEST_THREADS ?= 4
+
 # Things that are slow to make and belong to no clone: the test bed's control plane, and CI's build directory.
 SAKIDORI_CACHE ?= $(HOME)/.cache/sakidori
 export SAKIDORI_CACHE
@@ -48,7 +51,7 @@ install: build ## install what tests and demo need: a control plane, fake nodes,
 	$(DEBUG)/test-cluster install
 
 test: install ## run all tests, against real servers on loopback
-	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace
+	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --no-fail-fast
 
 demo: install ## watch a real queue scale a real Deployment 0 -> N -> 0 (KEEP=1 leaves it running)
 	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/demo $(DEMO_ARGS)
