@@ -74,7 +74,11 @@ fn every_bad_answer_is_told_and_nothing_falls() -> Result<()> {
                 Answer::status(500),
                 "500 Internal Server Error",
             ),
-            ("empty", Answer::new("application/json", ""), "the answer is empty"),
+            (
+                "empty",
+                Answer::new("application/json", ""),
+                "the answer is empty",
+            ),
             ("html", html(), "the answer is no JSON"),
             ("huge", huge(), "larger than 10 MiB"),
             ("hang", Answer::hang(), "no complete answer within 3000 ms"),
