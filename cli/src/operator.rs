@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIRECTORY", default_value = "/certs")]
     cert_dir: PathBuf,
 
-    /// Make the certificates where they are missing, and renew those it made.
+    /// Make the certificates where they are missing or old.
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     enable_cert_rotation: bool,
@@ -177,13 +177,9 @@ fn identity(listens_on: SocketAddr) -> String {
 const LIBRARIES: &str =
     "hyper=info,hyper_util=info,h2=info,kube=info,reqwest=info,rustls=info,tower=info,lapin=off";
 
-/// A bare level is that of this program; a filter counts as it is written.
+/// The user's words come last, and so count.
 fn log_filter(text: &str) -> String {
-    if text.contains(['=', ',']) {
-        text.to_owned()
-    } else {
-        format!("{text},{LIBRARIES}")
-    }
+    format!("{LIBRARIES},{text}")
 }
 
 fn start_logs(arguments: &Arguments) -> anyhow::Result<()> {

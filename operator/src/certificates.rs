@@ -25,26 +25,32 @@ const SERVICES: [&str; 4] = [
 ];
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
-/// Made certificates are good for a year; a new one is made at every start of the process.
-const VALID_FOR: time::Duration = time::Duration::days(365);
+/// Made certificates are good for three years, and made anew by the first start after half a year.
+const VALID_FOR: time::Duration = time::Duration::days(3 * 365);
+const OLD_AFTER: Duration = Duration::from_secs(180 * 24 * 3600);
 /// Clocks of nodes differ a little.
 const VALID_SINCE: time::Duration = time::Duration::hours(1);
 
 /// How often the files are looked at. The kubelet itself is slower than that to bring a changed Secret.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Loads the serving certificate, and makes one first where that is asked for and there is none. The second value is the
+const FILES: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
+
+/// True for a file that is there and was written not long ago.
+fn is_young(path: &Path) -> bool {
+    let written = std::fs::metadata(path).and_then(|file| file.modified());
+    // One from the future was written by a clock that was ahead.
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < OLD_AFTER))
+}
+
+/// Loads the serving certificate, and makes one first where that is asked for and there is none, or an old one. The second value is the
 /// authority (PEM) that vouches for a certificate that is the operator's own business; `None` where it is someone else's.
 ///
 /// # Errors
 /// A file that is missing or can't be read or written, with its path.
 pub fn load(options: &Options) -> anyhow::Result<(ServingCertificate, Option<Vec<u8>>)> {
     let dir = &options.cert_dir;
-    if options.enable_cert_rotation
-        && !["ca.crt", "tls.crt", "tls.key"]
-            .iter()
-            .any(|name| dir.join(name).exists())
-    {
+    if options.enable_cert_rotation && !FILES.iter().all(|name| is_young(&dir.join(name))) {
         let made = make(&options.namespace).context("making a certificate")?;
         match store(dir, &made) {
             Ok(()) => info!(directory = %dir.display(), "made a CA and a serving certificate"),

@@ -1,8 +1,10 @@
 //! Carries out the engine's effects, each in a task of its own.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use sakidori_engine::{Effect, Event, ObjectKey, PrepareOutcome, ScaleDirection, ScaleOutcome};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -77,7 +79,14 @@ impl Executor {
                 self.tasks.spawn(async move {
                     let prepare = async {
                         let _permit = this.preparations.acquire().await;
-                        this.preparer.prepare(&key).await
+                        let prepare = AssertUnwindSafe(this.preparer.prepare(&key));
+                        prepare.catch_unwind().await.unwrap_or_else(|_| {
+                            warn!(object = %key, "preparing it panicked: this is a bug");
+                            PrepareOutcome::Failed {
+                                message: "preparing it panicked: please report this".to_owned(),
+                                pollable: this.objects.prepared(&key).is_some(),
+                            }
+                        })
                     };
                     let outcome = match timeout(PREPARE_WITHIN, prepare).await {
                         Ok(outcome) => outcome,

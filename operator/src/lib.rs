@@ -16,6 +16,7 @@ mod hpa;
 mod hpa_index;
 mod hpa_writer;
 mod leader;
+mod left_by_keda;
 mod objects;
 mod options;
 mod pausing;

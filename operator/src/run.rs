@@ -35,7 +35,7 @@ use crate::repairs::Repairs;
 use crate::status::StatusWriter;
 use crate::target::Targets;
 use crate::watches::Watches;
-use crate::{api_service, certificates, leader};
+use crate::{api_service, certificates, leader, left_by_keda};
 
 /// A control loop that did not turn for this long is stuck; `/healthz` then fails and the kubelet restarts the process.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -183,6 +183,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let led = lead(leads, &shutdown, async {
         servers.spawn(publishing);
         servers.spawn(forward(changed, events));
+        servers.spawn(left_by_keda::let_go(
+            client.clone(),
+            options.watch.clone(),
+            shutdown.clone(),
+        ));
         servers.spawn(watches.run(shutdown.clone()));
         servers.spawn(api_service::announce(client, authority, shutdown.clone()));
         info!("started");

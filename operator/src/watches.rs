@@ -53,7 +53,7 @@ impl Namespaces {
     }
 
     /// One API per watch.
-    fn apis<K>(&self, client: &Client) -> Vec<(Option<String>, Api<K>)>
+    pub(crate) fn apis<K>(&self, client: &Client) -> Vec<(Option<String>, Api<K>)>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
@@ -422,7 +422,7 @@ impl Backoff for Pauses {
 }
 
 /// A watch that goes on after every error, with back-off, and says so once per spell of errors.
-fn resilient<K>(
+pub(crate) fn resilient<K>(
     what: &'static str,
     stream: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
 ) -> impl Stream<Item = watcher::Event<K>> + Send

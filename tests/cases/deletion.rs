@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::scene::{DEPLOYMENTS, HPAS, PATH, SCALED_OBJECTS, SOON, Scene, merge, play, text};
 
 const KEDA_FINALIZER: &str = "finalizer.keda.sh";
+const TRIGGER_AUTHENTICATIONS: &str = "apis/keda.sh/v1alpha1/triggerauthentications";
 
 #[test]
 fn the_hpa_goes_and_the_target_stays_as_it_is() {
@@ -47,6 +48,22 @@ fn an_object_taken_over_from_keda_is_let_go() {
         scene.delete(SCALED_OBJECTS, "web").await?;
         scene.until_gone(SCALED_OBJECTS, "web").await?;
         scene.until_gone(HPAS, "keda-hpa-web").await
+    });
+}
+
+/// No finalizer is set on them here; but those that came from KEDA have one.
+#[test]
+fn an_authentication_taken_over_from_keda_is_let_go() {
+    play("deletion-authentication", async |scene| {
+        let authentication = json!({
+            "apiVersion": "keda.sh/v1alpha1",
+            "kind": "TriggerAuthentication",
+            "metadata": {"name": "old", "finalizers": [KEDA_FINALIZER]},
+            "spec": {"secretTargetRef": [{"parameter": "token", "name": "secret", "key": "token"}]},
+        });
+        scene.apply(authentication).await?;
+        scene.delete(TRIGGER_AUTHENTICATIONS, "old").await?;
+        scene.until_gone(TRIGGER_AUTHENTICATIONS, "old").await
     });
 }
 

@@ -1,0 +1,113 @@
+//! What KEDA leaves behind: its finalizer on every TriggerAuthentication and ClusterTriggerAuthentication.
+//!
+//! Here nothing has to be done when one is deleted, and no finalizer is set. But those of objects that came from KEDA have to be
+//! removed at their deletion, or they, and their namespaces with them, would hang in it for ever. Watched are metadata only.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{join, join_all};
+use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Api, Client, Resource};
+use sakidori_api::{ClusterTriggerAuthentication, TriggerAuthentication, annotations};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::api_error::plain;
+use crate::watches::{Namespaces, resilient};
+
+/// Lets go of deleted authentications until `shutdown`.
+pub async fn let_go(client: Client, namespaces: Namespaces, shutdown: CancellationToken) {
+    let own = namespaces
+        .apis::<PartialObjectMeta<TriggerAuthentication>>(&client)
+        .into_iter()
+        .map(|(_, api)| follow("TriggerAuthentications", api, client.clone()));
+    let cluster: Api<PartialObjectMeta<ClusterTriggerAuthentication>> = Api::all(client.clone());
+    let cluster = follow("ClusterTriggerAuthentications", cluster, client.clone());
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        _ = join(join_all(own), cluster) => {}
+    }
+}
+
+async fn follow<K>(what: &'static str, api: Api<PartialObjectMeta<K>>, client: Client)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
+{
+    let stream = watcher(api, Config::default());
+    let mut stream = std::pin::pin!(resilient(what, stream));
+    while let Some(event) = stream.next().await {
+        let (Event::Apply(object) | Event::InitApply(object)) = event else {
+            continue;
+        };
+        if is_held(&object.metadata) {
+            release::<K>(what, client.clone(), object.metadata).await;
+        }
+    }
+}
+
+fn is_held(metadata: &ObjectMeta) -> bool {
+    metadata.deletion_timestamp.is_some()
+        && metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .any(|finalizer| finalizer == annotations::FINALIZER)
+}
+
+/// Removes the finalizer, in a few tries.
+async fn release<K: Resource<DynamicType = ()>>(
+    what: &'static str,
+    client: Client,
+    mut metadata: ObjectMeta,
+) {
+    let resource = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = match &metadata.namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    };
+    let name = metadata.name.clone().unwrap_or_default();
+    for pause in PAUSES {
+        let others: Vec<&String> = metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .filter(|finalizer| *finalizer != annotations::FINALIZER)
+            .collect();
+        let version = &metadata.resource_version;
+        let patch = json!({"metadata": {"finalizers": others, "resourceVersion": version}});
+        let patch = Patch::Merge(&patch);
+        match api
+            .patch_metadata(&name, &PatchParams::default(), &patch)
+            .await
+        {
+            Ok(_) => return info!(what, name, "let go of an object that came from KEDA"),
+            Err(kube::Error::Api(status)) if status.code == 404 => return,
+            Err(error) => warn!(
+                what,
+                name,
+                error = plain(&error),
+                "letting go of an object that came from KEDA"
+            ),
+        }
+        tokio::time::sleep(pause).await;
+        match api.get_metadata_opt(&name).await {
+            Ok(Some(newer)) if is_held(&newer.metadata) => metadata = newer.metadata,
+            Ok(_) => return,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Between tries. After that the next change of the object, or the next start, tries again.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+];
