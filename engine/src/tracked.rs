@@ -158,8 +158,11 @@ impl Tracked {
             return self.polling.poll_now(turn, self.interval());
         }
         // The bounds are those that are wanted now; the triggers that answered may still be those of an older
-        // specification, so nothing is scaled in before the new one is prepared.
-        let may_scale_in = !self.preparation.failed && *object == self.wanted;
+        // specification, so nothing is scaled in before the new one is prepared; nor while something that a trigger needs is
+        // missing, since it may be read with what it had before.
+        let may_scale_in = !self.preparation.failed
+            && self.preparation.complaint.is_none()
+            && *object == self.wanted;
         let last_active = self.status.current.last_active_time;
         let decision = activation::decide(
             &self.wanted,

@@ -99,20 +99,33 @@ impl<'a> TargetEnvironment<'a> {
         let mut sources = Sources::default();
         for reference in referenced(container, &self.target.namespace) {
             used.insert(reference.clone());
-            let contents = match self.references.get(self.owner, &reference).await {
-                Ok(Some(found)) if reference.kind() == "Secret" => found.secret().map(text_values),
-                Ok(Some(found)) => found.config_map(),
-                Ok(None) => Err(format!("{reference} doesn't exist")),
-                Err(error) => Err(error.to_string()),
+            let source = match self.references.get(self.owner, &reference).await {
+                Ok(Some(found)) if reference.kind() == "Secret" => found
+                    .secret()
+                    .map(text_values)
+                    .map_or_else(Source::Unknown, Source::Contents),
+                Ok(Some(found)) => found
+                    .config_map()
+                    .map_or_else(Source::Unknown, Source::Contents),
+                Ok(None) => Source::Absent(format!("{reference} doesn't exist")),
+                Err(error) => Source::Unknown(error.to_string()),
             };
-            sources.insert(reference, contents);
+            sources.insert(reference, source);
         }
         assemble(container, &self.target.namespace, &sources)
     }
 }
 
-/// The contents of what the container refers to, or why they are not known.
-type Sources = HashMap<Reference, Result<BTreeMap<String, String>, String>>;
+/// What the container refers to.
+type Sources = HashMap<Reference, Source>;
+
+enum Source {
+    Contents(BTreeMap<String, String>),
+    /// It isn't there, which `optional` forgives.
+    Absent(String),
+    /// It can't be read now. What it holds may matter, so nothing forgives that.
+    Unknown(String),
+}
 
 fn text_values(secret: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
     secret
@@ -187,15 +200,16 @@ fn assemble(container: &Container, namespace: &str, sources: &Sources) -> Enviro
             (None, None) => continue,
         };
         match sources.get(&reference) {
-            Some(Ok(contents)) => environment.variables.extend(
+            Some(Source::Contents(contents)) => environment.variables.extend(
                 contents
                     .iter()
                     .map(|(key, value)| (format!("{prefix}{key}"), value.clone())),
             ),
-            Some(Err(problem)) if optional != Some(true) => {
-                environment.problems.push(problem.clone())
+            Some(Source::Absent(_)) if optional == Some(true) => {}
+            Some(Source::Absent(problem) | Source::Unknown(problem)) => {
+                environment.problems.push(problem.clone());
             }
-            _ => {}
+            None => {}
         }
     }
     for variable in container.env.iter().flatten() {
@@ -239,18 +253,19 @@ fn value_of(
         // fieldRef and resourceFieldRef differ from pod to pod.
         (None, None) => return Ok(None),
     };
-    let found = match sources.get(&reference) {
-        Some(Ok(contents)) => contents
-            .get(key)
-            .cloned()
-            .ok_or_else(|| format!("{reference} has no key {key:?}")),
-        Some(Err(problem)) => Err(problem.clone()),
-        None => Err(format!("{reference} is not known")),
+    let absent = match sources.get(&reference) {
+        Some(Source::Contents(contents)) => match contents.get(key) {
+            Some(value) => return Ok(Some(value.clone())),
+            None => format!("{reference} has no key {key:?}"),
+        },
+        Some(Source::Absent(problem)) => problem.clone(),
+        Some(Source::Unknown(problem)) => return Err(problem.clone()),
+        None => return Err(format!("{reference} is not known")),
     };
-    match found {
-        Ok(value) => Ok(Some(value)),
-        Err(_) if optional == Some(true) => Ok(None),
-        Err(problem) => Err(problem),
+    if optional == Some(true) {
+        Ok(None)
+    } else {
+        Err(absent)
     }
 }
 
@@ -335,15 +350,15 @@ mod tests {
         let sources = Sources::from([
             (
                 Reference::config_map("shop", "base"),
-                Ok(map(&[("USER", "me"), ("HOST", "base")])),
+                Source::Contents(map(&[("USER", "me"), ("HOST", "base")])),
             ),
             (
                 Reference::secret("shop", "gone"),
-                Err("Secret shop/gone doesn't exist".to_owned()),
+                Source::Absent("Secret shop/gone doesn't exist".to_owned()),
             ),
             (
                 Reference::secret("shop", "mq"),
-                Ok(map(&[("password", "pw")])),
+                Source::Contents(map(&[("password", "pw")])),
             ),
         ]);
         assert_eq!(
@@ -367,6 +382,24 @@ mod tests {
                 "environment variable \"ABSENT\": Secret shop/mq has no key \"other\"",
             ]
         );
+    }
+
+    #[test]
+    fn what_cannot_be_read_now_is_not_forgiven() {
+        let container: Container = serde_json::from_value(json!({
+            "name": "app",
+            "envFrom": [{"secretRef": {"name": "mq", "optional": true}}],
+            "env": [{"name": "VHOST", "valueFrom": {"secretKeyRef": {"name": "mq", "key": "vhost", "optional": true}}}],
+        }))
+        .unwrap();
+        let mq = Reference::secret("shop", "mq");
+        let problems = |source| {
+            assemble(&container, "shop", &Sources::from([(mq.clone(), source)]))
+                .problems
+                .len()
+        };
+        assert_eq!(problems(Source::Absent("gone".into())), 0);
+        assert_eq!(problems(Source::Unknown("not known yet".into())), 2);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use sakidori_engine::{Effect, Event, ObjectKey, PrepareOutcome, ScaleDirection, ScaleOutcome};
+use sakidori_api::ScaledObject;
+use sakidori_engine::{
+    Effect, Event, ObjectKey, PrepareOutcome, ScaleDirection, ScaleOutcome, Switches,
+};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -95,6 +98,10 @@ impl Executor {
                             pollable: this.objects.prepared(&key).is_some(),
                         },
                     };
+                    if this.objects.object(&key).is_none() {
+                        // Deleted meanwhile: what was asked for on its behalf is watched for nobody.
+                        this.preparer.references.forget(&key);
+                    }
                     // An answer about an object that was replaced meanwhile is none about the new one, which has its own.
                     if this.uid(&key) == uid {
                         this.events.send(Event::Prepared {
@@ -118,7 +125,8 @@ impl Executor {
                 direction,
                 reason,
             } => {
-                // The target that was polled, whatever the object says by the time of the write.
+                // The target that was polled, and the object as it was when this was decided.
+                let decided_for = self.objects.object(&key);
                 let prepared = self.objects.prepared(&key);
                 self.tasks.spawn(async move {
                     let target = match prepared {
@@ -127,7 +135,13 @@ impl Executor {
                     };
                     let outcome = match target {
                         Ok(target) => {
-                            this.scale(&key, &target, from, to, direction, &reason)
+                            let decision = Decision {
+                                from,
+                                to,
+                                direction,
+                                reason: &reason,
+                            };
+                            this.scale(&key, decided_for.as_deref(), &target, decision)
                                 .await
                         }
                         Err(message) => ScaleOutcome::Failed { from, to, message },
@@ -178,15 +192,24 @@ impl Executor {
     async fn scale(
         &self,
         key: &ObjectKey,
+        decided_for: Option<&ScaledObject>,
         target: &Target,
-        from: i32,
-        to: i32,
-        direction: ScaleDirection,
-        reason: &str,
+        decision: Decision<'_>,
     ) -> ScaleOutcome {
+        let Decision {
+            from,
+            to,
+            direction,
+            reason,
+        } = decision;
         // One bound for waiting and writing: a decision that is carried out much later is none any more.
         let write = async {
             let _permit = self.scales.acquire().await;
+            let now = self.objects.object(key);
+            if now.as_deref().map(version) != decided_for.map(version) {
+                // Paused, edited or replaced meanwhile: it is decided anew.
+                return ScaleWrite::Conflict;
+            }
             self.targets.write(target, from, to).await
         };
         let written = timeout(SCALE_WITHIN, write).await;
@@ -203,4 +226,18 @@ impl Executor {
             }
         }
     }
+}
+
+/// One write of replicas, as it was decided.
+struct Decision<'a> {
+    from: i32,
+    to: i32,
+    direction: ScaleDirection,
+    reason: &'a str,
+}
+
+/// Whatever a decision about an object depends on.
+fn version(object: &ScaledObject) -> (Option<String>, Option<i64>, Switches) {
+    let metadata = &object.metadata;
+    (metadata.uid.clone(), metadata.generation, object.switches())
 }

@@ -65,6 +65,11 @@ impl CachedMetrics {
                     "ScaledObject {key} is paused: nothing is read for it"
                 )));
             }
+            if let Some(complaint) = self.objects.complaint(key) {
+                return Err(MetricError::Unavailable(format!(
+                    "ScaledObject {key}: {complaint}"
+                )));
+            }
             if !self.objects.may_exist(key) {
                 return Err(MetricError::NotFound(format!("no ScaledObject {key}")));
             }

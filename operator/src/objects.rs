@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use sakidori_api::ScaledObject;
+use sakidori_api::{ScaleTargetRef, ScaledObject};
 use sakidori_engine::ObjectKey;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -40,6 +40,36 @@ struct Entry {
     hpa: Option<Arc<Wanted>>,
     /// Why it could not be prepared the last time.
     complaint: Option<String>,
+    /// The target that it was prepared for, also during a pause.
+    held: Option<ScaleTargetRef>,
+}
+
+/// How firmly an object holds a target; the first wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Hold {
+    /// It was prepared for the target, or has an HPA on it.
+    Now,
+    /// As far as its status tells, it had one before it was paused. (The HPA goes with the pause, memory with a restart.)
+    BeforeAPause,
+    None,
+}
+
+impl Entry {
+    fn holds(&self, target: &ScaleTargetRef) -> bool {
+        self.held
+            .as_ref()
+            .is_some_and(|held| same_target(held, target))
+    }
+}
+
+fn was_paused(object: &ScaledObject) -> bool {
+    object.status.as_ref().is_some_and(|status| {
+        let paused = status
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == "Paused" && condition.status == "True");
+        status.hpa_name.is_some() && (paused || object.pause().is_some())
+    })
 }
 
 /// How a watched object differs from the one known before.
@@ -62,6 +92,9 @@ impl Objects {
         match inner.objects.get_mut(key) {
             Some(entry) if entry.object.metadata.uid == object.metadata.uid => {
                 let before = std::mem::replace(&mut entry.object, object.clone());
+                if !same_target(&before.spec.scale_target_ref, &object.spec.scale_target_ref) {
+                    entry.held = None;
+                }
                 let labels = |object: &ScaledObject| {
                     let metadata = &object.metadata;
                     (metadata.labels.clone(), metadata.annotations.clone())
@@ -85,6 +118,7 @@ impl Objects {
                         prepared: None,
                         hpa: None,
                         complaint: None,
+                        held: None,
                     },
                 );
                 Change::New
@@ -115,13 +149,20 @@ impl Objects {
 
     /// Notes why an object can't be prepared, or that it can; true where this is not what was noted before.
     pub fn complain(&self, key: &ObjectKey, complaint: Option<&str>) -> bool {
-        match self.lock().objects.get_mut(key) {
+        let is_new = match self.lock().objects.get_mut(key) {
             Some(entry) if entry.complaint.as_deref() != complaint => {
                 entry.complaint = complaint.map(str::to_owned);
                 true
             }
             _ => false,
-        }
+        };
+        self.prepared.notify_waiters();
+        is_new
+    }
+
+    /// Why the object could not be prepared the last time.
+    pub fn complaint(&self, key: &ObjectKey) -> Option<String> {
+        self.lock().objects.get(key)?.complaint.clone()
     }
 
     /// The HPA that the object asks for.
@@ -177,6 +218,7 @@ impl Objects {
     pub fn set_prepared(&self, key: &ObjectKey, uid: Option<&str>, prepared: Arc<Prepared>) {
         if let Some(entry) = self.lock().entry_of(key, uid) {
             entry.prepared = Some(prepared);
+            entry.held = Some(entry.object.spec.scale_target_ref.clone());
         }
         self.prepared.notify_waiters();
     }
@@ -202,35 +244,47 @@ impl Objects {
         self.lock().objects.keys().cloned().collect()
     }
 
-    /// The other ScaledObject of the namespace to which the object's target belongs: the one that `holds` it already, else the
-    /// one that came first (by creation, then by name). `None` where it belongs to the object itself.
+    /// The other ScaledObject of the namespace to which the object's target belongs: the one with the best hold on it, among
+    /// equals the one that came first (by creation, then by name). `None` where it belongs to the object itself.
+    ///
+    /// `has_hpa` tells whether an object has an HPA on the target now.
     pub fn winner(
         &self,
         key: &ObjectKey,
         object: &ScaledObject,
-        holds: impl Fn(&ObjectKey, &ScaledObject) -> bool,
+        has_hpa: impl Fn(&ObjectKey, &ScaledObject) -> bool,
     ) -> Option<String> {
-        let rank = |key: &ObjectKey, object: &ScaledObject| {
+        let target = &object.spec.scale_target_ref;
+        let inner = self.lock();
+        let rank = |key: &ObjectKey, entry: &Entry| {
+            let object = &entry.object;
             let created = object.metadata.creation_timestamp.as_ref();
-            (
-                !holds(key, object),
-                created.map(|time| time.0),
-                key.name.clone(),
-            )
+            let hold = if entry.holds(target) || has_hpa(key, object) {
+                Hold::Now
+            } else if was_paused(object) {
+                Hold::BeforeAPause
+            } else {
+                Hold::None
+            };
+            (hold, created.map(|time| time.0), key.name.clone())
         };
-        let own = rank(key, object);
-        self.lock()
+        let own = rank(key, inner.objects.get(key)?);
+        inner
             .objects
             .iter()
             .filter(|(other, _)| other.namespace == key.namespace && other.name != key.name)
-            .map(|(other, entry)| (other, &entry.object))
-            .filter(|(_, other)| {
-                same_target(&other.spec.scale_target_ref, &object.spec.scale_target_ref)
-            })
-            .map(|(other, found)| rank(other, found))
+            .filter(|(_, entry)| same_target(&entry.object.spec.scale_target_ref, target))
+            .map(|(other, entry)| rank(other, entry))
             .filter(|rank| *rank < own)
             .min()
             .map(|(_, _, name)| name.to_string())
+    }
+
+    /// The object gave its target up: it was refused in favour of another.
+    pub fn let_go_of_target(&self, key: &ObjectKey) {
+        if let Some(entry) = self.lock().objects.get_mut(key) {
+            entry.held = None;
+        }
     }
 
     /// The objects that would have the target or the HPA's name that `object` had: they are looked at again.

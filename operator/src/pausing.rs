@@ -8,6 +8,8 @@ use sakidori_api::{ScaledObject, reasons};
 use sakidori_engine::{ObjectKey, Pause, PrepareOutcome};
 use tracing::info;
 
+use crate::api_error::plain;
+use crate::hpa_index::controlled_by;
 use crate::prepare::{Failure, Preparer};
 use crate::target::{TargetError, replicas};
 
@@ -26,13 +28,15 @@ impl Preparer {
         self.references.retain(key, &HashSet::new());
 
         let mut hpas = self.hpas.owned_by(key, uid);
-        // One that was just made may not have been seen yet.
-        if let Some(asked_for) = asked_for
-            && hpas
-                .iter()
-                .all(|hpa| hpa.name_any() != asked_for.desired.name_any())
-        {
-            hpas.push(Arc::new(asked_for.desired.clone()));
+        // One that was just made may not have been seen yet. One of that name that is another's stays.
+        if let Some(asked_for) = asked_for {
+            let name = asked_for.desired.name_any();
+            if hpas.iter().all(|hpa| hpa.name_any() != name) {
+                let found = self.writer.get(&key.namespace, &name).await;
+                let found = found
+                    .map_err(|error| format!("{}: {}", reasons::PAUSE_HPA_FAILED, plain(&error)))?;
+                hpas.extend(found.filter(|hpa| controlled_by(hpa, uid)).map(Arc::new));
+            }
         }
         for hpa in hpas {
             info!(object = %key, hpa = hpa.name_any(), "paused; removing the HPA");

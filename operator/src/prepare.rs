@@ -22,7 +22,7 @@ use crate::objects::Objects;
 use crate::readings::ObjectReadings;
 use crate::references::References;
 use crate::status::Found;
-use crate::target::{Target, TargetError, Targets, replicas};
+use crate::target::{Target, TargetError, Targets, replicas, same_target};
 use crate::triggers::{self, PreparedTrigger, Source, Surroundings};
 
 /// Everything that polling an object needs.
@@ -139,6 +139,7 @@ impl Preparer {
         };
         let hpa_failed = |error: String| format!("{}: {error}", reasons::HPA_FAILED);
         let first_time = before.is_none() && self.hpas.owned_by(key, uid).is_empty();
+        let may_wait = first_time && self.objects.complaint(key).is_none();
         let not_built = |error: String| Failure {
             message: hpa_failed(error.clone()),
             event: Some((reasons::SCALER_FAILED, error)),
@@ -148,8 +149,7 @@ impl Preparer {
             .map_err(not_built)?;
         // Manifests that are applied together come in any order: what a new object refers to may be a moment behind it.
         let waited = Instant::now();
-        while first_time && !built.problems.is_empty() && waited.elapsed() < FIRST_REFERENCES_WITHIN
-        {
+        while may_wait && !built.problems.is_empty() && waited.elapsed() < FIRST_REFERENCES_WITHIN {
             tokio::time::sleep(Duration::from_millis(100)).await;
             built = triggers::build(key, object, &target, &surroundings, &mut used)
                 .await
@@ -189,6 +189,8 @@ impl Preparer {
         self.ensure_hpa(key, object, hpa::desired(object, &target, built.metrics))
             .await
             .map_err(hpa_failed)?;
+        // Another may have come to the same target meanwhile.
+        self.check_owner(key, object).await?;
 
         let cached = |index: usize| {
             object.spec.triggers[index]
@@ -229,10 +231,6 @@ impl Preparer {
             found,
         };
         self.objects.set_prepared(key, uid, Arc::new(prepared));
-        if self.objects.object(key).is_none() {
-            // Deleted while it was prepared: what was asked for on its behalf is watched for nobody.
-            self.references.forget(key);
-        }
         Ok(PrepareOutcome::Done {
             target_replicas,
             problems: built.problems,
@@ -251,10 +249,17 @@ impl Preparer {
             hpas.into_iter()
                 .find(|hpa| hpa_index::scales(hpa, reference))
         };
-        let winner = self.objects.winner(key, object, |name, object| {
-            is_paused_holder(object) || holds(name, object).is_some()
-        });
+        let winner = self
+            .objects
+            .winner(key, object, |name, object| holds(name, object).is_some());
         let Some(winner) = winner else { return Ok(()) };
+        self.objects.let_go_of_target(key);
+        let uid = object.metadata.uid.as_deref();
+        let prepared = self.objects.prepared_of(key, uid);
+        if prepared.is_some_and(|prepared| same_target(&prepared.target.reference(), reference)) {
+            // Its triggers would go on raising the target that is another's.
+            self.objects.clear_prepared(key, uid);
+        }
         if let Some(hpa) = holds(key, object) {
             // Two HPAs on one target: the HPA controller scales with neither.
             info!(object = %key, hpa = hpa.name_any(), winner, "the target is another ScaledObject's; deleting this one's HPA");
@@ -305,6 +310,8 @@ impl Preparer {
             .await
             .map_err(|error| format!("applying the HPA {name:?}: {}", plain(&error)))?;
         if let Some(answered) = answered {
+            // Not only when the watch shows it: who else wants the target looks here.
+            self.hpas.insert(answered.clone());
             self.objects.hpa_answered(key, uid, answered);
         }
         for renamed in self.hpas.owned_by(key, uid) {
@@ -391,12 +398,6 @@ fn wants_transfer(object: &ScaledObject) -> bool {
         .annotations()
         .get(annotations::TRANSFER_HPA_OWNERSHIP);
     annotation.is_some_and(|value| value == "true")
-}
-
-/// A pause takes the HPA away by which a holder is known; one that never had any holds nothing.
-fn is_paused_holder(object: &ScaledObject) -> bool {
-    let status = object.status.as_ref();
-    object.pause().is_some() && status.is_some_and(|status| status.hpa_name.is_some())
 }
 
 /// The target's replicas before it was first scaled, where that was seen already.

@@ -50,6 +50,16 @@ impl Target {
         }
     }
 
+    /// The reference that leads to it.
+    pub fn reference(&self) -> ScaleTargetRef {
+        ScaleTargetRef {
+            name: self.name.clone(),
+            api_version: Some(self.resource.api_version.clone()),
+            kind: Some(self.resource.kind.clone()),
+            ..ScaleTargetRef::default()
+        }
+    }
+
     /// The form that `status.scaleTargetGVKR` takes.
     pub fn group_version_kind_resource(&self) -> GroupVersionKindResource {
         GroupVersionKindResource {

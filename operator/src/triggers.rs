@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::autoscaling::v2::MetricSpec as HpaMetric;
-use sakidori_api::{ScaledObject, Trigger as Declared};
+use sakidori_api::{AuthenticationRef, ScaledObject, Trigger as Declared};
 use sakidori_engine::{ObjectKey, Quantity};
 use sakidori_scalers::{Context, MetricSpec, MetricType, Scaler, Trigger, metric_name};
 
@@ -25,6 +25,8 @@ pub struct PreparedTrigger {
     pub source: Source,
     /// What the scaler was built from: it is kept while this stays the same, with its connections and its memory.
     pub built_from: Option<Trigger>,
+    /// Where its credentials come from, as declared.
+    authentication: Option<AuthenticationRef>,
 }
 
 #[derive(Clone)]
@@ -94,7 +96,7 @@ pub async fn build(
         }
         let (input, problems) =
             resolve(key, index, declared, surroundings, &mut environment, used).await;
-        let source = match source(&input, &problems, surroundings) {
+        let source = match source(&input, declared, &problems, surroundings) {
             Ok(source) => source,
             Err(message) => {
                 failures.push(named(&message));
@@ -110,7 +112,7 @@ pub async fn build(
         let built_from = match problems.is_empty() {
             true => Some(input),
             false => surroundings
-                .same_trigger(&input)
+                .same_trigger(&input, declared)
                 .and_then(|kept| kept.built_from.clone()),
         };
         built.triggers.push(PreparedTrigger {
@@ -119,6 +121,7 @@ pub async fn build(
             label: label(declared),
             source,
             built_from,
+            authentication: declared.authentication_ref.clone(),
         });
     }
     if failures.is_empty() {
@@ -175,6 +178,7 @@ async fn resolve(
 /// queue, and its emptiness would lower replicas. It goes on with the scaler that it had, or counts as failing.
 fn source(
     input: &Trigger,
+    declared: &Declared,
     problems: &[String],
     surroundings: &Surroundings<'_>,
 ) -> Result<Source, String> {
@@ -194,7 +198,7 @@ fn source(
         };
     }
     if let Some(Source::Scaler(scaler)) = surroundings
-        .same_trigger(input)
+        .same_trigger(input, declared)
         .map(|trigger| &trigger.source)
     {
         return Ok(Source::Scaler(scaler.clone()));
@@ -219,8 +223,10 @@ impl Surroundings<'_> {
     }
 
     /// The trigger as it was prepared before, whatever its references gave then.
-    fn same_trigger(&self, input: &Trigger) -> Option<&PreparedTrigger> {
-        self.before.iter().find(|trigger| {
+    fn same_trigger(&self, input: &Trigger, declared: &Declared) -> Option<&PreparedTrigger> {
+        let same_credentials =
+            |trigger: &&PreparedTrigger| trigger.authentication == declared.authentication_ref;
+        self.before.iter().filter(same_credentials).find(|trigger| {
             trigger.built_from.as_ref().is_some_and(|from| {
                 (&from.kind, from.index, &from.metadata, from.metric_type)
                     == (&input.kind, input.index, &input.metadata, input.metric_type)
@@ -255,6 +261,7 @@ fn resource(index: usize, declared: &Declared) -> PreparedTrigger {
             metric: declared.type_.clone(),
         },
         built_from: None,
+        authentication: None,
     }
 }
 

@@ -202,8 +202,11 @@ impl Watches {
         let object = Arc::new(object);
         let before = self.objects.object(&key);
         let change = self.objects.apply(&key, object.clone());
-        if let Some(before) = before.filter(|_| change == Change::Changed) {
-            self.rivals_may_take_over(&key, &before);
+        if matches!(change, Change::New | Change::Changed) {
+            // Of the target that it had, and of the one that it wants.
+            for object in before.iter().chain([&object]) {
+                self.tell_rivals(&key, object);
+            }
         }
         (change != Change::Unchanged).then_some((key, object, change))
     }
@@ -274,12 +277,12 @@ impl Watches {
         self.status.forget(key);
         self.metrics.forget(key);
         if let Some(object) = object {
-            self.rivals_may_take_over(key, &object);
+            self.tell_rivals(key, &object);
         }
     }
 
-    /// The object is gone or changed: its target, or its HPA's name, may be another's now.
-    fn rivals_may_take_over(&self, key: &ObjectKey, before: &ScaledObject) {
+    /// The object came, went or changed: others that want its target, or its HPA's name, are looked at again.
+    fn tell_rivals(&self, key: &ObjectKey, before: &ScaledObject) {
         for other in self.objects.rivals(key, before) {
             self.events.send(Event::ReferenceChanged { key: other });
         }

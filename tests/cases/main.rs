@@ -25,6 +25,7 @@ mod operator_restart;
 mod operator_start;
 mod other_triggers;
 mod pausing;
+mod pausing_rivals;
 mod queue;
 mod repository;
 mod scaling;
