@@ -1,12 +1,12 @@
 //! The few things of the cluster that trigger types count or look up.
 //!
-//! Both are lists at read time: a poll is rare next to the changes of pods, a list is never stale, and nothing is kept in memory
-//! between polls, however large the cluster is. Lists are answered from the API server's own cache (`resourceVersion=0`).
+//! Both are lists at read time: a poll is rare next to the changes of pods, and nothing is kept in memory between polls, however large
+//! the cluster is. They are consistent reads: an older, lower count of pods would lower replicas.
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod as KubePod;
 use k8s_openapi::api::discovery::v1::{Endpoint as KubeEndpoint, EndpointSlice};
-use kube::api::{ListParams, VersionMatch};
+use kube::api::ListParams;
 use kube::{Api, Client};
 use sakidori_scalers::{Cluster, ClusterError, Endpoint, Pod};
 
@@ -27,7 +27,7 @@ impl Cluster for ClusterView {
     async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, ClusterError> {
         let api: Api<KubePod> = Api::namespaced(self.client.clone(), namespace);
         let pods = api
-            .list(&from_cache().labels(selector))
+            .list(&ListParams::default().labels(selector))
             .await
             .map_err(|error| {
                 ClusterError(format!(
@@ -56,7 +56,7 @@ impl Cluster for ClusterView {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let selector = format!("kubernetes.io/service-name={service}");
         let slices = api
-            .list(&from_cache().labels(&selector))
+            .list(&ListParams::default().labels(&selector))
             .await
             .map_err(|error| {
                 ClusterError(format!(
@@ -65,14 +65,6 @@ impl Cluster for ClusterView {
                 ))
             })?;
         Ok(ready_addresses(slices.items))
-    }
-}
-
-fn from_cache() -> ListParams {
-    ListParams {
-        version_match: Some(VersionMatch::NotOlderThan),
-        resource_version: Some("0".into()),
-        ..ListParams::default()
     }
 }
 
