@@ -115,6 +115,13 @@ impl Parameters for MetricsApi {
             }
             Ok(_) => {}
         }
+        if self.value_location.len() > value::LONGEST_LOCATION {
+            broken.push(format!(
+                "valueLocation is {} bytes long: expected {} at most",
+                self.value_location.len(),
+                value::LONGEST_LOCATION
+            ));
+        }
         if self.format == Format::Prometheus {
             let problem = exposition::parse_selector(&self.value_location).err();
             broken.extend(problem.map(|problem| format!("valueLocation: {problem}")));
@@ -336,6 +343,19 @@ mod tests {
         ] {
             assert!(problems.contains(expected), "{expected}: {problems}");
         }
+    }
+
+    #[test]
+    fn a_location_that_could_exhaust_the_stack_is_refused() {
+        let location: &'static str = "@this|".repeat(20_000).leak();
+        let problems = built(&[
+            ("url", "http://stats"),
+            ("valueLocation", location),
+            ("targetValue", "1"),
+        ])
+        .unwrap_err();
+        let expected = "valueLocation is 120000 bytes long: expected 1024 at most";
+        assert!(problems.contains(expected), "{problems}");
     }
 
     #[test]

@@ -8,6 +8,10 @@ use serde_json::{Map, Value};
 
 use super::{Format, exposition};
 
+/// The longest location, in bytes. gjson recurses once per step of a path, and an overflow of the stack would end the
+/// process: in a debug build paths of 2 KiB do so.
+pub const LONGEST_LOCATION: usize = 1024;
+
 /// Documents that nest deeper are refused: no metric stands there, and parsers recurse.
 const DEEPEST: usize = 100;
 
@@ -28,12 +32,18 @@ pub fn extract(body: &[u8], format: Format, location: &str) -> Result<f64, Strin
 }
 
 fn json(text: &str, location: &str) -> Result<f64, String> {
-    if depth(text) > DEEPEST {
+    let nesting = Nesting::of(text);
+    if nesting.deepest > DEEPEST {
         return Err(format!("the answer nests deeper than {DEEPEST} levels"));
+    }
+    if !nesting.complete {
+        return Err("the answer is no JSON: a bracket or a string is left open".to_owned());
     }
     let found = gjson::get(text, location);
     match found.kind() {
-        gjson::Kind::Number => Ok(found.f64()),
+        // gjson takes any run of digits, signs and dots for a number, and makes 0 of what is none: replicas would fall.
+        gjson::Kind::Number => serde_json::from_str(found.json())
+            .map_err(|_| wrong(location, "what is no JSON number")),
         gjson::Kind::String => quantity(found.str(), location),
         gjson::Kind::Object | gjson::Kind::Array => Err(wrong(location, "JSON")),
         gjson::Kind::True | gjson::Kind::False => Err(wrong(location, "a boolean")),
@@ -46,23 +56,33 @@ fn json(text: &str, location: &str) -> Result<f64, String> {
     }
 }
 
-/// How deep brackets nest, outside of strings.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
+/// How a JSON document nests. No check of it as a whole: gjson, like KEDA's, finds a number in several documents after one
+/// another, and before what is no JSON.
+struct Nesting {
+    deepest: usize,
+    /// All brackets and strings are closed. What was cut off may have been cut within the number.
+    complete: bool,
+}
+
+impl Nesting {
+    fn of(json: &str) -> Self {
+        let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+        for byte in json.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' => in_string = !in_string,
+                b'[' | b'{' if !in_string => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+                _ => {}
             }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
         }
+        let complete = depth == 0 && !in_string;
+        Self { deepest, complete }
     }
-    deepest
 }
 
 /// The value at keys with dots between them; a list's elements are 0, 1, ...
@@ -237,6 +257,38 @@ mod tests {
             error,
             "valueLocation \"s\" points to a string that is not parseable as a Quantity"
         );
+    }
+
+    #[test]
+    fn what_is_almost_a_number_is_never_zero() {
+        for text in [
+            r#"{"count": 1-2}"#,
+            r#"{"count": 1.2.3}"#,
+            r#"{"count": -}"#,
+            r#"{"count": 1e999}"#,
+            r#"{"count": 12"#,
+            r#"{"count": 12, "name": "a"#,
+            r#"{"count": 12, "list": [1]"#,
+        ] {
+            assert!(get(Format::Json, text, "count").is_err(), "{text}");
+        }
+        // Not the number's fault.
+        for (text, location, value) in [
+            (r#"{"count": 5} trailing"#, "count", 5.0),
+            ("{\"count\": 5}\n{\"count\": 6}", "..1.count", 6.0),
+            (r#"{"count": 5, "\"}": "["}"#, "count", 5.0),
+        ] {
+            assert_eq!(get(Format::Json, text, location), Ok(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_longest_locations_do_not_exhaust_the_stack() {
+        let document = format!("{{\"a\": {}1{}}}", "[".repeat(98), "]".repeat(98));
+        for step in ["a.", "#.", "a|", "#|", "[", "{", "(", "@this|", "@reverse|"] {
+            let location = step.repeat(LONGEST_LOCATION / step.len());
+            let _ = get(Format::Json, &document, &location);
+        }
     }
 
     #[test]
