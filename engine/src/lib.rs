@@ -13,7 +13,9 @@ mod cooldown;
 mod effect;
 mod engine;
 mod event;
+mod formula;
 mod lease;
+mod nearest;
 mod object;
 mod pause;
 mod poll;
@@ -30,6 +32,8 @@ pub use event::{
     Event, Observation, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleOutcome,
     TriggerOutcome,
 };
+pub use formula::{Formula, FormulaError};
 pub use lease::{Lease, LeaseEffect, LeaseEvent, LeaseRecord, LeaseTiming, StoredLease};
+pub use nearest::{name_distance, nearest};
 pub use object::{ObjectKey, Pause, PollId, ScaledObject, Switches};
 pub use quantity::{ParseQuantityError, Quantity};

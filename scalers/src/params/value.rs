@@ -8,7 +8,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::lookup::nearest;
+use sakidori_engine::nearest;
 
 /// What was expected. Never holds the value itself: it may be a secret, and who reports decides whether to quote it.
 #[derive(Debug)]
