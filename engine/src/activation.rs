@@ -164,7 +164,10 @@ fn decide_inactive(
     };
     let min = object.min_replicas;
     if activity.failing {
-        decision.ready = Condition::triggers_fail();
+        // KEDA: with a fallback, a failure is what it is there for.
+        if object.fallback.is_none() {
+            decision.ready = Condition::triggers_fail();
+        }
     } else if object.idle_replicas.is_some_and(|idle| current > idle) || (current > 0 && min == 0) {
         if object.switches.scale_in_paused {
             // KEDA doesn't look at the cooldown then.
@@ -256,6 +259,7 @@ mod tests {
         let outcome = PollOutcome {
             replicas: Ok(current),
             triggers,
+            ready_pods: None,
         };
         let now = Timestamp::from_second(1_000_000).unwrap();
         let decision = decide(&object, &outcome, &activity, None, true, now);
@@ -425,6 +429,7 @@ mod tests {
         let outcome = PollOutcome {
             replicas: Ok(0),
             triggers: vec![read(1.0)],
+            ready_pods: None,
         };
         let activity = activity(&object, &outcome.triggers);
         let decision = decide(

@@ -168,6 +168,11 @@ impl Condition {
         )
     }
 
+    pub(crate) fn falling_back() -> Self {
+        let message = "At least one trigger is falling back on this scaled object";
+        Self::new(ConditionStatus::True, "FallbackExists", message)
+    }
+
     pub(crate) fn no_fallback() -> Self {
         let message = "No fallbacks are active on this scaled object";
         Self::new(ConditionStatus::False, "NoFallbackFound", message)

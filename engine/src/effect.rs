@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use crate::conditions::Conditions;
+use crate::fallback::MetricHealth;
 use crate::object::{ObjectKey, PollId};
+use crate::quantity::Quantity;
 
 /// One thing to do. The shell carries effects out in order per object.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +19,11 @@ pub enum Effect {
     Prepare { key: ObjectKey, generation: i64 },
     /// Read the target's replicas and all triggers at once; answer with `Event::Polled`.
     Poll { key: ObjectKey, poll: PollId },
+    /// From now on answer the HPA's reads of these metrics so, until the next poll: what counts is not what their scalers read.
+    Serve {
+        key: ObjectKey,
+        metrics: Vec<Served>,
+    },
     /// Write the target's `/scale`, if it still has `from` replicas; answer with `Event::Scaled`.
     Scale {
         key: ObjectKey,
@@ -70,4 +77,14 @@ pub struct ObjectStatus {
     pub triggers_activity: Vec<(String, bool)>,
     /// `status.pausedReplicaCount`: the number that the target was set to when it was paused.
     pub paused_replicas: Option<i32>,
+    /// `status.health`: each metric, by name, where the object has a fallback.
+    pub health: Vec<(String, MetricHealth)>,
+}
+
+/// What the HPA is told of one metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    pub metric: String,
+    /// The value, or why there is none: then the HPA keeps the replicas.
+    pub value: Result<Quantity, String>,
 }

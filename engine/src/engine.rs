@@ -37,6 +37,8 @@ use crate::tracked::Tracked;
 ///     target_kind: "apps/v1.Deployment".into(),
 ///     target_name: "web".into(),
 ///     trigger_count: 1,
+///     fallback: None,
+///     modifiers: None,
 ///     switches: Switches::default(),
 /// };
 /// let mut engine = Engine::default();
@@ -45,13 +47,13 @@ use crate::tracked::Tracked;
 /// assert_eq!(engine.handle(now, applied), [Effect::Prepare { key: key.clone(), generation: 1 }]);
 ///
 /// // Once it is prepared, an object never seen before is polled at once.
-/// let outcome = PrepareOutcome::Done { target_replicas: 0, problems: vec![] };
+/// let outcome = PrepareOutcome::Done { target_replicas: 0, problems: vec![], metrics: vec![vec![]] };
 /// let effects = engine.handle(now, Event::Prepared { key: key.clone(), generation: 1, outcome });
 /// let Some(Effect::Poll { poll, .. }) = effects.last() else { panic!("expected a poll, got {effects:?}") };
 ///
 /// // The queue holds messages and the target has no replicas: it is activated.
 /// let reading = Reading { metric: "s0-rabbitmq-orders".into(), value: 500.0, active: true };
-/// let outcome = PollOutcome { replicas: Ok(0), triggers: vec![TriggerOutcome::Read(vec![reading])] };
+/// let outcome = PollOutcome { replicas: Ok(0), triggers: vec![TriggerOutcome::Read(vec![reading])], ready_pods: None };
 /// let effects = engine.handle(now, Event::Polled { key: key.clone(), poll: *poll, outcome });
 /// assert_eq!(
 ///     effects[0],
@@ -206,6 +208,7 @@ mod tests {
                     let outcome = PrepareOutcome::Done {
                         target_replicas: 1,
                         problems: vec![],
+                        metrics: vec![],
                     };
                     Event::Prepared {
                         key,
@@ -226,6 +229,7 @@ mod tests {
                         outcome: PollOutcome {
                             replicas: Ok(1),
                             triggers,
+                            ready_pods: None,
                         },
                     }
                 }

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use crate::conditions::Conditions;
+use crate::fallback::MetricHealth;
 use crate::object::{ObjectKey, PollId, ScaledObject};
+use crate::quantity::Quantity;
 
 /// One thing that happened. The time at which it happened comes in beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +64,8 @@ pub struct Remembered {
     pub conditions: Conditions,
     /// `status.pausedReplicaCount`: the number that a pause has set the target to already.
     pub paused_replicas: Option<i32>,
+    /// `status.health`, by metric.
+    pub health: Vec<(String, MetricHealth)>,
     /// True where the status shows that the object was brought up before: its first poll is then spread.
     pub seen_before: bool,
 }
@@ -74,6 +78,8 @@ pub enum PrepareOutcome {
     Done {
         target_replicas: i32,
         problems: Vec<String>,
+        /// The external metrics of each trigger, in the order of `spec.triggers`.
+        metrics: Vec<Vec<MetricTarget>>,
     },
     /// The object is paused: its HPA is gone, nothing is there to be polled. `target_replicas` are read where the pause
     /// asks for a number of replicas.
@@ -83,6 +89,25 @@ pub enum PrepareOutcome {
     Failed { message: String, pollable: bool },
 }
 
+/// An external metric as it stands in the HPA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricTarget {
+    /// The full name, `s<index>-<name>`.
+    pub metric: String,
+    pub target: Quantity,
+    pub target_type: TargetType,
+}
+
+/// What an HPA compares with a metric's target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetType {
+    /// The value, divided by the replicas.
+    #[default]
+    AverageValue,
+    /// The value as it is.
+    Value,
+}
+
 /// What one poll of one object brought.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PollOutcome {
@@ -90,6 +115,8 @@ pub struct PollOutcome {
     pub replicas: Result<i32, String>,
     /// One outcome per trigger, in the order of `spec.triggers`.
     pub triggers: Vec<TriggerOutcome>,
+    /// The target's Ready pods, where a fallback may need them; `None` where it doesn't, or where they can't be counted.
+    pub ready_pods: Option<i32>,
 }
 
 /// What one trigger answered.

@@ -13,8 +13,10 @@ mod cooldown;
 mod effect;
 mod engine;
 mod event;
+mod fallback;
 mod formula;
 mod lease;
+mod modifiers;
 mod nearest;
 mod object;
 mod pause;
@@ -26,14 +28,16 @@ mod time;
 mod tracked;
 
 pub use conditions::{Condition, ConditionStatus, ConditionType, Conditions};
-pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection};
+pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection, Served};
 pub use engine::Engine;
 pub use event::{
-    Event, Observation, PollOutcome, PrepareOutcome, Reading, Remembered, ScaleOutcome,
-    TriggerOutcome,
+    Event, MetricTarget, Observation, PollOutcome, PrepareOutcome, Reading, Remembered,
+    ScaleOutcome, TargetType, TriggerOutcome,
 };
+pub use fallback::{Fallback, FallbackBehavior, MetricHealth};
 pub use formula::{Formula, FormulaError};
 pub use lease::{Lease, LeaseEffect, LeaseEvent, LeaseRecord, LeaseTiming, StoredLease};
+pub use modifiers::{COMPOSITE_METRIC, Modifiers};
 pub use nearest::{name_distance, nearest};
 pub use object::{ObjectKey, Pause, PollId, ScaledObject, Switches};
 pub use quantity::{ParseQuantityError, Quantity};

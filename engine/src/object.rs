@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::fallback::Fallback;
+use crate::modifiers::Modifiers;
+
 /// Names one ScaledObject. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
@@ -63,6 +66,10 @@ pub struct ScaledObject {
     pub target_name: String,
     /// Number of `spec.triggers`.
     pub trigger_count: usize,
+    /// `spec.fallback`.
+    pub fallback: Option<Fallback>,
+    /// `spec.advanced.scalingModifiers`.
+    pub modifiers: Option<Modifiers>,
     /// What the object's annotations switch.
     pub switches: Switches,
 }
@@ -115,6 +122,8 @@ pub(crate) mod tests {
             target_kind: "apps/v1.Deployment".into(),
             target_name: "web".into(),
             trigger_count: 1,
+            fallback: None,
+            modifiers: None,
             switches: Switches::default(),
         }
     }

@@ -115,12 +115,16 @@ impl Tracked {
         self.preparation.under_way = false;
         self.preparation.stop(turn);
         if !outdated {
-            self.status.current.conditions.fallback = Condition::no_fallback();
+            if self.wanted.fallback.is_none() {
+                self.status.current.conditions.fallback = Condition::no_fallback();
+            }
             match outcome {
                 PrepareOutcome::Done {
                     target_replicas,
                     problems,
+                    metrics,
                 } if self.wanted.switches.pause.is_none() => {
+                    self.metrics = metrics;
                     self.prepare_done(turn, target_replicas, problems)
                 }
                 PrepareOutcome::Paused { target_replicas } if self.is_answered(target_replicas) => {

@@ -24,6 +24,7 @@ impl StatusRecord {
             last_active_time,
             conditions,
             paused_replicas,
+            health,
             seen_before,
         } = remembered;
         let stored = ObjectStatus {
@@ -31,6 +32,7 @@ impl StatusRecord {
             last_active_time,
             triggers_activity: Vec::new(),
             paused_replicas,
+            health,
         };
         let current = ObjectStatus {
             last_active_time: last_active,
@@ -55,8 +57,9 @@ impl StatusRecord {
     }
 
     /// The status to write now, if it is worth it. `lastActiveTime` alone is worth it when it lags by `lag`.
-    pub(crate) fn flush(&mut self, lag: SignedDuration) -> Option<ObjectStatus> {
-        if self.held || !(self.forced || self.differs(lag)) {
+    /// Failures are counted on beyond `threshold`, but have no further effect: they are shown with the next write.
+    pub(crate) fn flush(&mut self, lag: SignedDuration, threshold: i32) -> Option<ObjectStatus> {
+        if self.held || !(self.forced || self.differs(lag, threshold)) {
             return None;
         }
         let mut status = self.current.clone();
@@ -69,13 +72,14 @@ impl StatusRecord {
         Some(status)
     }
 
-    fn differs(&self, lag: SignedDuration) -> bool {
+    fn differs(&self, lag: SignedDuration, threshold: i32) -> bool {
         let Some(written) = &self.written else {
             return true;
         };
         if written.conditions != self.current.conditions
             || written.triggers_activity != self.current.triggers_activity
             || written.paused_replicas != self.current.paused_replicas
+            || up_to(threshold, written) != up_to(threshold, &self.current)
         {
             return true;
         }
@@ -83,7 +87,7 @@ impl StatusRecord {
     }
 
     /// The time in the written status is too old, or there is none.
-    fn lags(&self, lag: SignedDuration) -> bool {
+    pub(crate) fn lags(&self, lag: SignedDuration) -> bool {
         let Some(written) = &self.written else {
             return true;
         };
@@ -97,4 +101,13 @@ impl StatusRecord {
             (written, current) => written != current,
         }
     }
+}
+
+/// The health of all metrics, with failures counted up to the one that takes effect.
+fn up_to(threshold: i32, status: &ObjectStatus) -> Vec<(&str, bool, i32)> {
+    let effective = threshold.saturating_add(1);
+    let health = status.health.iter();
+    health
+        .map(|(metric, health)| (&**metric, health.failing, health.failures.min(effective)))
+        .collect()
 }

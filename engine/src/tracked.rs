@@ -6,12 +6,15 @@ use crate::activation;
 use crate::agenda::{Task, Ticket};
 use crate::conditions::{CHECK_FAILED, Condition, ConditionStatus};
 use crate::cooldown;
-use crate::effect::{Effect, EventType, ScaleDirection};
+use crate::effect::{Effect, EventType, ScaleDirection, Served};
 use crate::engine::Turn;
-use crate::event::{PollOutcome, Remembered, ScaleOutcome, TriggerOutcome};
+use crate::event::{MetricTarget, PollOutcome, Remembered, ScaleOutcome, TriggerOutcome};
+use crate::fallback::{Falling, Health, Settled};
+use crate::modifiers::COMPOSITE_METRIC;
 use crate::object::{PollId, ScaledObject};
 use crate::poll::{Answer, Polling};
 use crate::preparation::Preparation;
+use crate::quantity::Quantity;
 use crate::status::StatusRecord;
 
 /// Preparing, or a write of replicas, without an answer for this long is given up.
@@ -29,6 +32,10 @@ pub(crate) struct Tracked {
     pub(crate) polling: Polling,
     pub(crate) scaling: Option<Scaling>,
     pub(crate) status: StatusRecord,
+    /// What each trigger publishes, as it was last prepared.
+    pub(crate) metrics: Vec<Vec<MetricTarget>>,
+    /// How long each metric has been failing, where the object has a fallback.
+    health: Health,
     /// The status is to be written at this time even if the first poll has no answer.
     status_due: Option<Ticket>,
     /// For each trigger, the failure that was last told, until it works again.
@@ -55,6 +62,7 @@ impl Tracked {
         let told =
             (conditions.ready.reason == CHECK_FAILED).then(|| conditions.ready.message.clone());
         let seen_before = remembered.seen_before;
+        let health = Health::remembered(&remembered.health);
         let mut tracked = Self {
             wanted: object,
             polled_as: None,
@@ -62,6 +70,8 @@ impl Tracked {
             polling: Polling::default(),
             scaling: None,
             status: StatusRecord::new(remembered, last_active),
+            metrics: Vec::new(),
+            health,
             status_due: None,
             failures: Vec::new(),
         };
@@ -141,8 +151,29 @@ impl Tracked {
             return;
         }
         let object = self.polled_as.as_ref().unwrap_or(&self.wanted);
-        let activity = activation::activity(object, &outcome.triggers);
-        if activity.active || object.switches.activation_forced {
+        let counts = answer == Answer::Current && self.polled_as.is_some();
+        let settled = match &object.fallback {
+            Some(fallback) if counts => {
+                let falling = Falling {
+                    fallback,
+                    modifiers: object.modifiers.as_ref(),
+                    metrics: &self.metrics,
+                    interval: self.interval(),
+                    now: turn.now,
+                };
+                falling.settle(&outcome, &mut self.health)
+            }
+            _ => Settled::unchanged(&outcome),
+        };
+        let composite = object
+            .modifiers
+            .as_ref()
+            .map(|modifiers| modifiers.value(&settled, object.fallback.as_ref()));
+        let activity = match (&object.modifiers, &composite) {
+            (Some(modifiers), Some(value)) => modifiers.activity(&settled, value),
+            _ => activation::activity(object, &settled.triggers),
+        };
+        if activity.active || self.wanted.switches.activation_forced {
             // KEDA leaves the time as it is while some trigger fails. Here nothing that goes wrong (a failing trigger,
             // replicas that can't be read, an answer that comes while preparing) makes the cooldown end sooner.
             self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
@@ -155,6 +186,11 @@ impl Tracked {
             return;
         }
         if answer == Answer::Outdated {
+            // Nothing is decided by it, but a restart before the next answer must not forget the activity.
+            if self.status.lags(cooldown::status_lag(&self.wanted)) {
+                self.status.release();
+                self.flush(turn);
+            }
             return self.polling.poll_now(turn, self.interval());
         }
         // The bounds are those that are wanted now; the triggers that answered may still be those of an older
@@ -180,9 +216,14 @@ impl Tracked {
         if let Some(active) = decision.active {
             conditions.active = active;
         }
-        self.status.current.triggers_activity =
-            triggers_activity(&outcome.triggers, &self.status.current.triggers_activity);
-        self.tell_failures(turn, &outcome.triggers);
+        self.status.current.triggers_activity = self.triggers_activity(&settled);
+        self.tell_failures(
+            turn,
+            &outcome.triggers,
+            composite.as_ref().and_then(|value| value.as_ref().err()),
+        );
+        self.tell_fallback(turn);
+        self.serve(turn, &outcome.triggers, &settled, composite);
         if let Some(request) = decision.scale {
             self.scale(turn, request);
         }
@@ -190,11 +231,24 @@ impl Tracked {
         self.flush(turn);
     }
 
-    /// Tells a trigger's failure when it begins, and when its message changes, but not at every poll.
-    fn tell_failures(&mut self, turn: &mut Turn<'_>, triggers: &[TriggerOutcome]) {
-        self.failures.resize(triggers.len(), None);
-        for (told, trigger) in self.failures.iter_mut().zip(triggers) {
-            let failure = activation::failure(trigger);
+    /// Tells a failure when it begins, and when its message changes, but not at every poll: of each trigger, and of a formula
+    /// while no trigger fails.
+    fn tell_failures(
+        &mut self,
+        turn: &mut Turn<'_>,
+        triggers: &[TriggerOutcome],
+        composite: Option<&String>,
+    ) {
+        let mut failures: Vec<Option<String>> = triggers.iter().map(activation::failure).collect();
+        let formula = composite.filter(|_| failures.iter().all(Option::is_none));
+        failures.push(formula.map(|problem| format!("{COMPOSITE_METRIC}: {problem}")));
+        // KEDA's two words for it.
+        let reason = match self.wanted.modifiers {
+            Some(_) => "KEDAMetricSourceFailed",
+            None => "KEDAScalerFailed",
+        };
+        self.failures.resize(failures.len(), None);
+        for (told, failure) in self.failures.iter_mut().zip(failures) {
             let news = match (&failure, &*told) {
                 (Some(message), Some((before, at))) => {
                     message != before && turn.now.duration_since(*at) >= FAILURE_TOLD_EVERY
@@ -208,15 +262,109 @@ impl Tracked {
             if let Some(message) = failure
                 && news
             {
-                publish(
-                    turn,
-                    EventType::Warning,
-                    "KEDAScalerFailed",
-                    message.clone(),
-                );
+                publish(turn, EventType::Warning, reason, message.clone());
                 *told = Some((message, turn.now));
             }
         }
+    }
+
+    /// Shows and tells whether some metric has fallen back.
+    fn tell_fallback(&mut self, turn: &mut Turn<'_>) {
+        let Some(fallback) = self
+            .polled_as
+            .as_ref()
+            .and_then(|object| object.fallback.as_ref())
+        else {
+            self.health.clear();
+            self.status.current.health.clear();
+            return;
+        };
+        self.status.current.health = self.health.shown();
+        let condition = &mut self.status.current.conditions.fallback;
+        let was_falling_back = condition.status == ConditionStatus::True;
+        let falls_back = self.health.exceeds(fallback.failure_threshold);
+        *condition = if falls_back {
+            Condition::falling_back()
+        } else {
+            Condition::no_fallback()
+        };
+        if falls_back && !was_falling_back {
+            let message = "ScaledObject fallback is active".into();
+            publish(
+                turn,
+                EventType::Normal,
+                "ScaledObjectFallbackActivated",
+                message,
+            );
+        } else if was_falling_back && !falls_back {
+            let message = "ScaledObject fallback is no longer active".into();
+            publish(
+                turn,
+                EventType::Normal,
+                "ScaledObjectFallbackDeactivated",
+                message,
+            );
+        }
+    }
+
+    /// What the HPA is to be told, where that is not what the scalers read.
+    fn serve(
+        &self,
+        turn: &mut Turn<'_>,
+        triggers: &[TriggerOutcome],
+        settled: &Settled,
+        composite: Option<Result<Quantity, String>>,
+    ) {
+        let mut served = Vec::new();
+        if let Some(value) = composite {
+            let metric = COMPOSITE_METRIC.to_owned();
+            served.push(Served { metric, value });
+        } else if self
+            .polled_as
+            .as_ref()
+            .is_some_and(|object| object.fallback.is_some())
+        {
+            let failing = triggers.iter().zip(&settled.triggers).zip(&self.metrics);
+            for ((_, now), metrics) in
+                failing.filter(|((read, _), _)| activation::failure(read).is_some())
+            {
+                served.extend(metrics.iter().map(|metric| Served {
+                    metric: metric.metric.clone(),
+                    value: value_of(now, &metric.metric),
+                }));
+            }
+        }
+        if !served.is_empty() {
+            turn.effects.push(Effect::Serve {
+                key: turn.key.clone(),
+                metrics: served,
+            });
+        }
+    }
+
+    /// Every metric and whether it is active. Those of a trigger that fails are not; and with a formula none is, as in KEDA: the
+    /// composite metric alone says whether the object is.
+    fn triggers_activity(&self, settled: &Settled) -> Vec<(String, bool)> {
+        let mut activity = Vec::new();
+        let has_formula = self
+            .polled_as
+            .as_ref()
+            .is_some_and(|object| object.modifiers.is_some());
+        for (index, trigger) in settled.triggers.iter().enumerate() {
+            match trigger {
+                TriggerOutcome::Read(readings) if !readings.is_empty() => activity.extend(
+                    readings
+                        .iter()
+                        .map(|reading| (reading.metric.clone(), reading.active && !has_formula)),
+                ),
+                TriggerOutcome::Resource => {}
+                TriggerOutcome::Read(_) | TriggerOutcome::Failed { .. } => {
+                    let metrics = self.metrics.get(index).into_iter().flatten();
+                    activity.extend(metrics.map(|metric| (metric.metric.clone(), false)));
+                }
+            }
+        }
+        activity
     }
 
     // ---- Scaling
@@ -334,7 +482,15 @@ impl Tracked {
         if let Some(ticket) = self.status_due.take() {
             turn.agenda.cancel(ticket);
         }
-        if let Some(status) = self.status.flush(cooldown::status_lag(&self.wanted)) {
+        let threshold = self
+            .wanted
+            .fallback
+            .as_ref()
+            .map_or(i32::MAX, |fallback| fallback.failure_threshold);
+        if let Some(status) = self
+            .status
+            .flush(cooldown::status_lag(&self.wanted), threshold)
+        {
             turn.effects.push(Effect::WriteStatus {
                 key: turn.key.clone(),
                 status,
@@ -352,30 +508,15 @@ pub(crate) fn publish(turn: &mut Turn<'_>, kind: EventType, reason: &'static str
     });
 }
 
-/// Every metric and whether it is active. A trigger that fails keeps its metrics, not active, under the names it had.
-fn triggers_activity(
-    triggers: &[TriggerOutcome],
-    before: &[(String, bool)],
-) -> Vec<(String, bool)> {
-    let mut activity = Vec::new();
-    for (index, trigger) in triggers.iter().enumerate() {
-        match trigger {
-            TriggerOutcome::Read(readings) => {
-                activity.extend(
-                    readings
-                        .iter()
-                        .map(|reading| (reading.metric.clone(), reading.active)),
-                );
-            }
-            TriggerOutcome::Failed { .. } => {
-                let prefix = format!("s{index}-");
-                let known = before
-                    .iter()
-                    .filter(|(metric, _)| metric.starts_with(&prefix));
-                activity.extend(known.map(|(metric, _)| (metric.clone(), false)));
-            }
-            TriggerOutcome::Resource => {}
-        }
+/// A trigger's value of one metric, or why there is none.
+fn value_of(trigger: &TriggerOutcome, metric: &str) -> Result<Quantity, String> {
+    if let Some(failure) = activation::failure(trigger) {
+        return Err(failure);
     }
-    activity
+    let reading = match trigger {
+        TriggerOutcome::Read(readings) => readings.iter().find(|reading| reading.metric == metric),
+        _ => None,
+    };
+    let reading = reading.ok_or_else(|| "the scaler gave no reading".to_owned())?;
+    Ok(Quantity::of_metric(reading.value))
 }

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod fallback;
 mod formula;
 mod lease;
 mod pausing;

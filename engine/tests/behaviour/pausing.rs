@@ -234,6 +234,7 @@ fn a_restart_during_a_pause_moves_and_writes_nothing() {
         last_active_time: shown.last_active_time,
         conditions: shown.conditions,
         paused_replicas: shown.paused_replicas,
+        health: vec![],
         seen_before: true,
     });
     assert_eq!(brief(&effects), [Brief::Prepare(1)]);

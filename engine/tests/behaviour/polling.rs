@@ -114,6 +114,7 @@ fn replicas_that_cannot_be_read_show_and_scale_nothing() {
     let outcome = PollOutcome {
         replicas: Err("not found".into()),
         triggers: vec![reading(0.0)],
+        ready_pods: None,
     };
     let effects = story.engine.handle(
         story.now,

@@ -5,7 +5,7 @@ use sakidori_engine::{
     Remembered, ScaleDirection, ScaleOutcome, ScaledObject,
 };
 
-use crate::story::{Brief, Story, brief, failing, poll_of, reading, seconds, status};
+use crate::story::{Brief, Story, brief, failing, metrics, poll_of, reading, seconds, status};
 
 #[test]
 fn a_new_object_is_brought_up_with_one_status_write() {
@@ -139,6 +139,7 @@ fn problems_keep_ready_at_false_while_the_other_triggers_work() {
     let effects = story.prepared(PrepareOutcome::Done {
         target_replicas: 0,
         problems,
+        metrics: metrics(),
     });
     let effects = story.polled(poll_of(&effects), 0, reading(1.0));
     assert_eq!(
@@ -233,6 +234,7 @@ fn a_restart_neither_shortens_the_cooldown_nor_tells_old_news() {
             paused_replicas: None,
             last_active_time,
             conditions,
+            health: vec![],
             seen_before: true
         })),
         [Brief::Prepare(1)]
@@ -240,7 +242,8 @@ fn a_restart_neither_shortens_the_cooldown_nor_tells_old_news() {
     assert_eq!(
         brief(&story.prepared(PrepareOutcome::Done {
             target_replicas: 7,
-            problems: vec![]
+            problems: vec![],
+            metrics: metrics()
         })),
         []
     );
@@ -282,6 +285,7 @@ fn first_polls_after_a_restart_are_spread_with_zero_replicas_first() {
         let outcome = PrepareOutcome::Done {
             target_replicas: number % 2,
             problems: vec![],
+            metrics: metrics(),
         };
         engine.handle(
             start,

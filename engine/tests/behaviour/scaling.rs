@@ -2,28 +2,67 @@
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use sakidori_engine::{ConditionStatus, Pause, ScaledObject, Switches};
+use sakidori_engine::{ConditionStatus, Fallback, FallbackBehavior, Pause, ScaledObject, Switches};
 
 use crate::world::{Source, Step, World};
 
 fn object() -> impl Strategy<Value = ScaledObject> {
-    (bounds(), 1..40_i64, 0..120_i64, 0..60_i64).prop_map(
-        |((idle, min, max), interval, cooldown, initial)| ScaledObject {
-            uid: "4b0c1f0e-0000-4000-8000-000000000001".into(),
-            generation: 1,
-            created_at: Timestamp::from_second(1_700_000_000).unwrap(),
-            polling_interval: SignedDuration::from_secs(interval),
-            cooldown_period: SignedDuration::from_secs(cooldown),
-            initial_cooldown_period: SignedDuration::from_secs(initial),
-            idle_replicas: idle,
-            min_replicas: min,
-            max_replicas: max,
-            target_kind: "apps/v1.Deployment".into(),
-            target_name: "web".into(),
-            trigger_count: 2,
-            switches: Switches::default(),
+    (
+        bounds(),
+        1..40_i64,
+        0..120_i64,
+        0..60_i64,
+        prop::option::of(fallback()),
+    )
+        .prop_map(
+            |((idle, min, max), interval, cooldown, initial, fallback)| ScaledObject {
+                uid: "4b0c1f0e-0000-4000-8000-000000000001".into(),
+                generation: 1,
+                created_at: Timestamp::from_second(1_700_000_000).unwrap(),
+                polling_interval: SignedDuration::from_secs(interval),
+                cooldown_period: SignedDuration::from_secs(cooldown),
+                initial_cooldown_period: SignedDuration::from_secs(initial),
+                idle_replicas: idle,
+                min_replicas: min,
+                max_replicas: max,
+                target_kind: "apps/v1.Deployment".into(),
+                target_name: "web".into(),
+                trigger_count: 2,
+                fallback,
+                modifiers: None,
+                switches: Switches::default(),
+            },
+        )
+}
+
+/// Any but the one for formulas.
+fn fallback() -> impl Strategy<Value = Fallback> {
+    use FallbackBehavior::{
+        CurrentReplicas, CurrentReplicasIfHigher, CurrentReplicasIfLower, Static,
+    };
+    let behaviors = vec![
+        Static,
+        CurrentReplicas,
+        CurrentReplicasIfHigher,
+        CurrentReplicasIfLower,
+    ];
+    (0..4_i32, 0..12_i32, prop::sample::select(behaviors)).prop_map(
+        |(failure_threshold, replicas, behavior)| Fallback {
+            failure_threshold,
+            replicas,
+            behavior,
         },
     )
+}
+
+/// The fallback says nothing else than to keep what there is, or to have more.
+fn keeps_replicas(object: &ScaledObject) -> bool {
+    object.fallback.as_ref().is_none_or(|fallback| {
+        matches!(
+            fallback.behavior,
+            FallbackBehavior::CurrentReplicas | FallbackBehavior::CurrentReplicasIfHigher
+        )
+    })
 }
 
 /// Valid bounds: idle < min <= max.
@@ -109,6 +148,7 @@ proptest! {
 
         let status = world.status.clone().expect("an object that was prepared has a status");
         prop_assert_eq!(&status.conditions.ready.reason, "ScaledObjectReady");
+        prop_assert_eq!(&status.conditions.fallback.reason, "NoFallbackFound");
         let min = world.object.min_replicas;
         if status.conditions.active.status == ConditionStatus::True {
             prop_assert!(world.replicas >= min.max(1), "active with {} replicas", world.replicas);
@@ -149,7 +189,7 @@ proptest! {
     /// While every trigger fails, and whatever else happens, nobody's replicas go down.
     #[test]
     fn failing_sources_never_lower_replicas(
-        object in object(),
+        object in object().prop_filter("a fallback may ask for fewer", keeps_replicas),
         replicas in 0..12_i32,
         before in prop::collection::vec(step(), 0..20),
         failures in prop::collection::vec(prop_oneof![
@@ -171,11 +211,50 @@ proptest! {
         // A reading taken just before may still be acted upon.
         world.take(&Step::Latency(Some(20)));
         world.take(&Step::Wait(10_000));
-        let replicas = world.replicas;
+        // A fallback lets the HPA scale, which keeps its bounds.
+        let replicas = match world.object.fallback {
+            Some(_) => world.replicas.min(world.object.max_replicas),
+            None => world.replicas,
+        };
         for step in &failures {
             world.take(step);
             prop_assert!(world.replicas >= replicas, "{} replicas became {} by {:?}", replicas, world.replicas, step);
         }
+    }
+
+    /// Once triggers have failed for longer than the threshold, the target has the replicas that the fallback says, within its
+    /// bounds, however often the HPA asks and the operator starts anew meanwhile.
+    #[test]
+    fn a_static_fallback_gets_its_replicas(
+        object in object(),
+        fallback in fallback(),
+        replicas in 0..12_i32,
+        before in prop::collection::vec(step(), 0..20),
+        during in prop::collection::vec(prop_oneof![
+            2 => (1..20_000_u32).prop_map(Step::Wait),
+            1 => Just(Step::Restart),
+            2 => Just(Step::ReadingWanted),
+        ], 0..20),
+    ) {
+        let fallback = Fallback { behavior: FallbackBehavior::Static, ..fallback };
+        let mut world = World::new(ScaledObject { fallback: Some(fallback.clone()), ..object }, replicas, [Source::Holds(0); 2]);
+        for step in &before {
+            world.take(step);
+        }
+        world.settle();
+        for trigger in 0..2 {
+            world.take(&Step::Source(trigger, Source::Fails));
+        }
+        for step in &during {
+            world.take(step);
+        }
+        let interval = u32::try_from(world.object.polling_interval.as_secs()).unwrap();
+        let intervals = u32::try_from(fallback.failure_threshold).unwrap() + 4;
+        world.take(&Step::Wait(1000 * (intervals * interval + 60)));
+        let status = world.status.clone().unwrap();
+        prop_assert_eq!(&status.conditions.fallback.reason, "FallbackExists");
+        let (min, max) = (world.object.min_replicas.max(1), world.object.max_replicas);
+        prop_assert_eq!(world.replicas, fallback.replicas.clamp(min, max));
     }
 
     /// Whatever the triggers say and however often the operator starts anew, who is paused keeps the replicas.

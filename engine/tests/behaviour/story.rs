@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use sakidori_engine::{
-    Effect, Engine, Event, EventType, ObjectKey, ObjectStatus, PollId, PollOutcome, PrepareOutcome,
-    Reading, Remembered, ScaleDirection, ScaleOutcome, ScaledObject, Switches, TriggerOutcome,
+    Effect, Engine, Event, EventType, MetricTarget, ObjectKey, ObjectStatus, PollId, PollOutcome,
+    PrepareOutcome, Quantity, Reading, Remembered, ScaleDirection, ScaleOutcome, ScaledObject,
+    Served, Switches, TargetType, TriggerOutcome,
 };
 
 /// An engine that is told about one object.
@@ -21,6 +22,8 @@ pub enum Brief {
     Poll,
     Scale(i32, i32, ScaleDirection),
     Status,
+    /// A metric and its value, or `no` value.
+    Serve(String, String),
     Normal(&'static str, String),
     Warning(&'static str, String),
 }
@@ -36,6 +39,13 @@ pub fn brief(effects: &[Effect]) -> Vec<Brief> {
             ..
         } => Brief::Scale(*from, *to, *direction),
         Effect::WriteStatus { .. } => Brief::Status,
+        Effect::Serve { metrics, .. } => {
+            let [Served { metric, value }] = &metrics[..] else {
+                panic!("{metrics:?}")
+            };
+            let value = value.as_ref().map_or("no".to_owned(), Quantity::to_string);
+            Brief::Serve(metric.clone(), value)
+        }
         Effect::Publish {
             kind: EventType::Normal,
             reason,
@@ -107,6 +117,8 @@ impl Story {
             target_kind: "apps/v1.Deployment".into(),
             target_name: "web".into(),
             trigger_count: 1,
+            fallback: None,
+            modifiers: None,
             switches: Switches::default(),
         };
         Self {
@@ -139,6 +151,7 @@ impl Story {
         self.prepared(PrepareOutcome::Done {
             target_replicas: 0,
             problems: vec![],
+            metrics: metrics(),
         })
     }
 
@@ -146,6 +159,7 @@ impl Story {
         let outcome = PollOutcome {
             replicas: Ok(replicas),
             triggers: vec![trigger],
+            ready_pods: None,
         };
         self.engine.handle(
             self.now,
@@ -175,9 +189,20 @@ impl Story {
     /// An object that is prepared and whose first poll is under way.
     pub fn brought_up() -> (Self, PollId) {
         let mut story = Self::new();
-        story.apply(Remembered::default());
-        let poll = poll_of(&story.done());
+        let poll = story.bring_up();
         (story, poll)
+    }
+
+    /// Prepares the object; its first poll is under way then.
+    pub fn bring_up(&mut self) -> PollId {
+        self.apply(Remembered::default());
+        poll_of(&self.done())
+    }
+
+    /// The HPA wants a reading.
+    pub fn reading_wanted(&mut self) -> Vec<Effect> {
+        let key = self.key.clone();
+        self.engine.handle(self.now, Event::ReadingWanted { key })
     }
 
     /// Waits until the next poll is due, and answers it.
@@ -186,4 +211,13 @@ impl Story {
         let effects = self.wait(wait);
         self.polled(poll_of(&effects), replicas, trigger)
     }
+}
+
+/// What the one trigger publishes.
+pub fn metrics() -> Vec<Vec<MetricTarget>> {
+    vec![vec![MetricTarget {
+        metric: "s0-queue".into(),
+        target: Quantity::from_integer(5),
+        target_type: TargetType::AverageValue,
+    }]]
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sakidori_engine::{
-    Effect, Engine, Event, ObjectKey, ObjectStatus, Pause, PollId, PollOutcome, PrepareOutcome,
-    Reading, Remembered, ScaleDirection, ScaleOutcome, ScaledObject, Switches, TriggerOutcome,
+    Effect, Engine, Event, MetricTarget, ObjectKey, ObjectStatus, Pause, PollId, PollOutcome,
+    PrepareOutcome, Quantity, Reading, Remembered, ScaleDirection, ScaleOutcome, ScaledObject,
+    Switches, TargetType, TriggerOutcome,
 };
 
 /// What a trigger's source answers.
@@ -76,6 +77,8 @@ pub struct World {
     queue: BTreeMap<(Timestamp, u64), Message>,
     sequence: u64,
     polls_under_way: Vec<(PollId, Timestamp)>,
+    /// What the HPA is told of metrics whose scalers can't be read.
+    served: BTreeMap<String, Result<Quantity, String>>,
     /// By what the engine knows: when an answer last showed activity; over restarts.
     last_active: Option<Timestamp>,
     /// The last answer to a poll could be used throughout and showed no activity.
@@ -109,6 +112,7 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             polls_under_way: Vec::new(),
+            served: BTreeMap::new(),
             last_active: None,
             last_answer_inactive: false,
             prepared: false,
@@ -208,6 +212,7 @@ impl World {
         self.queue
             .retain(|_, message| matches!(message, Message::HpaLooks));
         self.polls_under_way.clear();
+        self.served.clear();
         self.prepared = false;
     }
 
@@ -222,6 +227,7 @@ impl World {
                     .map(|time| Timestamp::from_second(time.as_second()).unwrap()),
                 conditions: status.conditions,
                 paused_replicas: status.paused_replicas,
+                health: status.health,
                 seen_before: true,
             });
         self.occasions += 2;
@@ -288,6 +294,7 @@ impl World {
                     (None, None) => PrepareOutcome::Done {
                         target_replicas: self.replicas,
                         problems: Vec::new(),
+                        metrics: Self::metrics(),
                     },
                     (Some(pollable), _) => PrepareOutcome::Failed {
                         message: "no target".into(),
@@ -311,7 +318,11 @@ impl World {
                     self.answer(Event::Polled {
                         key,
                         poll,
-                        outcome: PollOutcome { replicas, triggers },
+                        outcome: PollOutcome {
+                            replicas,
+                            triggers,
+                            ready_pods: Some(self.replicas),
+                        },
                     });
                 }
             }
@@ -366,11 +377,16 @@ impl World {
     /// The HPA scales between its bounds, unless the target is at zero or a metric is missing.
     fn hpa(&mut self) {
         let mut desired = 0;
-        for source in self.sources {
+        for (index, source) in self.sources.iter().enumerate() {
             match source {
                 Source::Holds(value) => desired = desired.max(value.div_ceil(TARGET)),
                 Source::Resource => {}
-                _ => return,
+                _ => match self.served.get(&format!("s{index}-queue")) {
+                    Some(Ok(value)) => {
+                        desired = desired.max((value.to_f64() as u32).div_ceil(TARGET))
+                    }
+                    _ => return,
+                },
             }
         }
         if self.replicas > 0 && self.prepared {
@@ -385,6 +401,16 @@ impl World {
                 self.replicas = wanted;
             }
         }
+    }
+
+    /// What the two triggers publish.
+    fn metrics() -> Vec<Vec<MetricTarget>> {
+        let metric = |index| MetricTarget {
+            metric: format!("s{index}-queue"),
+            target: Quantity::from_integer(i64::from(TARGET)),
+            target_type: TargetType::AverageValue,
+        };
+        vec![vec![metric(0)], vec![metric(1)]]
     }
 
     fn tell(&mut self, event: Event) {
@@ -456,6 +482,12 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
+            Effect::Serve { metrics, .. } => {
+                let metrics = metrics
+                    .into_iter()
+                    .map(|served| (served.metric, served.value));
+                self.served.extend(metrics);
+            }
             Effect::Prepare { generation, .. } => {
                 self.post(SignedDuration::from_millis(5), Message::Prepare(generation))
             }
