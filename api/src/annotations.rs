@@ -40,4 +40,4 @@ pub const FINALIZER: &str = "finalizer.keda.sh";
 pub const HPA_NAME_PREFIX: &str = "keda-hpa-";
 
 /// `status.compositeScalerName`, and the external metric's name, where a formula makes one metric of all triggers.
-pub const COMPOSITE_METRIC: &str = "composite-metric";
+pub use sakidori_engine::COMPOSITE_METRIC;

@@ -38,6 +38,24 @@ pub enum Problem {
         "at least one trigger (that is not cpu or memory) has to have the `AverageValue` type for the fallback to be enabled"
     )]
     NothingToFallBackFrom,
+    #[error("error ScalingModifiers.Formula is mandatory")]
+    NoFormula,
+    #[error("error validating formula in ScalingModifiers: formula is given but target is empty")]
+    NoFormulaTarget,
+    #[error("error validating formula in ScalingModifiers: {problem}")]
+    WrongFormula { problem: String },
+    #[error(
+        "error validating target in ScalingModifiers: error converting target for scalingModifiers (string->float) to valid target: {target:?} is no number above 0"
+    )]
+    WrongFormulaTarget { target: String },
+    #[error("scalingModifiers.ActivationTarget parsing error: {target:?} is no number")]
+    WrongActivationTarget { target: String },
+    #[error(
+        "error validating target in ScalingModifiers: error trigger type is Utilization, but it needs to be AverageValue or Value for external metrics"
+    )]
+    FormulaUtilization,
+    #[error("scalingModifiers fallback behavior requires scalingModifiers.formula to be defined")]
+    FallbackWithoutFormula,
     #[error(
         "scaledobject name {name:?} is {} characters long; must be no more than {LABEL_VALUE_LIMIT} characters because it is used as the {:?} label value",
         name.len(),
@@ -63,8 +81,15 @@ impl Problem {
             Self::NoTriggers | Self::NotCacheable { .. } | Self::DuplicateTriggerName { .. } => {
                 Some(reasons::WRONG_TRIGGERS)
             }
+            Self::NoFormula
+            | Self::NoFormulaTarget
+            | Self::WrongFormula { .. }
+            | Self::WrongFormulaTarget { .. }
+            | Self::WrongActivationTarget { .. }
+            | Self::FormulaUtilization => Some(reasons::HPA_FAILED),
             Self::NegativeFallback { .. }
             | Self::NothingToFallBackFrom
+            | Self::FallbackWithoutFormula
             | Self::NameTooLong { .. }
             | Self::HpaNameTooLong { .. } => None,
         }
@@ -81,6 +106,7 @@ impl ScaledObject {
         self.check_replica_counts(&mut problems);
         check_triggers(&self.spec.triggers, &mut problems);
         self.check_fallback(&mut problems);
+        problems.extend(self.modifier_problems());
         self.check_names(&mut problems);
         problems
     }
@@ -262,7 +288,7 @@ mod tests {
             changed(json!({ "fallback": fallback, "triggers": cpu })).problems(),
             [Problem::NothingToFallBackFrom]
         );
-        let formula = json!({ "scalingModifiers": { "formula": "a", "target": "1" } });
+        let formula = json!({ "scalingModifiers": { "formula": "1", "target": "1" } });
         assert_eq!(
             changed(json!({ "fallback": fallback, "triggers": cpu, "advanced": formula }))
                 .problems(),

@@ -1,12 +1,14 @@
 //! Between the API's types and the engine's: the specification with its defaults filled in, and what a status remembers.
 
 use jiff::{SignedDuration, Timestamp};
-use sakidori_engine::{ConditionStatus, ConditionType, Conditions, Remembered};
+use sakidori_engine::{ConditionStatus, ConditionType, Conditions, MetricHealth, Remembered};
 
 use crate::annotations;
 use crate::condition::Condition;
 use crate::defaults;
-use crate::scaled_object::{ScaledObject, ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers};
+use crate::scaled_object::{
+    HealthStatus, ScaledObject, ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers,
+};
 use crate::trigger::Trigger;
 
 impl ScaledObject {
@@ -38,6 +40,8 @@ impl ScaledObject {
             target_kind: target_kind.to_owned(),
             target_name: spec.scale_target_ref.name.clone(),
             trigger_count: spec.triggers.len(),
+            fallback: self.fallback(),
+            modifiers: self.modifiers(),
             switches: self.switches(),
         }
     }
@@ -123,11 +127,39 @@ impl ScaledObjectStatus {
             last_active_time: self.last_active_time.as_ref().map(|time| time.0),
             conditions: conditions_to_engine(&self.conditions),
             paused_replicas: self.paused_replica_count,
+            health: self
+                .health
+                .iter()
+                .map(|(metric, health)| (metric.clone(), health.to_engine()))
+                .collect(),
             // Written together with the first HPA, by KEDA too; conditions are there before.
             seen_before: self
                 .hpa_name
                 .as_deref()
                 .is_some_and(|name| !name.is_empty()),
+        }
+    }
+}
+
+/// What `status.health` says of a metric that works, and of one that does not.
+const HAPPY: &str = "Happy";
+const FAILING: &str = "Failing";
+
+impl HealthStatus {
+    pub fn to_engine(&self) -> MetricHealth {
+        MetricHealth {
+            failures: self.number_of_failures.unwrap_or_default(),
+            failing: self.status.as_deref() == Some(FAILING),
+        }
+    }
+}
+
+impl From<MetricHealth> for HealthStatus {
+    fn from(health: MetricHealth) -> Self {
+        let status = if health.failing { FAILING } else { HAPPY };
+        Self {
+            number_of_failures: Some(health.failures),
+            status: Some(status.to_owned()),
         }
     }
 }
@@ -218,6 +250,8 @@ mod tests {
             target_kind: "apps/v1.Deployment".into(),
             target_name: "orders".into(),
             trigger_count: 1,
+            fallback: None,
+            modifiers: None,
             switches: sakidori_engine::Switches::default(),
         };
         assert_eq!(engine, expected);

@@ -14,6 +14,7 @@ pub mod reasons;
 mod checks;
 mod condition;
 mod for_engine;
+mod modifiers;
 mod scaled_object;
 mod schema;
 mod switches;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use jiff::Timestamp;
 use sakidori_api::ScaledObject;
 use sakidori_engine::{
-    Effect, Event, ObjectKey, PrepareOutcome, ScaleDirection, ScaleOutcome, Switches,
+    Effect, Event, ObjectKey, PrepareOutcome, ScaleDirection, ScaleOutcome, Served, Switches,
 };
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -149,6 +150,7 @@ impl Executor {
                     this.events.send(Event::Scaled { key, outcome });
                 });
             }
+            Effect::Serve { key, metrics } => self.serve(&key, metrics),
             Effect::WriteStatus { key, status } => self.status.write(key, status),
             Effect::Publish {
                 key,
@@ -159,6 +161,24 @@ impl Executor {
                 if let Some(object) = self.objects.object(&key) {
                     self.publisher.publish(&object, kind, reason, message);
                 }
+            }
+        }
+    }
+
+    /// Puts into the metric cache what the engine made of a poll.
+    fn serve(&self, key: &ObjectKey, metrics: Vec<Served>) {
+        let Some(prepared) = self.objects.prepared(key) else {
+            return;
+        };
+        for Served { metric, value } in metrics {
+            self.poller
+                .observe_served(key, &prepared, &metric, value.as_ref().ok().copied());
+            let Some(slot) = prepared.readings.slot(&metric) else {
+                continue;
+            };
+            match value {
+                Ok(value) => slot.record(value, Timestamp::now()),
+                Err(message) => slot.record_failure(&message),
             }
         }
     }

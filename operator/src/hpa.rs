@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReferen
 use kube::Resource;
 use kube::api::ObjectMeta;
 use sakidori_api::{ScaledObject, annotations};
+use sakidori_engine::{Modifiers, TargetType};
 use sakidori_scalers::{MetricSpec as ScalerMetric, MetricType};
 use serde_json::Value;
 
@@ -34,6 +35,12 @@ pub fn desired(
     let mut metrics = metrics;
     // ContainerResource < External < Resource, the triggers' order within each: as KEDA sorts them.
     metrics.sort_by(|a, b| a.type_.cmp(&b.type_));
+    if let Some(modifiers) = object.modifiers() {
+        // One metric instead of all external ones, behind the others. (KEDA loses those of a container here.)
+        metrics.retain(|metric| metric.external.is_none());
+        let object_name = object.metadata.name.as_deref().unwrap_or_default();
+        metrics.push(external_metric(object_name, &composite(&modifiers)));
+    }
     let name = object.hpa_name();
     HorizontalPodAutoscaler {
         metadata: ObjectMeta {
@@ -82,6 +89,18 @@ fn behavior(object: &ScaledObject) -> Option<HorizontalPodAutoscalerBehavior> {
         disable(&mut behavior.get_or_insert_default().scale_up);
     }
     behavior
+}
+
+/// The metric that a formula makes of all external ones.
+fn composite(modifiers: &Modifiers) -> ScalerMetric {
+    ScalerMetric {
+        name: annotations::COMPOSITE_METRIC.to_owned(),
+        target_type: match modifiers.target_type {
+            TargetType::AverageValue => MetricType::AverageValue,
+            TargetType::Value => MetricType::Value,
+        },
+        target: sakidori_engine::Quantity::of_formula(modifiers.target),
+    }
 }
 
 /// The External metric through which the HPA reads a scaler's metric.

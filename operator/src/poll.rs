@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::join_all;
 use jiff::Timestamp;
-use sakidori_engine::{ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome};
+use k8s_openapi::api::autoscaling::v1::Scale;
+use sakidori_engine::{
+    COMPOSITE_METRIC, ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome,
+};
 use sakidori_scalers::{Scaler, ScalerError};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -54,6 +57,7 @@ impl Poller {
             return PollOutcome {
                 replicas: Err("the ScaledObject is gone".to_owned()),
                 triggers: Vec::new(),
+                ready_pods: None,
             };
         };
         let wanted = Instant::now();
@@ -61,7 +65,7 @@ impl Poller {
         self.metrics.observe_lateness(key, wanted.elapsed());
         let scale = async {
             match timeout(SCALE_WITHIN, self.targets.scale(&prepared.target)).await {
-                Ok(Ok(scale)) => Ok(replicas(&scale)),
+                Ok(Ok(scale)) => Ok(scale),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("the API server did not answer in time".to_owned()),
             }
@@ -72,7 +76,11 @@ impl Poller {
                 .iter()
                 .map(|trigger| self.read(key, &prepared, trigger)),
         );
-        let (replicas, triggers) = tokio::join!(scale, triggers);
+        let (scale, triggers) = tokio::join!(scale, triggers);
+        let ready_pods = self
+            .ready_pods(&prepared, scale.as_ref().ok(), &triggers)
+            .await;
+        let replicas = scale.map(|scale| replicas(&scale));
         if replicas.is_err()
             || triggers
                 .iter()
@@ -80,7 +88,63 @@ impl Poller {
         {
             self.metrics.count_object_error(key);
         }
-        PollOutcome { replicas, triggers }
+        PollOutcome {
+            replicas,
+            triggers,
+            ready_pods,
+        }
+    }
+
+    /// The target's Ready pods, where some trigger's fallback is shared among them.
+    async fn ready_pods(
+        &self,
+        prepared: &Prepared,
+        scale: Option<&Scale>,
+        triggers: &[TriggerOutcome],
+    ) -> Option<i32> {
+        let mut failing = prepared.triggers.iter().zip(triggers);
+        if !failing.any(|(trigger, outcome)| {
+            activity_is_unknown(outcome) && prepared.falls_back_by_ready_pods(trigger)
+        }) {
+            return None;
+        }
+        let counting = self.targets.ready_pods(&prepared.target, scale?);
+        match timeout(SCALE_WITHIN, counting).await {
+            Ok(Ok(pods)) => Some(pods),
+            Ok(Err(error)) => {
+                debug!(target = prepared.target.name, %error, "counting Ready pods failed");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Shows the value of a composite metric, which no scaler reads.
+    pub fn observe_served(
+        &self,
+        key: &ObjectKey,
+        prepared: &Prepared,
+        metric: &str,
+        value: Option<Quantity>,
+    ) {
+        let Some(modifiers) = &prepared.modifiers else {
+            return;
+        };
+        // KEDA's labels for it.
+        let series = Series {
+            metric,
+            scaler: COMPOSITE_METRIC,
+            trigger_index: 0,
+        };
+        match value.map(Quantity::to_f64) {
+            Some(value) => self.metrics.observe_composite(
+                key,
+                &series,
+                value,
+                value > modifiers.activation_target,
+            ),
+            None => self.metrics.observe_error(key, &series),
+        }
     }
 
     async fn read(
@@ -142,11 +206,23 @@ impl Poller {
         for metric in trigger.source.metrics() {
             self.metrics
                 .observe_error(key, &trigger.series(&metric.name));
-            if let Some(slot) = prepared.readings.slot(&metric.name) {
+            // Whether the HPA is told of the failure depends on the fallback, of which the engine decides.
+            if let Some(slot) = prepared.readings.slot(&metric.name)
+                && !prepared.is_decided_by_engine()
+            {
                 slot.record_failure(&message);
             }
         }
         TriggerOutcome::Failed { message }
+    }
+}
+
+/// The scaler failed, or gave nothing that counts.
+fn activity_is_unknown(outcome: &TriggerOutcome) -> bool {
+    match outcome {
+        TriggerOutcome::Failed { .. } => true,
+        TriggerOutcome::Read(readings) => readings.iter().all(|reading| !reading.value.is_finite()),
+        TriggerOutcome::Resource => false,
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec as HpaMetric};
 use kube::ResourceExt;
 use sakidori_api::{ScaledObject, annotations, reasons};
-use sakidori_engine::{EventType, ObjectKey, PrepareOutcome};
-use sakidori_scalers::{Context, Trigger};
+use sakidori_engine::{
+    EventType, Fallback, MetricTarget, Modifiers, ObjectKey, PrepareOutcome, TargetType,
+};
+use sakidori_scalers::{Context, MetricSpec, MetricType, Trigger};
 use tracing::{info, warn};
 
 use crate::api_error::plain;
@@ -31,6 +33,28 @@ pub struct Prepared {
     pub triggers: Vec<PreparedTrigger>,
     pub readings: ObjectReadings,
     pub found: Found,
+    pub fallback: Option<Fallback>,
+    pub modifiers: Option<Modifiers>,
+}
+
+impl Prepared {
+    /// What the HPA is told of a trigger that fails, or of all triggers, is not what scalers read but what the engine makes of it.
+    pub fn is_decided_by_engine(&self) -> bool {
+        self.fallback.is_some() || self.modifiers.is_some()
+    }
+
+    /// Whether a fallback from this trigger's failure is shared among the pods that are Ready.
+    pub fn falls_back_by_ready_pods(&self, trigger: &PreparedTrigger) -> bool {
+        let by_value = match &self.modifiers {
+            Some(modifiers) => modifiers.target_type == TargetType::Value,
+            None => trigger
+                .source
+                .metrics()
+                .iter()
+                .any(|metric| metric.target_type == MetricType::Value),
+        };
+        self.fallback.is_some() && by_value
+    }
 }
 
 pub struct Preparer {
@@ -201,10 +225,33 @@ impl Preparer {
             let names = trigger.source.metrics().iter();
             names.map(|metric| (metric.name.clone(), cached(trigger.index)))
         });
-        let interval = object.to_engine("").polling_interval;
+        let specification = object.to_engine("");
+        let composite = specification.modifiers.as_ref().map(|_| {
+            // It is as fresh as the least fresh of its triggers may be.
+            let mut external = built
+                .triggers
+                .iter()
+                .filter(|trigger| !trigger.source.metrics().is_empty());
+            (
+                annotations::COMPOSITE_METRIC.to_owned(),
+                external.all(|trigger| cached(trigger.index)),
+            )
+        });
+        let metrics = metrics.chain(composite);
+        let interval = specification.polling_interval;
         let interval = Duration::try_from(interval).unwrap_or(Duration::from_secs(30));
         // Readings are kept with their scaler: a changed trigger may read another source under the same name.
+        let same_triggers = built.triggers.iter().all(|trigger| {
+            let from = trigger.built_from.as_ref();
+            from.is_none_or(|from| surroundings.has_built_from(from))
+        });
         let kept = |metric: &str| {
+            if metric == annotations::COMPOSITE_METRIC {
+                let same = |before: &&Arc<Prepared>| {
+                    same_triggers && before.modifiers == specification.modifiers
+                };
+                return before.as_ref().filter(same)?.readings.slot(metric);
+            }
             let trigger = built
                 .triggers
                 .iter()
@@ -224,16 +271,24 @@ impl Preparer {
         {
             self.tell_built(object, &built.triggers);
         }
+        let published = built
+            .triggers
+            .iter()
+            .map(|trigger| trigger.source.metrics().iter().map(target_of).collect());
+        let published: Vec<Vec<MetricTarget>> = published.collect();
         let prepared = Prepared {
             target,
             triggers: built.triggers,
             readings,
             found,
+            fallback: specification.fallback,
+            modifiers: specification.modifiers,
         };
         self.objects.set_prepared(key, uid, Arc::new(prepared));
         Ok(PrepareOutcome::Done {
             target_replicas,
             problems: built.problems,
+            metrics: published,
         })
     }
 
@@ -410,10 +465,6 @@ fn original_replicas(object: &ScaledObject, before: Option<&Prepared>) -> Option
 
 /// What is wrong with the object by itself and keeps it from being scaled.
 fn check(object: &ScaledObject) -> Result<(), Failure> {
-    if object.has_formula() {
-        // Scaling by each trigger alone instead would be other replicas than were asked for.
-        return Err("spec.advanced.scalingModifiers is not supported by this version: the object is left alone".to_owned().into());
-    }
     let problems = object.problems();
     let stopping: Vec<_> = problems
         .iter()
@@ -445,8 +496,23 @@ fn found(object: &ScaledObject, target: &Target, metrics: &[HpaMetric], original
             .map(|resource| resource.name.clone())
             .collect(),
         hpa_name: object.hpa_name(),
+        composite_scaler_name: object
+            .has_formula()
+            .then(|| annotations::COMPOSITE_METRIC.to_owned()),
         triggers_types: object.spec.triggers_types(),
         authentications_types: object.spec.authentications_types(),
+    }
+}
+
+/// A metric as the engine needs to know it.
+fn target_of(metric: &MetricSpec) -> MetricTarget {
+    MetricTarget {
+        metric: metric.name.clone(),
+        target: metric.target,
+        target_type: match metric.target_type {
+            MetricType::Value => TargetType::Value,
+            MetricType::AverageValue | MetricType::Utilization => TargetType::AverageValue,
+        },
     }
 }
 

@@ -161,6 +161,25 @@ impl Metrics {
         self.scaler_errors.with_label_values(&labels);
     }
 
+    /// A formula's value: there is no read of its own that could take time.
+    pub fn observe_composite(
+        &self,
+        key: &ObjectKey,
+        series: &Series<'_>,
+        value: f64,
+        active: bool,
+    ) {
+        let Some(labels) = self.labels(key, series) else {
+            return;
+        };
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        self.scaler_value.with_label_values(&labels).set(value);
+        self.scaler_active
+            .with_label_values(&labels)
+            .set(active.into());
+        self.scaler_errors.with_label_values(&labels);
+    }
+
     /// A failed read. The last value stays: it is what was last known.
     pub fn observe_error(&self, key: &ObjectKey, series: &Series<'_>) {
         let Some(labels) = self.labels(key, series) else {

@@ -141,6 +141,8 @@ pub struct Found {
     pub external_metric_names: Vec<String>,
     pub resource_metric_names: Vec<String>,
     pub hpa_name: String,
+    /// Where a formula makes one metric of all triggers.
+    pub composite_scaler_name: Option<String>,
     pub triggers_types: String,
     pub authentications_types: String,
 }
@@ -160,6 +162,7 @@ fn complete(
         status.external_metric_names = found.external_metric_names.clone();
         status.resource_metric_names = found.resource_metric_names.clone();
         status.hpa_name = Some(found.hpa_name.clone());
+        status.composite_scaler_name = found.composite_scaler_name.clone();
         status.triggers_types = Some(found.triggers_types.clone());
         status.authentications_types =
             Some(found.authentications_types.clone()).filter(|types| !types.is_empty());
@@ -167,6 +170,11 @@ fn complete(
     status.conditions = conditions_from_engine(&decided.conditions);
     status.last_active_time = decided.last_active_time.map(Time);
     status.paused_replica_count = decided.paused_replicas;
+    status.health = decided
+        .health
+        .iter()
+        .map(|(metric, health)| (metric.clone(), (*health).into()))
+        .collect();
     status.triggers_activity = decided
         .triggers_activity
         .iter()

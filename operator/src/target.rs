@@ -7,7 +7,8 @@ use std::sync::Mutex;
 
 use crate::api_error::plain;
 use k8s_openapi::api::autoscaling::v1::Scale;
-use kube::api::{DynamicObject, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
@@ -212,6 +213,27 @@ impl Targets {
         }
     }
 
+    /// The target's pods that are Running and Ready. `scale` is the target's, which says how its pods are found.
+    ///
+    /// # Errors
+    /// If the target names no selector, or the pods can't be listed.
+    pub async fn ready_pods(&self, target: &Target, scale: &Scale) -> Result<i32, String> {
+        let selector = scale
+            .status
+            .as_ref()
+            .and_then(|status| status.selector.as_deref());
+        let selector = selector.filter(|selector| !selector.is_empty());
+        let selector = selector.ok_or_else(|| "its scale has no selector".to_owned())?;
+        let _permit = self.reads.acquire().await;
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
+        let pods = api
+            .list(&ListParams::default().labels(selector))
+            .await
+            .map_err(|error| plain(&error))?;
+        let ready = pods.items.iter().filter(|pod| is_ready(pod)).count();
+        Ok(i32::try_from(ready).unwrap_or(i32::MAX))
+    }
+
     /// Sets the replicas to `to` if the target still has `from`.
     pub async fn write(&self, target: &Target, from: i32, to: i32) -> ScaleWrite {
         let api = self.api(target);
@@ -237,6 +259,19 @@ impl Targets {
     fn api(&self, target: &Target) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &target.namespace, &target.resource)
     }
+}
+
+/// Running and Ready, as the HPA counts (KEDA: getReadyReplicasCount).
+fn is_ready(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else {
+        return false;
+    };
+    let ready = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    status.phase.as_deref() == Some("Running") && ready
 }
 
 /// `spec.replicas` of a scale: the API leaves a zero out.

@@ -58,9 +58,9 @@ mod value;
 pub use field::{
     AUTHENTICATION, ENVIRONMENT, EVERYWHERE, Field, METADATA, METADATA_AUTHENTICATION, Source,
 };
-pub(crate) use sakidori_engine::nearest;
 pub use lookup::{Warning, warnings};
 pub use quote::without_credentials;
+pub(crate) use sakidori_engine::nearest;
 pub use types::{GoDuration, QueryString};
 
 use serde::de::DeserializeOwned;
