@@ -17,6 +17,8 @@ mod credentials;
 mod deletion;
 mod demo;
 mod external_metrics_api;
+mod fallback;
+mod formula;
 mod freshness;
 mod hpa_upkeep;
 mod installed;
