@@ -12,6 +12,7 @@ use crate::event::{PollOutcome, Remembered, ScaleOutcome, TriggerOutcome};
 use crate::object::{PollId, ScaledObject};
 use crate::poll::{Answer, Polling};
 use crate::preparation::Preparation;
+use crate::push::Pushes;
 use crate::status::StatusRecord;
 
 /// Preparing, or a write of replicas, without an answer for this long is given up.
@@ -27,6 +28,8 @@ pub(crate) struct Tracked {
     pub(crate) polled_as: Option<ScaledObject>,
     pub(crate) preparation: Preparation,
     pub(crate) polling: Polling,
+    /// What sources told by themselves since the last poll.
+    pushes: Pushes,
     pub(crate) scaling: Option<Scaling>,
     pub(crate) status: StatusRecord,
     /// The status is to be written at this time even if the first poll has no answer.
@@ -41,6 +44,8 @@ pub(crate) struct Scaling {
     since: Timestamp,
     direction: ScaleDirection,
     reason: String,
+    /// The pushes that led to it, if any did: it has to succeed before they are acted on.
+    pushes: Pushes,
 }
 
 impl Tracked {
@@ -60,6 +65,7 @@ impl Tracked {
             polled_as: None,
             preparation: Preparation::new(seen_before, told),
             polling: Polling::default(),
+            pushes: Pushes::default(),
             scaling: None,
             status: StatusRecord::new(remembered, last_active),
             status_due: None,
@@ -135,19 +141,29 @@ impl Tracked {
         }
     }
 
+    /// A trigger's source tells by itself that there is work. While the object can't be polled, that is left to its next poll.
+    pub(crate) fn pushed(&mut self, turn: &mut Turn<'_>, trigger: usize, metric: String) {
+        if self.polled_as.is_some() {
+            self.pushes.add(trigger, metric);
+            self.polling.poll_for_push(turn, self.interval());
+        }
+    }
+
     pub(crate) fn polled(&mut self, turn: &mut Turn<'_>, poll: PollId, outcome: PollOutcome) {
         let answer = self.polling.answered(poll);
         if answer == Answer::Late {
             return;
         }
         let object = self.polled_as.as_ref().unwrap_or(&self.wanted);
-        let activity = activation::activity(object, &outcome.triggers);
+        let mut activity = activation::activity(object, &outcome.triggers);
+        self.pushes.count_in(&mut activity);
         if activity.active || object.switches.activation_forced {
             // KEDA leaves the time as it is while some trigger fails. Here nothing that goes wrong (a failing trigger,
             // replicas that can't be read, an answer that comes while preparing) makes the cooldown end sooner.
             self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
         }
         if self.polled_as.is_none() {
+            self.pushes.clear();
             // The last answer before a pause: its time is not to be written at any later moment.
             if self.wanted.switches.pause.is_some() {
                 self.flush(turn);
@@ -182,9 +198,14 @@ impl Tracked {
         }
         self.status.current.triggers_activity =
             triggers_activity(&outcome.triggers, &self.status.current.triggers_activity);
+        self.pushes
+            .show_in(&mut self.status.current.triggers_activity);
         self.tell_failures(turn, &outcome.triggers);
-        if let Some(request) = decision.scale {
-            self.scale(turn, request);
+        match decision.scale {
+            Some(request) => self.scale(turn, request),
+            // Whether there is anything to do about a push, only the replicas tell.
+            None if outcome.replicas.is_ok() => self.pushes.clear(),
+            None => {}
         }
         self.status.release();
         self.flush(turn);
@@ -240,6 +261,7 @@ impl Tracked {
             since: turn.now,
             direction,
             reason: reason.clone(),
+            pushes: std::mem::take(&mut self.pushes),
         });
         turn.effects.push(Effect::Scale {
             key: turn.key.clone(),
@@ -251,9 +273,12 @@ impl Tracked {
     }
 
     pub(crate) fn scaled(&mut self, turn: &mut Turn<'_>, outcome: ScaleOutcome) {
-        let Some(scaling) = self.scaling.take() else {
+        let Some(mut scaling) = self.scaling.take() else {
             return;
         };
+        if !matches!(outcome, ScaleOutcome::Done { .. }) {
+            self.pushes.restore(std::mem::take(&mut scaling.pushes));
+        }
         if scaling.direction == ScaleDirection::HoldPaused {
             return self.held(turn, outcome);
         }
