@@ -29,7 +29,7 @@ pub(crate) struct Tracked {
     pub(crate) preparation: Preparation,
     pub(crate) polling: Polling,
     /// What sources told by themselves since the last poll.
-    pushes: Pushes,
+    pub(crate) pushes: Pushes,
     pub(crate) scaling: Option<Scaling>,
     pub(crate) status: StatusRecord,
     /// The status is to be written at this time even if the first poll has no answer.
@@ -163,7 +163,6 @@ impl Tracked {
             self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
         }
         if self.polled_as.is_none() {
-            self.pushes.clear();
             // The last answer before a pause: its time is not to be written at any later moment.
             if self.wanted.switches.pause.is_some() {
                 self.flush(turn);

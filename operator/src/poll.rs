@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::join_all;
 use jiff::Timestamp;
-use sakidori_engine::{ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome};
+use sakidori_engine::{Event, ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome};
 use sakidori_scalers::{Scaler, ScalerError};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::control::Events;
 use crate::objects::Objects;
 use crate::prepare::Prepared;
 use crate::prometheus::{Metrics, Series};
@@ -35,15 +36,22 @@ pub struct Poller {
     objects: Arc<Objects>,
     targets: Arc<Targets>,
     metrics: Arc<Metrics>,
+    events: Events,
     permits: Semaphore,
 }
 
 impl Poller {
-    pub fn new(objects: Arc<Objects>, targets: Arc<Targets>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        objects: Arc<Objects>,
+        targets: Arc<Targets>,
+        metrics: Arc<Metrics>,
+        events: Events,
+    ) -> Self {
         Self {
             objects,
             targets,
             metrics,
+            events,
             permits: Semaphore::new(AT_ONCE),
         }
     }
@@ -89,7 +97,7 @@ impl Poller {
         prepared: &Prepared,
         trigger: &PreparedTrigger,
     ) -> TriggerOutcome {
-        let scaler = match &trigger.source {
+        let (scaler, metrics) = match &trigger.source {
             Source::Resource { metric } => {
                 self.metrics.observe_resource(key, &trigger.series(metric));
                 return TriggerOutcome::Resource;
@@ -97,12 +105,18 @@ impl Poller {
             Source::Broken { message, .. } => {
                 return self.failed(key, prepared, trigger, message.clone());
             }
-            Source::Scaler(scaler) => scaler,
+            Source::Scaler { scaler, metrics } => (scaler, metrics),
         };
         let started = Instant::now();
         let answer = read_guarded(scaler.as_ref()).await;
         let took = started.elapsed();
         self.metrics.count_read(&trigger.kind, answer.is_ok());
+        let named = scaler.metrics();
+        if named != *metrics && !named.is_empty() {
+            // The source has named others than the HPA has.
+            let key = key.clone();
+            self.events.send(Event::ReferenceChanged { key });
+        }
         let readings = match answer {
             Ok(readings) => readings,
             Err(error) => return self.failed(key, prepared, trigger, error.to_string()),

@@ -58,30 +58,25 @@ pub struct Pushes {
     metrics: Notify,
 }
 
-/// One thing that a source told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// There is work. (That there is none any more is for polls to see.)
-    Active,
-    /// [`Scaler::metrics`] are others than before.
-    MetricsChanged,
-}
-
 impl Pushes {
+    /// There is work. (That there is none any more is for polls to see.)
     pub fn active(&self) {
         self.active.notify_one();
     }
 
+    /// [`Scaler::metrics`] are others than before.
     pub fn metrics_changed(&self) {
         self.metrics.notify_one();
     }
 
-    /// Waits for the next thing that the source tells.
-    pub async fn next(&self) -> Pushed {
-        tokio::select! {
-            () = self.active.notified() => Pushed::Active,
-            () = self.metrics.notified() => Pushed::MetricsChanged,
-        }
+    /// Waits until the source tells that there is work.
+    pub async fn until_active(&self) {
+        self.active.notified().await;
+    }
+
+    /// Waits until the source tells of other metrics.
+    pub async fn until_metrics_changed(&self) {
+        self.metrics.notified().await;
     }
 }
 
