@@ -16,6 +16,7 @@ mod control_plane_restart;
 mod credentials;
 mod deletion;
 mod demo;
+mod external;
 mod external_metrics_api;
 mod freshness;
 mod hpa_upkeep;
