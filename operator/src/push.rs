@@ -90,7 +90,11 @@ impl Heard {
         loop {
             pushes.until_active().await;
             // KEDA: the first of its metrics.
-            let metric = scaler.metrics().into_iter().next().map(|metric| metric.name);
+            let metric = scaler
+                .metrics()
+                .into_iter()
+                .next()
+                .map(|metric| metric.name);
             self.events.send(Event::Pushed {
                 key: self.key.clone(),
                 trigger: self.trigger,

@@ -41,9 +41,7 @@ pub enum Source {
         metrics: Vec<MetricSpec>,
     },
     /// `cpu` and `memory`: the HPA reads them from metrics-server; `metric` is the resource.
-    Resource {
-        metric: String,
-    },
+    Resource { metric: String },
     /// What it needs (a TriggerAuthentication, a Secret) isn't there. It counts as failing, and its metrics stand in the HPA: a
     /// metric that can't be read keeps the HPA from scaling down, while the other triggers may scale up.
     Broken {

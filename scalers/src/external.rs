@@ -44,6 +44,10 @@ mod tests {
         let scaler = crate::build(&trigger, &example::context(Vec::new())).unwrap();
         assert!(scaler.metrics().is_empty());
         assert!(scaler.push().is_none());
-        assert_eq!(crate::warnings(&trigger), [], "other metadata is the server's");
+        assert_eq!(
+            crate::warnings(&trigger),
+            [],
+            "other metadata is the server's"
+        );
     }
 }

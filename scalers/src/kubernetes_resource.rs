@@ -160,9 +160,10 @@ impl Scaler for ResourceScaler {
         let place = format!("{kind} {}/{name}", self.namespace);
         let stored = self.cluster.stored(*kind, &self.namespace, name, key);
         let value = match stored.await {
-            Ok(Stored::Value(value)) => self.resource.number(&value).map_err(|error| {
-                ScalerError::Malformed(format!("key {key} of {place}: {error}"))
-            }),
+            Ok(Stored::Value(value)) => self
+                .resource
+                .number(&value)
+                .map_err(|error| ScalerError::Malformed(format!("key {key} of {place}: {error}"))),
             Ok(Stored::NoKey) => Err(ScalerError::NotFound(format!(
                 "key {key} not found in {place}"
             ))),
@@ -208,7 +209,10 @@ impl Resource {
                 quantity(&text)?
             }
             (Found::Text(_), ValueType::Int64) if self.format == Format::Json => {
-                return Err("valueLocation must point to a number for valueType int64, got a string".to_owned());
+                return Err(
+                    "valueLocation must point to a number for valueType int64, got a string"
+                        .to_owned(),
+                );
             }
             (Found::Text(text), ValueType::Float64) => leading_number(&text)?,
             (Found::Text(text), ValueType::Int64) => leading_number(&text)?.trunc(),
@@ -374,12 +378,17 @@ mod tests {
     async fn a_value_is_read_and_what_is_missing_is_named() {
         let scaler = built(&trigger(&[]), StoreKind::ConfigMap, b"5");
         let metric = scaler.metrics().remove(0);
-        assert_eq!((metric.name.as_str(), metric.target.milli()), ("s0-configmap-sale-orders", 2500));
+        assert_eq!(
+            (metric.name.as_str(), metric.target.milli()),
+            ("s0-configmap-sale-orders", 2500)
+        );
         let reading = scaler.read().await.unwrap().remove(0);
         assert_eq!((reading.value, reading.active), (5.0, true));
 
         let at_activation = trigger(&[("activationTargetValue", "5")]);
-        let reading = built(&at_activation, StoreKind::ConfigMap, b"5").read().await;
+        let reading = built(&at_activation, StoreKind::ConfigMap, b"5")
+            .read()
+            .await;
         assert!(!reading.unwrap()[0].active, "at the activation value");
 
         let no_key = trigger(&[("key", "stock.osaka")]);
@@ -396,7 +405,10 @@ mod tests {
         );
         let mut down = trigger(&[]);
         down.namespace = "down".to_owned();
-        let error = built(&down, StoreKind::ConfigMap, b"5").read().await.unwrap_err();
+        let error = built(&down, StoreKind::ConfigMap, b"5")
+            .read()
+            .await
+            .unwrap_err();
         assert!(matches!(error, ScalerError::Unreachable(_)), "{error}");
     }
 
@@ -425,15 +437,32 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_kedas_words() {
         for (metadata, expected) in [
-            (vec![("targetValue", "0")], "targetValue must be a float greater than 0"),
-            (vec![("valueLocation", "a")], "valueLocation is only supported with json or yaml format"),
-            (vec![("format", "json")], "valueLocation is required for json format"),
-            (vec![("format", "yaml")], "valueLocation is required for yaml format"),
+            (
+                vec![("targetValue", "0")],
+                "targetValue must be a float greater than 0",
+            ),
+            (
+                vec![("valueLocation", "a")],
+                "valueLocation is only supported with json or yaml format",
+            ),
+            (
+                vec![("format", "json")],
+                "valueLocation is required for json format",
+            ),
+            (
+                vec![("format", "yaml")],
+                "valueLocation is required for yaml format",
+            ),
             (vec![("format", "xml")], "\"format\""),
-            (vec![("resourceKind", "configmap")], "did you mean \"ConfigMap\"?"),
+            (
+                vec![("resourceKind", "configmap")],
+                "did you mean \"ConfigMap\"?",
+            ),
             (vec![("targetValue", "")], "\"targetValue\""),
         ] {
-            let error = crate::build(&trigger(&metadata), &example::context(Vec::new())).err().unwrap();
+            let error = crate::build(&trigger(&metadata), &example::context(Vec::new()))
+                .err()
+                .unwrap();
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

@@ -18,6 +18,7 @@ mod deletion;
 mod demo;
 mod external;
 mod external_metrics_api;
+mod external_push;
 mod freshness;
 mod hpa_upkeep;
 mod installed;

@@ -273,9 +273,8 @@ impl Dial {
         let tls = tls
             .map(|config| {
                 let name = ServerName::try_from(address.host.clone());
-                let name = name.map_err(|_| {
-                    format!("{:?} is no name that a certificate has", address.host)
-                })?;
+                let name = name
+                    .map_err(|_| format!("{:?} is no name that a certificate has", address.host))?;
                 Ok::<_, String>((TlsConnector::from(config), name))
             })
             .transpose()?;
@@ -358,7 +357,10 @@ mod tests {
     fn addresses_are_grpcs() {
         for (text, shown) in [
             ("scaler:9090", Some("scaler:9090")),
-            ("scaler.shop.svc.cluster.local", Some("scaler.shop.svc.cluster.local:443")),
+            (
+                "scaler.shop.svc.cluster.local",
+                Some("scaler.shop.svc.cluster.local:443"),
+            ),
             ("dns:///scaler:9090", Some("scaler:9090")),
             ("passthrough:///10.0.0.1:9090", Some("10.0.0.1:9090")),
             ("[fd00::1]:9090", Some("[fd00::1]:9090")),
@@ -390,9 +392,15 @@ mod tests {
         assert!(matches!(error(Code::NotFound), ScalerError::NotFound(_)));
         assert!(matches!(
             error(Code::ResourceExhausted),
-            ScalerError::RateLimited { retry_after: None, .. }
+            ScalerError::RateLimited {
+                retry_after: None,
+                ..
+            }
         ));
-        assert!(matches!(error(Code::Unavailable), ScalerError::Unreachable(_)));
+        assert!(matches!(
+            error(Code::Unavailable),
+            ScalerError::Unreachable(_)
+        ));
         assert!(matches!(error(Code::Unknown), ScalerError::Malformed(_)));
         let long = Status::new(Code::Unknown, "x".repeat(100_000));
         assert!(reason(&long).len() < 400);
@@ -406,9 +414,18 @@ mod tests {
             tls,
         };
         let first = pool.server(&endpoint(1, None)).unwrap();
-        assert!(Arc::ptr_eq(&first, &pool.server(&endpoint(1, None)).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &pool.server(&endpoint(2, None)).unwrap()));
+        assert!(Arc::ptr_eq(
+            &first,
+            &pool.server(&endpoint(1, None)).unwrap()
+        ));
+        assert!(!Arc::ptr_eq(
+            &first,
+            &pool.server(&endpoint(2, None)).unwrap()
+        ));
         let tls = Some(TlsSettings::default());
-        assert!(!Arc::ptr_eq(&first, &pool.server(&endpoint(1, tls)).unwrap()));
+        assert!(!Arc::ptr_eq(
+            &first,
+            &pool.server(&endpoint(1, tls)).unwrap()
+        ));
     }
 }

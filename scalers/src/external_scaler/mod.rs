@@ -188,7 +188,11 @@ fn object_ref(trigger: &Trigger) -> ScaledObjectRef {
     ScaledObjectRef {
         name: trigger.object.clone(),
         namespace: trigger.namespace.clone(),
-        scaler_metadata: trigger.metadata.iter().filter_map(given).collect::<BTreeMap<_, _>>(),
+        scaler_metadata: trigger
+            .metadata
+            .iter()
+            .filter_map(given)
+            .collect::<BTreeMap<_, _>>(),
     }
 }
 
@@ -196,7 +200,10 @@ fn object_ref(trigger: &Trigger) -> ScaledObjectRef {
 /// make the server's words unreadable.
 fn secrets(trigger: &Trigger) -> Vec<String> {
     const SHORTEST: usize = 4;
-    let from_environment = trigger.metadata.iter().filter(|(key, _)| key.ends_with("FromEnv"));
+    let from_environment = trigger
+        .metadata
+        .iter()
+        .filter(|(key, _)| key.ends_with("FromEnv"));
     from_environment
         .filter_map(|(_, variable)| trigger.environment.get(variable))
         .filter(|value| value.len() >= SHORTEST)
@@ -253,19 +260,25 @@ mod tests {
     use super::*;
     use crate::MetricType;
 
-    fn named(specs: &[(&str, i64, f64)], metric_type: Option<MetricType>) -> Result<Vec<String>, String> {
+    fn named(
+        specs: &[(&str, i64, f64)],
+        metric_type: Option<MetricType>,
+    ) -> Result<Vec<String>, String> {
         let mut trigger = Trigger::new("external");
         trigger.index = 3;
         trigger.metric_type = metric_type;
-        let specs = specs.iter().map(|(name, size, float)| protocol::MetricSpec {
-            metric_name: (*name).to_owned(),
-            target_size: *size,
-            target_size_float: *float,
-        });
+        let specs = specs
+            .iter()
+            .map(|(name, size, float)| protocol::MetricSpec {
+                metric_name: (*name).to_owned(),
+                target_size: *size,
+                target_size_float: *float,
+            });
         let answer = GetMetricSpecResponse {
             metric_specs: specs.collect(),
         };
-        let shown = |spec: MetricSpec| format!("{} {:?} {}", spec.name, spec.target_type, spec.target);
+        let shown =
+            |spec: MetricSpec| format!("{} {:?} {}", spec.name, spec.target_type, spec.target);
         metrics(&trigger, &answer).map(|specs| specs.into_iter().map(shown).collect())
     }
 
@@ -288,8 +301,16 @@ mod tests {
             named(&two, Some(MetricType::Value)).unwrap(),
             ["s3-a Value 1", "s3-b Value 1m"]
         );
-        assert!(named(&[], None).unwrap_err().contains("got empty metric spec"));
-        assert!(named(&[("a", 1, 0.0); 101], None).unwrap_err().contains("named 101"));
+        assert!(
+            named(&[], None)
+                .unwrap_err()
+                .contains("got empty metric spec")
+        );
+        assert!(
+            named(&[("a", 1, 0.0); 101], None)
+                .unwrap_err()
+                .contains("named 101")
+        );
     }
 
     #[test]
@@ -334,10 +355,18 @@ mod tests {
             .environment([("TOKEN", "hunter2"), ("EMPTY", ""), ("OTHER", "x")])
             .authentication([("tlsClientKey", "key")]);
         let object = object_ref(&trigger);
-        let given: Vec<_> = object.scaler_metadata.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let given: Vec<_> = object
+            .scaler_metadata
+            .iter()
+            .map(|(k, v)| (&**k, &**v))
+            .collect();
         assert_eq!(
             given,
-            [("queue", "orders"), ("scalerAddress", "scaler:1"), ("tokenFromEnv", "hunter2")]
+            [
+                ("queue", "orders"),
+                ("scalerAddress", "scaler:1"),
+                ("tokenFromEnv", "hunter2")
+            ]
         );
         assert_eq!(secrets(&trigger), ["hunter2"]);
     }

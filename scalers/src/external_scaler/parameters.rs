@@ -44,7 +44,10 @@ impl ExternalParameters {
     pub(super) fn address(&self) -> Result<Address, String> {
         let address = Address::parse(&self.scaler_address);
         address.map_err(|expected| {
-            format!("parameter \"scalerAddress\" is {:?}: {expected}", self.scaler_address)
+            format!(
+                "parameter \"scalerAddress\" is {:?}: {expected}",
+                self.scaler_address
+            )
         })
     }
 
@@ -113,7 +116,11 @@ mod tests {
             (&[], &[key], false),
         ] {
             let parameters = parse(metadata, authentication).unwrap();
-            assert_eq!(parameters.tls().is_some(), spoken, "{metadata:?} {authentication:?}");
+            assert_eq!(
+                parameters.tls().is_some(),
+                spoken,
+                "{metadata:?} {authentication:?}"
+            );
         }
         let insecure = parse(&[("enableTLS", "true"), ("unsafeSsl", "t")], &[]).unwrap();
         assert!(insecure.tls().unwrap().insecure);
@@ -122,17 +129,31 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_without_secrets() {
         for (metadata, expected) in [
-            ([("scalerAddress", "http://scaler:9090")], "\"scalerAddress\" is \"http://scaler:9090\": expected HOST:PORT"),
-            ([("scalerAddress", "")], "missing required parameter \"scalerAddress\" in [triggerMetadata]"),
+            (
+                [("scalerAddress", "http://scaler:9090")],
+                "\"scalerAddress\" is \"http://scaler:9090\": expected HOST:PORT",
+            ),
+            (
+                [("scalerAddress", "")],
+                "missing required parameter \"scalerAddress\" in [triggerMetadata]",
+            ),
             ([("enableTLS", "yes")], "\"enableTLS\""),
         ] {
-            let error = parse(&metadata, &[("tlsClientKey", "hunter2")]).err().unwrap();
+            let error = parse(&metadata, &[("tlsClientKey", "hunter2")])
+                .err()
+                .unwrap();
             assert!(error.contains(expected), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
         for (there, here) in [
-            ("cert and key don't go together: bad", "tlsClientCert and tlsClientKey don't go together: bad"),
-            ("key is not usable: expected a private key", "tlsClientKey is not usable: expected a private key"),
+            (
+                "cert and key don't go together: bad",
+                "tlsClientCert and tlsClientKey don't go together: bad",
+            ),
+            (
+                "key is not usable: expected a private key",
+                "tlsClientKey is not usable: expected a private key",
+            ),
             ("ca holds no certificate", "caCert holds no certificate"),
             ("other", "other"),
         ] {

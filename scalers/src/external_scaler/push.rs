@@ -99,7 +99,9 @@ impl ExternalScaler {
                         }
                     }
                     // What it named before stands.
-                    Err(error) => info!(object = %self.name(), error, "StreamMetricSpec is not usable"),
+                    Err(error) => {
+                        info!(object = %self.name(), error, "StreamMetricSpec is not usable")
+                    }
                 }
             }
             Ok(())

@@ -134,7 +134,10 @@ pub fn everything() -> Result<()> {
         programs.controlplane.display()
     ));
     say(&format!("fake kubelet:  {}", programs.kwok.display()));
-    say(&format!("external scaler: {}", external_scaler()?.display()));
+    say(&format!(
+        "external scaler: {}",
+        external_scaler()?.display()
+    ));
     for (package, file) in PACKAGES {
         if Path::new(file).exists() {
             say(&format!("{package}: installed ({file})"));
