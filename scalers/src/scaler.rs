@@ -301,3 +301,22 @@ pub enum BuildError {
     #[error("{0}")]
     Invalid(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn told_twice_is_told_once() {
+        let pushes = Pushes::default();
+        assert!(pushes.until_active().now_or_never().is_none());
+        pushes.active();
+        pushes.active();
+        pushes.metrics_changed();
+        assert!(pushes.until_active().now_or_never().is_some());
+        assert!(pushes.until_active().now_or_never().is_none());
+        assert!(pushes.until_metrics_changed().now_or_never().is_some());
+        assert!(pushes.until_metrics_changed().now_or_never().is_none());
+    }
+}

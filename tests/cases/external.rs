@@ -305,7 +305,7 @@ fn garbage_is_an_error_and_never_lowers_replicas() {
             ),
             (
                 Answers::failing(16, "who are you"),
-                "unauthorized: IsActive at",
+                "unauthorized: GetMetricSpec at",
             ),
         ];
         for (answers, told) in cases {
@@ -315,17 +315,9 @@ fn garbage_is_an_error_and_never_lowers_replicas() {
             scene
                 .condition("web", "Ready", "False", "TriggerError")
                 .await?;
-            // Told once a minute at most, so it is looked for where the HPA looks.
-            let what = format!("the error {told:?}");
-            let error = eventually(&what, SOON, async || {
-                let read = external_metric(&scene.client, &scene.namespace, "s0-orders", "web");
-                let error = read.await.err().map(|error| format!("{error:#}"));
-                Ok(error.filter(|error| {
-                    error.contains(told)
-                        || (told.starts_with("unauthorized") && error.contains("unauthorized"))
-                }))
-            });
-            error.await?;
+            scene
+                .until_told_that("web", "KEDAScalerFailed", told)
+                .await?;
             scene.stays_for("web", 3, Duration::from_secs(3)).await?;
         }
         // A number below zero is one, and counts as none (KEDA).

@@ -36,6 +36,8 @@ pub enum Step {
     Latency(Option<u32>),
     ReferenceChanged,
     ReadingWanted,
+    /// A trigger's source tells by itself that there is work.
+    Push(usize),
     HpaFlips(bool),
     /// New bounds: idle, min, max.
     Edit(Option<i32>, i32, i32),
@@ -78,6 +80,10 @@ pub struct World {
     polls_under_way: Vec<(PollId, Timestamp)>,
     /// By what the engine knows: when an answer last showed activity; over restarts.
     last_active: Option<Timestamp>,
+    /// A push came that no answer has counted yet.
+    pushed: bool,
+    /// The object is prepared and was not paused since: a push is heard.
+    listening: bool,
     /// The last answer to a poll could be used throughout and showed no activity.
     last_answer_inactive: bool,
     prepared: bool,
@@ -110,6 +116,8 @@ impl World {
             sequence: 0,
             polls_under_way: Vec::new(),
             last_active: None,
+            pushed: false,
+            listening: false,
             last_answer_inactive: false,
             prepared: false,
             held: None,
@@ -134,6 +142,11 @@ impl World {
             Step::Latency(latency) => self.latency = latency,
             Step::ReferenceChanged => self.tell(Event::ReferenceChanged { key: Self::key() }),
             Step::ReadingWanted => self.tell(Event::ReadingWanted { key: Self::key() }),
+            Step::Push(trigger) => self.tell(Event::Pushed {
+                key: Self::key(),
+                trigger: trigger % 2,
+                metric: format!("s{}-queue", trigger % 2),
+            }),
             Step::HpaFlips(status) => self.tell(Event::HpaObserved {
                 key: Self::key(),
                 status,
@@ -148,6 +161,8 @@ impl World {
                 self.apply();
             }
             Step::Switch(switches) => {
+                self.pushed &= switches.pause.is_none();
+                self.listening &= switches.pause.is_none();
                 self.object.switches = switches;
                 self.held = self
                     .held
@@ -209,6 +224,8 @@ impl World {
             .retain(|_, message| matches!(message, Message::HpaLooks));
         self.polls_under_way.clear();
         self.prepared = false;
+        self.pushed = false;
+        self.listening = false;
     }
 
     fn apply(&mut self) {
@@ -422,8 +439,13 @@ impl World {
                 self.occasions += 2;
                 self.prepared = *generation == self.object.generation
                     && matches!(outcome, PrepareOutcome::Done { .. });
+                self.listening = self.prepared && self.object.switches.pause.is_none();
             }
             Event::Scaled { .. } => self.occasions += 1,
+            Event::Pushed { .. } => {
+                self.occasions += 1;
+                self.pushed |= self.listening;
+            }
             Event::Polled { poll, outcome, .. } => {
                 self.occasions += 1;
                 self.polls_under_way
@@ -438,6 +460,7 @@ impl World {
                 let active = outcome.triggers.iter().any(
                     |outcome| matches!(outcome, TriggerOutcome::Read(readings) if readings.iter().any(|r| r.active)),
                 );
+                let active = active | std::mem::take(&mut self.pushed);
                 if active || self.object.switches.activation_forced {
                     self.last_active = Some(self.now);
                 }
