@@ -103,7 +103,8 @@ async fn a_status_says_what_to_do_and_tells_no_secret() {
         .metadata([("tokenFromEnv", "TOKEN")])
         .environment([("TOKEN", "hunter2")]);
     let scaler = build(&trigger, &context()).unwrap();
-    let cases: [(Code, fn(&ScalerError) -> bool); 5] = [
+    type Is = fn(&ScalerError) -> bool;
+    let cases: [(Code, Is); 5] = [
         (Code::Unauthenticated, |it| {
             matches!(it, ScalerError::Unauthorized(_))
         }),
