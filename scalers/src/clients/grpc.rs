@@ -37,6 +37,8 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 const LARGEST_MESSAGE: usize = 1024 * 1024;
 /// The most of a server's own words that is repeated.
 const LONGEST_REASON: usize = 300;
+/// How long a server counts as silent after a call that it left unanswered.
+const SILENT_FOR: Duration = Duration::from_secs(5);
 /// A server that nobody uses any more is forgotten after this time: not at once, since a trigger that can't be built yet is tried
 /// again and again.
 const KEPT_UNUSED: Duration = Duration::from_secs(300);
@@ -154,6 +156,8 @@ pub struct Server {
     dial: Dial,
     calls: Mutex<(u64, Channel)>,
     streams: Channel,
+    /// When a call was last given up, unless any was answered since.
+    silent_since: Mutex<Option<Instant>>,
 }
 
 impl Server {
@@ -170,12 +174,18 @@ impl Server {
             address: endpoint.address.clone(),
             calls: Mutex::new((0, dial.channel())),
             streams: dial.channel(),
+            silent_since: Mutex::default(),
             dial,
         })
     }
 
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Whether it left a call unanswered a moment ago, and none was answered since. Who can't wait need not ask.
+    pub fn is_silent(&self) -> bool {
+        lock(&self.silent_since).is_some_and(|since| since.elapsed() < SILENT_FOR)
     }
 
     /// Asks one question. `path` is `/package.Service/Method`.
@@ -203,7 +213,9 @@ impl Server {
             let answer = client.unary(Request::new(question), path, codec).await?;
             Ok(answer.into_inner())
         };
-        match timeout(within, asked).await {
+        let answer = timeout(within, asked).await;
+        *lock(&self.silent_since) = answer.is_err().then(Instant::now);
+        match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(status)) => Err(scaler_error(&status).at(&self.place(path))),
             Err(_) => {

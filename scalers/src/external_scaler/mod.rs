@@ -85,6 +85,11 @@ impl Scaler for ExternalScaler {
     }
 
     async fn learn_metrics(&self) -> Result<(), ScalerError> {
+        if self.server.is_silent() {
+            // A thousand objects of one server that hangs must not take the turns of all others.
+            let error = "it left the last call unanswered".to_owned();
+            return Err(ScalerError::Unreachable(error).at(&self.server.address().to_string()));
+        }
         self.ask_for_metrics(FIRST_ANSWER_TIMEOUT).await
     }
 

@@ -302,7 +302,15 @@ async fn a_server_that_hangs_is_given_up_and_asked_on_another_connection() {
         "{:?}",
         started.elapsed()
     );
+    // Who prepares an object does not wait for it again at once; who polls does.
+    let started = Instant::now();
+    let error = scaler.learn_metrics().await.unwrap_err().to_string();
+    assert!(
+        error.contains("unanswered") && started.elapsed() < Duration::from_secs(1),
+        "{error}"
+    );
     server.set(Answers::metric("orders", 5, 1.0));
     assert_eq!(scaler.read().await.unwrap()[0].value, 1.0);
     assert_eq!(server.connections(), 2);
+    scaler.learn_metrics().await.unwrap();
 }
