@@ -132,6 +132,15 @@ impl Engine {
             Event::ReadingWanted { key } => {
                 self.with(now, &key, &mut effects, Tracked::reading_wanted)
             }
+            Event::Pushed {
+                key,
+                trigger,
+                metric,
+            } => {
+                self.with(now, &key, &mut effects, |object, turn| {
+                    object.pushed(turn, trigger, metric)
+                });
+            }
             Event::Polled { key, poll, outcome } => {
                 self.with(now, &key, &mut effects, |object, turn| {
                     object.polled(turn, poll, outcome)

@@ -35,6 +35,13 @@ pub enum Event {
     },
     /// Someone waits for a reading newer than the last one (the HPA): poll now unless a poll is under way.
     ReadingWanted { key: ObjectKey },
+    /// The source of the trigger with this index told by itself that there is work (`external-push`): poll now, and count the
+    /// trigger as active in that poll. `metric` is the external metric under which it is shown as active.
+    Pushed {
+        key: ObjectKey,
+        trigger: usize,
+        metric: String,
+    },
     /// The answer to [`crate::Effect::Poll`].
     Polled {
         key: ObjectKey,

@@ -22,6 +22,7 @@ mod object;
 mod pause;
 mod poll;
 mod preparation;
+mod push;
 mod quantity;
 mod status;
 mod time;

@@ -37,6 +37,7 @@ impl Tracked {
                 let message = "Stopped scalers watch".into();
                 publish(turn, EventType::Normal, "KEDAScalersStopped", message);
             }
+            self.pushes.clear();
             self.polling.outdate();
             self.polling.stop(turn);
             self.preparation.start_over();

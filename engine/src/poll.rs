@@ -12,6 +12,9 @@ use crate::time::after;
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// How soon after the start of a poll a conflicting write may start the next one.
 const CONFLICT_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+/// The same for a push: a source that tells of each message it gets must not be polled for each, but a target at zero is to have its
+/// first replica within a second.
+const PUSH_PAUSE: SignedDuration = SignedDuration::from_millis(500);
 
 #[derive(Debug, Default)]
 pub(crate) struct Polling {
@@ -94,7 +97,19 @@ impl Polling {
 
     /// Polls again after a conflicting write: now, unless the last poll has only just begun.
     pub(crate) fn poll_after_conflict(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
-        match self.last_start.map(|start| after(start, CONFLICT_PAUSE)) {
+        self.poll_after(turn, interval, CONFLICT_PAUSE);
+    }
+
+    /// Polls for a push: now, unless the last poll has only just begun. The answer of a poll under way counts the push.
+    pub(crate) fn poll_for_push(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
+        if !self.is_under_way(turn.now, interval) {
+            self.poll_after(turn, interval, PUSH_PAUSE);
+        }
+    }
+
+    /// Polls as soon as the start of the last poll lies so far back.
+    fn poll_after(&mut self, turn: &mut Turn<'_>, interval: SignedDuration, pause: SignedDuration) {
+        match self.last_start.map(|start| after(start, pause)) {
             Some(earliest) if earliest > turn.now => self.plan(turn, earliest),
             _ => self.poll_now(turn, interval),
         }

@@ -14,6 +14,7 @@ use crate::modifiers::COMPOSITE_METRIC;
 use crate::object::{PollId, ScaledObject};
 use crate::poll::{Answer, Polling};
 use crate::preparation::Preparation;
+use crate::push::Pushes;
 use crate::quantity::Quantity;
 use crate::status::StatusRecord;
 
@@ -30,6 +31,8 @@ pub(crate) struct Tracked {
     pub(crate) polled_as: Option<ScaledObject>,
     pub(crate) preparation: Preparation,
     pub(crate) polling: Polling,
+    /// What sources told by themselves since the last poll.
+    pub(crate) pushes: Pushes,
     pub(crate) scaling: Option<Scaling>,
     pub(crate) status: StatusRecord,
     /// What each trigger publishes, as it was last prepared.
@@ -48,6 +51,8 @@ pub(crate) struct Scaling {
     since: Timestamp,
     direction: ScaleDirection,
     reason: String,
+    /// The pushes that led to it, if any did: it has to succeed before they are acted on.
+    pushes: Pushes,
 }
 
 impl Tracked {
@@ -68,6 +73,7 @@ impl Tracked {
             polled_as: None,
             preparation: Preparation::new(seen_before, told),
             polling: Polling::default(),
+            pushes: Pushes::default(),
             scaling: None,
             status: StatusRecord::new(remembered, last_active),
             metrics: Vec::new(),
@@ -145,6 +151,14 @@ impl Tracked {
         }
     }
 
+    /// A trigger's source tells by itself that there is work. While the object can't be polled, that is left to its next poll.
+    pub(crate) fn pushed(&mut self, turn: &mut Turn<'_>, trigger: usize, metric: String) {
+        if self.polled_as.is_some() {
+            self.pushes.add(trigger, metric);
+            self.polling.poll_for_push(turn, self.interval());
+        }
+    }
+
     pub(crate) fn polled(&mut self, turn: &mut Turn<'_>, poll: PollId, outcome: PollOutcome) {
         let answer = self.polling.answered(poll);
         if answer == Answer::Late {
@@ -169,11 +183,13 @@ impl Tracked {
             .modifiers
             .as_ref()
             .map(|modifiers| modifiers.value(&settled, object.fallback.as_ref()));
-        let activity = match (&object.modifiers, &composite) {
+        let mut activity = match (&object.modifiers, &composite) {
             (Some(modifiers), Some(value)) => modifiers.activity(&settled, value),
             _ => activation::activity(object, &settled.triggers),
         };
-        if activity.active || self.wanted.switches.activation_forced {
+        self.pushes.count_in(&mut activity);
+        let is_active = activity.active || self.wanted.switches.activation_forced;
+        if is_active {
             // KEDA leaves the time as it is while some trigger fails. Here nothing that goes wrong (a failing trigger,
             // replicas that can't be read, an answer that comes while preparing) makes the cooldown end sooner.
             self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
@@ -187,7 +203,7 @@ impl Tracked {
         }
         if answer == Answer::Outdated {
             // Nothing is decided by it, but a restart before the next answer must not forget the activity.
-            if self.status.lags(cooldown::status_lag(&self.wanted)) {
+            if is_active && self.status.lags(cooldown::status_lag(&self.wanted)) {
                 self.status.release();
                 self.flush(turn);
             }
@@ -217,6 +233,8 @@ impl Tracked {
             conditions.active = active;
         }
         self.status.current.triggers_activity = self.triggers_activity(&settled);
+        self.pushes
+            .show_in(&mut self.status.current.triggers_activity);
         self.tell_failures(
             turn,
             &outcome.triggers,
@@ -224,8 +242,11 @@ impl Tracked {
         );
         self.tell_fallback(turn);
         self.serve(turn, &outcome.triggers, &settled, composite);
-        if let Some(request) = decision.scale {
-            self.scale(turn, request);
+        match decision.scale {
+            Some(request) => self.scale(turn, request),
+            // Whether there is anything to do about a push, only the replicas tell.
+            None if outcome.replicas.is_ok() => self.pushes.clear(),
+            None => {}
         }
         self.status.release();
         self.flush(turn);
@@ -388,6 +409,7 @@ impl Tracked {
             since: turn.now,
             direction,
             reason: reason.clone(),
+            pushes: std::mem::take(&mut self.pushes),
         });
         turn.effects.push(Effect::Scale {
             key: turn.key.clone(),
@@ -399,9 +421,12 @@ impl Tracked {
     }
 
     pub(crate) fn scaled(&mut self, turn: &mut Turn<'_>, outcome: ScaleOutcome) {
-        let Some(scaling) = self.scaling.take() else {
+        let Some(mut scaling) = self.scaling.take() else {
             return;
         };
+        if !matches!(outcome, ScaleOutcome::Done { .. }) {
+            self.pushes.restore(std::mem::take(&mut scaling.pushes));
+        }
         if scaling.direction == ScaleDirection::HoldPaused {
             return self.held(turn, outcome);
         }

@@ -1,14 +1,14 @@
 //! The few things of the cluster that trigger types count or look up.
 //!
-//! Both are lists at read time: a poll is rare next to the changes of pods, and nothing is kept in memory between polls, however large
+//! All are requests at read time: a poll is rare next to the changes of pods, and nothing is kept in memory between polls, however large
 //! the cluster is. They are consistent reads: an older, lower count of pods would lower replicas.
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Pod as KubePod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod as KubePod, Secret};
 use k8s_openapi::api::discovery::v1::{Endpoint as KubeEndpoint, EndpointSlice};
 use kube::api::ListParams;
 use kube::{Api, Client};
-use sakidori_scalers::{Cluster, ClusterError, Endpoint, Pod};
+use sakidori_scalers::{Cluster, ClusterError, Endpoint, Pod, StoreKind, Stored};
 
 use crate::api_error::plain;
 
@@ -65,6 +65,40 @@ impl Cluster for ClusterView {
                 ))
             })?;
         Ok(ready_addresses(slices.items))
+    }
+
+    async fn stored(
+        &self,
+        kind: StoreKind,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<Stored, ClusterError> {
+        let client = self.client.clone();
+        let value = match kind {
+            StoreKind::ConfigMap => {
+                let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+                // Its binaryData can't be a number.
+                let value = |it: ConfigMap| it.data?.remove(key).map(String::into_bytes);
+                api.get_opt(name).await.map(|found| found.map(value))
+            }
+            StoreKind::Secret => {
+                let api: Api<Secret> = Api::namespaced(client, namespace);
+                let value = |it: Secret| it.data?.remove(key).map(|bytes| bytes.0);
+                api.get_opt(name).await.map(|found| found.map(value))
+            }
+        };
+        let value = value.map_err(|error| {
+            ClusterError(format!(
+                "error getting {kind} {namespace}/{name}: {}",
+                plain(&error)
+            ))
+        })?;
+        Ok(match value {
+            None => Stored::NoObject,
+            Some(None) => Stored::NoKey,
+            Some(Some(value)) => Stored::Value(value),
+        })
     }
 }
 

@@ -134,6 +134,20 @@ pub fn external_metric(object_name: &str, metric: &ScalerMetric) -> MetricSpec {
     }
 }
 
+/// The scaler's metric that such an External metric came from; `None` where someone else wrote its target.
+pub fn metric_of(external: &ExternalMetricSource) -> Option<ScalerMetric> {
+    let target = &external.target;
+    let (target_type, quantity) = match target.type_.as_str() {
+        "Value" => (MetricType::Value, &target.value),
+        _ => (MetricType::AverageValue, &target.average_value),
+    };
+    Some(ScalerMetric {
+        name: external.metric.name.clone(),
+        target_type,
+        target: quantity.as_ref()?.0.parse().ok()?,
+    })
+}
+
 /// The ScaledObject as the HPA's controller. It can't go before the HPA does where someone deletes it in the foreground.
 fn owner(object: &ScaledObject) -> Option<OwnerReference> {
     let owner = object.controller_owner_ref(&())?;

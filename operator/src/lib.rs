@@ -24,6 +24,7 @@ mod poll;
 mod prepare;
 mod probes;
 mod prometheus;
+mod push;
 mod readings;
 mod references;
 mod refusals;

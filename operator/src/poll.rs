@@ -11,13 +11,14 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use sakidori_engine::{
-    COMPOSITE_METRIC, ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome,
+    COMPOSITE_METRIC, Event, ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome,
 };
 use sakidori_scalers::{Scaler, ScalerError};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::control::Events;
 use crate::objects::Objects;
 use crate::prepare::Prepared;
 use crate::prometheus::{Metrics, Series};
@@ -38,15 +39,22 @@ pub struct Poller {
     objects: Arc<Objects>,
     targets: Arc<Targets>,
     metrics: Arc<Metrics>,
+    events: Events,
     permits: Semaphore,
 }
 
 impl Poller {
-    pub fn new(objects: Arc<Objects>, targets: Arc<Targets>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        objects: Arc<Objects>,
+        targets: Arc<Targets>,
+        metrics: Arc<Metrics>,
+        events: Events,
+    ) -> Self {
         Self {
             objects,
             targets,
             metrics,
+            events,
             permits: Semaphore::new(AT_ONCE),
         }
     }
@@ -153,7 +161,7 @@ impl Poller {
         prepared: &Prepared,
         trigger: &PreparedTrigger,
     ) -> TriggerOutcome {
-        let scaler = match &trigger.source {
+        let (scaler, metrics) = match &trigger.source {
             Source::Resource { metric } => {
                 self.metrics.observe_resource(key, &trigger.series(metric));
                 return TriggerOutcome::Resource;
@@ -161,12 +169,18 @@ impl Poller {
             Source::Broken { message, .. } => {
                 return self.failed(key, prepared, trigger, message.clone());
             }
-            Source::Scaler(scaler) => scaler,
+            Source::Scaler { scaler, metrics } => (scaler, metrics),
         };
         let started = Instant::now();
         let answer = read_guarded(scaler.as_ref()).await;
         let took = started.elapsed();
         self.metrics.count_read(&trigger.kind, answer.is_ok());
+        let named = scaler.metrics();
+        if named != *metrics && !named.is_empty() {
+            // The source has named others than the HPA has.
+            let key = key.clone();
+            self.events.send(Event::ReferenceChanged { key });
+        }
         let readings = match answer {
             Ok(readings) => readings,
             Err(error) => return self.failed(key, prepared, trigger, error.to_string()),

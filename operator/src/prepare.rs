@@ -21,11 +21,12 @@ use crate::hpa;
 use crate::hpa_index::{self, HpaIndex, scaling_active};
 use crate::hpa_writer::HpaWriter;
 use crate::objects::Objects;
+use crate::push;
 use crate::readings::ObjectReadings;
 use crate::references::References;
 use crate::status::Found;
 use crate::target::{Target, TargetError, Targets, replicas, same_target};
-use crate::triggers::{self, PreparedTrigger, Source, Surroundings};
+use crate::triggers::{self, PreparedTrigger, Surroundings};
 
 /// Everything that polling an object needs.
 pub struct Prepared {
@@ -155,14 +156,16 @@ impl Preparer {
         let uid = object.metadata.uid.as_deref();
         let before = self.objects.prepared_of(key, uid);
         let mut used = HashSet::new();
+        let hpa = self.hpas.owned_by(key, uid).into_iter().next();
         let surroundings = Surroundings {
             references: &self.references,
             scaling: &self.scaling,
             cluster_object_namespace: &self.cluster_object_namespace,
             before: before.as_ref().map_or(&[], |before| &before.triggers),
+            hpa: hpa.as_deref(),
         };
         let hpa_failed = |error: String| format!("{}: {error}", reasons::HPA_FAILED);
-        let first_time = before.is_none() && self.hpas.owned_by(key, uid).is_empty();
+        let first_time = before.is_none() && hpa.is_none();
         let may_wait = first_time && self.objects.complaint(key).is_none();
         let not_built = |error: String| Failure {
             message: hpa_failed(error.clone()),
@@ -173,7 +176,10 @@ impl Preparer {
             .map_err(not_built)?;
         // Manifests that are applied together come in any order: what a new object refers to may be a moment behind it.
         let waited = Instant::now();
-        while may_wait && !built.problems.is_empty() && waited.elapsed() < FIRST_REFERENCES_WITHIN {
+        while may_wait
+            && !(built.problems.is_empty() && built.unnamed.is_empty())
+            && waited.elapsed() < FIRST_REFERENCES_WITHIN
+        {
             tokio::time::sleep(Duration::from_millis(100)).await;
             built = triggers::build(key, object, &target, &surroundings, &mut used)
                 .await
@@ -183,9 +189,10 @@ impl Preparer {
             && built
                 .triggers
                 .iter()
-                .all(|trigger| matches!(trigger.source, Source::Broken { .. }))
+                .all(|trigger| trigger.source.is_broken())
         {
-            return Err(hpa_failed(built.problems.join("; ")).into());
+            let problems = [built.problems, built.unnamed].concat();
+            return Err(hpa_failed(problems.join("; ")).into());
         }
         self.references.retain(key, &used);
         for trigger in built
@@ -276,6 +283,7 @@ impl Preparer {
             .iter()
             .map(|trigger| trigger.source.metrics().iter().map(target_of).collect());
         let published: Vec<Vec<MetricTarget>> = published.collect();
+        push::listen(key, &mut built.triggers, surroundings.before, &self.events);
         let prepared = Prepared {
             target,
             triggers: built.triggers,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sakidori_scalers::{MetricSpec, Reading, Scaler, ScalerError};
+use sakidori_scalers::{MetricSpec, Push, Reading, Scaler, ScalerError};
 
 /// Pauses double from the first to the last. A corrected Secret makes a new scaler, which asks at once.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,8 +40,16 @@ impl Patient {
 
 #[async_trait]
 impl Scaler for Patient {
-    fn metrics(&self) -> &[MetricSpec] {
+    fn metrics(&self) -> Vec<MetricSpec> {
         self.scaler.metrics()
+    }
+
+    async fn learn_metrics(&self) -> Result<(), ScalerError> {
+        self.scaler.learn_metrics().await
+    }
+
+    fn push(&self) -> Option<&dyn Push> {
+        self.scaler.push()
     }
 
     async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
@@ -105,8 +113,8 @@ mod tests {
 
     #[async_trait]
     impl Scaler for Refusing {
-        fn metrics(&self) -> &[MetricSpec] {
-            &[]
+        fn metrics(&self) -> Vec<MetricSpec> {
+            Vec::new()
         }
 
         async fn read(&self) -> Result<Vec<Reading>, ScalerError> {

@@ -23,52 +23,69 @@ pub fn is_resource(kind: &str) -> bool {
 /// The HPA metric of a `cpu` or `memory` trigger.
 ///
 /// # Errors
-/// All that is wrong with its parameters. (KEDA panics on a value that is no quantity.)
+/// What is wrong with its parameters, in KEDA's words where it has some. (KEDA panics on a value that is no quantity.)
 pub fn metric(trigger: &Trigger) -> Result<MetricSpec, String> {
-    let value = trigger
-        .metadata
-        .get("value")
-        .map(|value| value.trim())
-        .unwrap_or_default();
-    if value.is_empty() {
-        return Err("missing parameter \"value\": expected a percentage such as \"60\" or a quantity such as \"500m\"".into());
+    let kind = &trigger.type_;
+    target(trigger)
+        .map(|target| with_target(trigger, target))
+        .map_err(|error| format!("error parsing {kind} metadata: {error}"))
+}
+
+fn target(trigger: &Trigger) -> Result<MetricTarget, String> {
+    let given = |name: &str| {
+        let value = trigger.metadata.get(name).map(|value| value.trim());
+        value.filter(|value| !value.is_empty())
+    };
+    if given("type").is_some() {
+        return Err(format!(
+            "scaler {} info: The 'type' setting is DEPRECATED and is removed in v2.18 - Use 'metricType' instead.",
+            trigger.type_
+        ));
     }
-    let target = match trigger.metric_type.as_deref() {
+    let value = given("value").ok_or(
+        "missing required parameter \"value\" in [triggerMetadata]: expected a percentage such as \"60\" or a quantity such as \"500m\"",
+    )?;
+    match trigger.metric_type.as_deref() {
         Some("Utilization") => {
             let percent = value.parse().ok().filter(|percent| *percent > 0);
             let percent = percent.ok_or_else(|| {
                 format!("parameter \"value\" is {value:?}: expected a whole percentage above 0")
             })?;
-            MetricTarget {
+            Ok(MetricTarget {
                 type_: "Utilization".into(),
                 average_utilization: Some(percent),
                 ..Default::default()
-            }
+            })
         }
         Some("AverageValue") => {
             // Only checked: the API server keeps the spelling (`512Mi`), as it does for KEDA.
             let parsed: Result<sakidori_engine::Quantity, _> = value.parse();
-            parsed.map_err(|error| format!("parameter \"value\": {error}"))?;
-            MetricTarget {
+            let parsed = parsed.map_err(|error| format!("parameter \"value\": {error}"))?;
+            if parsed <= sakidori_engine::Quantity::default() {
+                return Err(format!(
+                    "parameter \"value\" is {value:?}: expected a quantity above 0"
+                ));
+            }
+            Ok(MetricTarget {
                 type_: "AverageValue".into(),
                 average_value: Some(Quantity(value.to_owned())),
                 ..Default::default()
-            }
+            })
         }
-        other => {
-            return Err(format!(
-                "metricType is {:?}: expected \"Utilization\" or \"AverageValue\" for {} triggers",
-                other.unwrap_or_default(),
-                trigger.type_
-            ));
-        }
-    };
+        other => Err(format!(
+            "unknown metric type: {}, allowed values are 'Utilization' or 'AverageValue'",
+            other.unwrap_or_default()
+        )),
+    }
+}
+
+fn with_target(trigger: &Trigger, target: MetricTarget) -> MetricSpec {
     let container = trigger
         .metadata
         .get("containerName")
         .map(|name| name.trim())
         .filter(|name| !name.is_empty());
-    Ok(match container {
+    match container {
         Some(container) => MetricSpec {
             type_: "ContainerResource".into(),
             container_resource: Some(ContainerResourceMetricSource {
@@ -86,7 +103,7 @@ pub fn metric(trigger: &Trigger) -> Result<MetricSpec, String> {
             }),
             ..Default::default()
         },
-    })
+    }
 }
 
 #[cfg(test)]
@@ -101,32 +118,79 @@ mod tests {
 
     #[test]
     fn utilization_and_average_value_of_pod_and_container() {
-        assert_eq!(
-            metric_of(
-                json!({"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}})
-            )
-            .unwrap(),
-            json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}})
-        );
-        assert_eq!(
-            metric_of(json!({"type": "memory", "metricType": "AverageValue",
-                "metadata": {"value": "512Mi", "containerName": "app"}}))
-            .unwrap()["containerResource"]["container"],
-            "app"
-        );
+        let utilization = json!({"type": "Utilization", "averageUtilization": 60});
+        let average = json!({"type": "AverageValue", "averageValue": "512Mi"});
+        for (trigger, expected) in [
+            (
+                json!({"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}}),
+                json!({"type": "Resource", "resource": {"name": "cpu", "target": utilization}}),
+            ),
+            (
+                json!({"type": "memory", "metricType": "Utilization", "metadata": {"value": " 60 ", "containerName": "app"}}),
+                json!({"type": "ContainerResource",
+                    "containerResource": {"name": "memory", "container": "app", "target": utilization}}),
+            ),
+            (
+                json!({"type": "memory", "metricType": "AverageValue", "metadata": {"value": "512Mi", "containerName": ""}}),
+                json!({"type": "Resource", "resource": {"name": "memory", "target": average}}),
+            ),
+            (
+                json!({"type": "cpu", "metricType": "AverageValue", "metadata": {"value": "512Mi", "containerName": "app"}}),
+                json!({"type": "ContainerResource",
+                    "containerResource": {"name": "cpu", "container": "app", "target": average}}),
+            ),
+        ] {
+            assert_eq!(metric_of(trigger).unwrap(), expected);
+        }
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
-        let wrong = |metric_type: &str, value: &str| {
-            metric_of(
-                json!({"type": "cpu", "metricType": metric_type, "metadata": {"value": value}}),
-            )
-            .unwrap_err()
+    fn what_is_wrong_is_said_in_kedas_words() {
+        let wrong = |metric_type: Option<&str>, metadata: serde_json::Value| {
+            let trigger = json!({"type": "cpu", "metricType": metric_type, "metadata": metadata});
+            metric_of(trigger).unwrap_err()
         };
-        assert!(wrong("Utilization", "60%").contains("60%"));
-        assert!(wrong("AverageValue", "lots").contains("lots"));
-        assert!(wrong("Value", "1").contains("Utilization"));
-        assert!(wrong("Utilization", "").contains("value"));
+        for (metric_type, metadata, told) in [
+            (
+                Some("Utilization"),
+                json!({"value": "60%"}),
+                "\"60%\": expected a whole percentage",
+            ),
+            (
+                Some("Utilization"),
+                json!({"value": "0"}),
+                "\"0\": expected a whole percentage",
+            ),
+            (Some("AverageValue"), json!({"value": "lots"}), "lots"),
+            (
+                Some("AverageValue"),
+                json!({"value": "0"}),
+                "\"0\": expected a quantity above 0",
+            ),
+            (
+                Some("Value"),
+                json!({"value": "1"}),
+                "unknown metric type: Value, allowed values are 'Utilization' or 'AverageValue'",
+            ),
+            (
+                None,
+                json!({"value": "1"}),
+                "unknown metric type: , allowed values are 'Utilization' or 'AverageValue'",
+            ),
+            (
+                Some("Utilization"),
+                json!({}),
+                "missing required parameter \"value\" in [triggerMetadata]",
+            ),
+            (
+                None,
+                json!({"value": "60", "type": "Utilization"}),
+                "scaler cpu info: The 'type' setting is DEPRECATED and is removed in v2.18 - Use 'metricType' instead.",
+            ),
+        ] {
+            let error = wrong(metric_type, metadata);
+            assert!(error.starts_with("error parsing cpu metadata: "), "{error}");
+            assert!(error.contains(told), "{told:?} is not in {error:?}");
+        }
     }
 }

@@ -107,6 +107,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         objects.clone(),
         targets.clone(),
         metrics.clone(),
+        events.clone(),
     ));
     let executor = Arc::new(Executor::new(
         objects.clone(),

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::autoscaling::v2::MetricSpec as HpaMetric;
+use futures::future::join_all;
+use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec as HpaMetric};
 use sakidori_api::{AuthenticationRef, ScaledObject, Trigger as Declared};
 use sakidori_engine::{ObjectKey, Quantity};
 use sakidori_scalers::{Context, MetricSpec, MetricType, Scaler, Trigger, metric_name};
@@ -11,6 +12,7 @@ use sakidori_scalers::{Context, MetricSpec, MetricType, Scaler, Trigger, metric_
 use crate::authentication;
 use crate::environment::TargetEnvironment;
 use crate::hpa;
+use crate::push::Listening;
 use crate::references::{Reference, References};
 use crate::refusals::Patient;
 use crate::resource_trigger;
@@ -25,17 +27,21 @@ pub struct PreparedTrigger {
     pub source: Source,
     /// What the scaler was built from: it is kept while this stays the same, with its connections and its memory.
     pub built_from: Option<Trigger>,
+    /// Where its source tells by itself that there is work: kept as long as the scaler.
+    pub listening: Option<Arc<Listening>>,
     /// Where its credentials come from, as declared.
     authentication: Option<AuthenticationRef>,
 }
 
 #[derive(Clone)]
 pub enum Source {
-    Scaler(Arc<dyn Scaler>),
-    /// `cpu` and `memory`: the HPA reads them from metrics-server; `metric` is the resource.
-    Resource {
-        metric: String,
+    Scaler {
+        scaler: Arc<dyn Scaler>,
+        /// As they stand in the HPA: those that the scaler had when the object was prepared.
+        metrics: Vec<MetricSpec>,
     },
+    /// `cpu` and `memory`: the HPA reads them from metrics-server; `metric` is the resource.
+    Resource { metric: String },
     /// What it needs (a TriggerAuthentication, a Secret) isn't there. It counts as failing, and its metrics stand in the HPA: a
     /// metric that can't be read keeps the HPA from scaling down, while the other triggers may scale up.
     Broken {
@@ -52,6 +58,8 @@ pub struct Built {
     pub metrics: Vec<HpaMetric>,
     /// What does not work, but stops no other trigger.
     pub problems: Vec<String>,
+    /// What keeps sources from naming their metrics. Their polls tell it too.
+    pub unnamed: Vec<String>,
 }
 
 /// Where an object's triggers find what they refer to.
@@ -61,6 +69,8 @@ pub struct Surroundings<'a> {
     pub cluster_object_namespace: &'a str,
     /// The triggers as they were prepared before.
     pub before: &'a [PreparedTrigger],
+    /// The object's HPA as it is.
+    pub hpa: Option<&'a HorizontalPodAutoscaler>,
 }
 
 /// Builds an object's triggers. Everything that was referred to is put into `used`.
@@ -82,12 +92,13 @@ pub async fn build(
     let mut environment = TargetEnvironment::new(surroundings.references, key, target, container);
     let mut built = Built::default();
     let mut failures = Vec::new();
+    let mut resources = BTreeMap::new();
     for (index, declared) in object.spec.triggers.iter().enumerate() {
         let named = |message: &String| format!("trigger {index} ({}): {message}", declared.type_);
         if resource_trigger::is_resource(&declared.type_) {
             match resource_trigger::metric(declared) {
                 Ok(metric) => {
-                    built.metrics.push(metric);
+                    resources.insert(index, metric);
                     built.triggers.push(resource(index, declared));
                 }
                 Err(message) => failures.push(named(&message)),
@@ -104,10 +115,6 @@ pub async fn build(
             }
         };
         built.problems.extend(problems.iter().map(named));
-        let metrics = source.metrics().iter();
-        built
-            .metrics
-            .extend(metrics.map(|metric| hpa::external_metric(&key.name, metric)));
         // With problems, what was resolved is less than what a kept scaler was built from.
         let built_from = match problems.is_empty() {
             true => Some(input),
@@ -121,14 +128,65 @@ pub async fn build(
             label: label(declared),
             source,
             built_from,
+            listening: None,
             authentication: declared.authentication_ref.clone(),
         });
     }
-    if failures.is_empty() {
-        Ok(built)
-    } else {
-        Err(failures.join("; "))
+    if !failures.is_empty() {
+        return Err(failures.join("; "));
     }
+    built.unnamed = learn_metrics(&mut built.triggers, surroundings).await;
+    for trigger in &built.triggers {
+        built.metrics.extend(resources.remove(&trigger.index));
+        let external = trigger.source.metrics().iter();
+        built
+            .metrics
+            .extend(external.map(|metric| hpa::external_metric(&key.name, metric)));
+    }
+    Ok(built)
+}
+
+/// Lets sources name the metrics that they have not named yet, all at the same time. Returns why some could not.
+///
+/// No metric leaves the HPA because a source does not answer: until it does, those that stand there stay.
+async fn learn_metrics(
+    triggers: &mut [PreparedTrigger],
+    surroundings: &Surroundings<'_>,
+) -> Vec<String> {
+    let learnt = triggers.iter_mut().map(async |trigger| {
+        let (index, kind) = (trigger.index, &trigger.kind);
+        let Source::Scaler { scaler, metrics } = &mut trigger.source else {
+            return None;
+        };
+        if !metrics.is_empty() {
+            return None;
+        }
+        let standing = metrics_of(surroundings.hpa, index);
+        // After a restart all objects are prepared at once, and those of a server that hangs must not hold up the others: the first
+        // poll tells whether what stands in the HPA is still right.
+        let is_restart = surroundings.before.is_empty() && !standing.is_empty();
+        let failure = match is_restart {
+            true => None,
+            false => scaler.learn_metrics().await.err(),
+        };
+        *metrics = scaler.metrics();
+        if metrics.is_empty() {
+            *metrics = standing_or_stand_in(standing, index, kind);
+        }
+        failure.map(|error| format!("trigger {index} ({kind}): {error}"))
+    });
+    join_all(learnt).await.into_iter().flatten().collect()
+}
+
+/// The metrics that an HPA has for the trigger with this index.
+fn metrics_of(hpa: Option<&HorizontalPodAutoscaler>, index: usize) -> Vec<MetricSpec> {
+    let prefix = metric_name(index, "");
+    let all = hpa.and_then(|hpa| hpa.spec.as_ref()?.metrics.as_deref());
+    all.unwrap_or_default()
+        .iter()
+        .filter_map(|metric| hpa::metric_of(metric.external.as_ref()?))
+        .filter(|metric| metric.name.starts_with(&prefix))
+        .collect()
 }
 
 /// A trigger with everything that its scaler may look at, and what of it could not be found.
@@ -186,28 +244,30 @@ fn source(
         .before
         .iter()
         .find_map(|trigger| match &trigger.source {
-            Source::Scaler(scaler) if trigger.built_from.as_ref() == Some(input) => {
+            Source::Scaler { scaler, .. } if trigger.built_from.as_ref() == Some(input) => {
                 Some(scaler.clone())
             }
             _ => None,
         });
     if problems.is_empty() {
         return match kept {
-            Some(scaler) => Ok(Source::Scaler(scaler)),
-            None => build_scaler(input, surroundings.scaling).map(Source::Scaler),
+            Some(scaler) => Ok(Source::of(scaler)),
+            None => build_scaler(input, surroundings.scaling).map(Source::of),
         };
     }
-    if let Some(Source::Scaler(scaler)) = surroundings
+    if let Some(Source::Scaler { scaler, .. }) = surroundings
         .same_trigger(input, declared)
         .map(|trigger| &trigger.source)
     {
-        return Ok(Source::Scaler(scaler.clone()));
+        return Ok(Source::of(scaler.clone()));
     }
     // The true names where they are known without what is missing, so that the HPA needs no second change.
-    let metrics = match build_scaler(input, surroundings.scaling) {
-        Ok(scaler) => scaler.metrics().to_vec(),
-        Err(_) => vec![stand_in(input)],
-    };
+    let known = build_scaler(input, surroundings.scaling).map(|scaler| scaler.metrics());
+    let metrics = known.ok().filter(|metrics| !metrics.is_empty());
+    let metrics = metrics.unwrap_or_else(|| {
+        let standing = metrics_of(surroundings.hpa, input.index);
+        standing_or_stand_in(standing, input.index, &input.kind)
+    });
     Ok(Source::Broken {
         metrics,
         message: problems.join("; "),
@@ -242,11 +302,25 @@ impl PreparedTrigger {
 }
 
 impl Source {
+    /// A scaler with the metrics that it has now.
+    fn of(scaler: Arc<dyn Scaler>) -> Self {
+        let metrics = scaler.metrics();
+        Self::Scaler { scaler, metrics }
+    }
+
+    /// Nothing can be read of it as it stands: what it needs isn't there, or it has not named its metrics.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Scaler { scaler, .. } => scaler.metrics().is_empty(),
+            Self::Broken { .. } => true,
+            Self::Resource { .. } => false,
+        }
+    }
+
     /// The external metrics that it has in the HPA.
     pub fn metrics(&self) -> &[MetricSpec] {
         match self {
-            Self::Scaler(scaler) => scaler.metrics(),
-            Self::Broken { metrics, .. } => metrics,
+            Self::Scaler { metrics, .. } | Self::Broken { metrics, .. } => metrics,
             Self::Resource { .. } => &[],
         }
     }
@@ -261,6 +335,7 @@ fn resource(index: usize, declared: &Declared) -> PreparedTrigger {
             metric: declared.type_.clone(),
         },
         built_from: None,
+        listening: None,
         authentication: None,
     }
 }
@@ -293,11 +368,15 @@ fn metric_type(text: Option<&str>) -> Option<MetricType> {
     }
 }
 
-/// The metric that stands in the HPA for a trigger whose own name isn't known yet. Its target is never compared with anything.
-fn stand_in(input: &Trigger) -> MetricSpec {
-    MetricSpec {
-        name: metric_name(input.index, &input.kind),
+/// What is in the HPA for a trigger whose own metrics aren't known: those that stand there already, else one in their place, whose
+/// target is never compared with anything.
+fn standing_or_stand_in(standing: Vec<MetricSpec>, index: usize, kind: &str) -> Vec<MetricSpec> {
+    if !standing.is_empty() {
+        return standing;
+    }
+    vec![MetricSpec {
+        name: metric_name(index, kind),
         target_type: MetricType::AverageValue,
         target: Quantity::from_integer(1),
-    }
+    }]
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use crate::clients::Clients;
-use crate::scaler::{Cluster, ClusterError, Context, Endpoint, Pod, Trigger};
+use crate::scaler::{Cluster, ClusterError, Context, Endpoint, Pod, StoreKind, Stored, Trigger};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -90,6 +90,15 @@ pub fn context(pods: Vec<Pod>) -> Context {
         }
         async fn ready_endpoints(&self, _: &str, _: &str) -> Result<Vec<Endpoint>, ClusterError> {
             Ok(Vec::new())
+        }
+        async fn stored(
+            &self,
+            _: StoreKind,
+            _: &str,
+            _: &str,
+            _: &str,
+        ) -> Result<Stored, ClusterError> {
+            Ok(Stored::NoObject)
         }
     }
     Context {

@@ -68,6 +68,7 @@ pub const KIND: Kind = Kind {
     name: "kubernetes-workload",
     label: "kubernetesWorkloadScaler",
     fields: Workload::fields,
+    passes_metadata_on: false,
     build,
 };
 
@@ -91,8 +92,8 @@ struct WorkloadScaler {
 
 #[async_trait]
 impl Scaler for WorkloadScaler {
-    fn metrics(&self) -> &[MetricSpec] {
-        &self.metric
+    fn metrics(&self) -> Vec<MetricSpec> {
+        self.metric.to_vec()
     }
 
     async fn read(&self) -> Result<Vec<Reading>, ScalerError> {

@@ -5,7 +5,11 @@ pub mod clients;
 mod cron;
 #[cfg(test)]
 mod example;
+mod external;
+mod external_push;
+mod external_scaler;
 mod http;
+mod kubernetes_resource;
 mod kubernetes_workload;
 mod metric;
 mod metrics_api;
@@ -18,5 +22,6 @@ pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;
 pub use registry::{Kind, build, kinds, warnings};
 pub use scaler::{
-    BuildError, Cluster, ClusterError, Context, Endpoint, Pod, Scaler, ScalerError, Trigger,
+    BuildError, Cluster, ClusterError, Context, Endpoint, Pod, Push, Pushes, Scaler, ScalerError,
+    StoreKind, Stored, Trigger,
 };

@@ -6,6 +6,9 @@ use crate::scaler::{BuildError, Context, Scaler, Trigger};
 /// All trigger types, sorted by name. A new one is a file and a line here.
 const KINDS: &[Kind] = &[
     crate::cron::KIND,
+    crate::external::KIND,
+    crate::external_push::KIND,
+    crate::kubernetes_resource::KIND,
     crate::kubernetes_workload::KIND,
     crate::metrics_api::KIND,
     crate::rabbitmq::KIND,
@@ -19,6 +22,8 @@ pub struct Kind {
     pub label: &'static str,
     /// All of its parameters.
     pub fields: fn() -> Vec<&'static Field>,
+    /// Other metadata than its parameters is the source's own: it is passed on, and no misspelling.
+    pub passes_metadata_on: bool,
     pub build: Build,
 }
 
@@ -40,9 +45,12 @@ pub fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, Bu
 
 /// What works, but probably not as meant: misspelt parameters, secrets in plain metadata. Empty for an unknown type.
 pub fn warnings(trigger: &Trigger) -> Vec<Warning> {
-    find(&trigger.kind)
-        .map(|kind| params::warnings(trigger, &(kind.fields)()))
-        .unwrap_or_default()
+    let Ok(kind) = find(&trigger.kind) else {
+        return Vec::new();
+    };
+    let mut warnings = params::warnings(trigger, &(kind.fields)());
+    warnings.retain(|warning| !(warning.unmatched && kind.passes_metadata_on));
+    warnings
 }
 
 fn find(name: &str) -> Result<&'static Kind, BuildError> {

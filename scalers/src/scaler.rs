@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Deserialize;
+use tokio::sync::Notify;
 
 use crate::clients::Clients;
 use crate::metric::{MetricSpec, MetricType, Reading};
@@ -14,9 +16,20 @@ use crate::params::ParamErrors;
 /// Reads one trigger's event source.
 #[async_trait]
 pub trait Scaler: Send + Sync {
-    /// The external metrics that this trigger publishes, with their full names (`s<index>-<name>`). Empty for a
-    /// trigger that the HPA reads elsewhere (`cpu`, `memory`).
-    fn metrics(&self) -> &[MetricSpec];
+    /// The external metrics that this trigger publishes, with their full names (`s<index>-<name>`). Does no IO.
+    ///
+    /// Where the source names them (`external`), they are those that it named last: none before its first answer, and others
+    /// after any later one. The object is then prepared anew.
+    fn metrics(&self) -> Vec<MetricSpec>;
+
+    /// Asks the source for its metrics, where it is the source that names them; called while an object is prepared of which none
+    /// are known. An answer within 2 s, or none.
+    ///
+    /// # Errors
+    /// As [`Scaler::read`]; [`Scaler::metrics`] then stays as it is.
+    async fn learn_metrics(&self) -> Result<(), ScalerError> {
+        Ok(())
+    }
 
     /// Reads the source once: one reading per entry of [`Scaler::metrics`]. Must be cancel-safe: the caller drops the
     /// future when its time is over.
@@ -24,6 +37,47 @@ pub trait Scaler: Send + Sync {
     /// # Errors
     /// See [`ScalerError`]: each variant says what the caller should do.
     async fn read(&self) -> Result<Vec<Reading>, ScalerError>;
+
+    /// For trigger types whose source also tells by itself that there is work.
+    fn push(&self) -> Option<&dyn Push> {
+        None
+    }
+}
+
+/// A source that tells by itself that there is work.
+#[async_trait]
+pub trait Push: Send + Sync {
+    /// Listens until it is dropped, connecting anew with a back-off whenever that is needed.
+    async fn listen(&self, pushes: &Pushes);
+}
+
+/// What a source told since somebody last looked. Told twice is told once, so that no source can flood anybody.
+#[derive(Default)]
+pub struct Pushes {
+    active: Notify,
+    metrics: Notify,
+}
+
+impl Pushes {
+    /// There is work. (That there is none any more is for polls to see.)
+    pub fn active(&self) {
+        self.active.notify_one();
+    }
+
+    /// [`Scaler::metrics`] are others than before.
+    pub fn metrics_changed(&self) {
+        self.metrics.notify_one();
+    }
+
+    /// Waits until the source tells that there is work.
+    pub async fn until_active(&self) {
+        self.active.notified().await;
+    }
+
+    /// Waits until the source tells of other metrics.
+    pub async fn until_metrics_changed(&self) {
+        self.metrics.notified().await;
+    }
 }
 
 /// Why a source could not be read, told by what to do about it. Messages hold no secret.
@@ -53,18 +107,23 @@ impl ScalerError {
     /// The same error with the place that it came from: a host, never a whole URL.
     #[must_use]
     pub fn at(self, place: &str) -> Self {
-        let placed = |message: String| format!("{place}: {message}");
+        self.map(|message| format!("{place}: {message}"))
+    }
+
+    /// The same error with another text.
+    #[must_use]
+    pub fn map(self, text: impl FnOnce(String) -> String) -> Self {
         match self {
-            Self::Unauthorized(message) => Self::Unauthorized(placed(message)),
-            Self::NotFound(message) => Self::NotFound(placed(message)),
-            Self::Unreachable(message) => Self::Unreachable(placed(message)),
-            Self::Malformed(message) => Self::Malformed(placed(message)),
+            Self::Unauthorized(message) => Self::Unauthorized(text(message)),
+            Self::NotFound(message) => Self::NotFound(text(message)),
+            Self::Unreachable(message) => Self::Unreachable(text(message)),
+            Self::Malformed(message) => Self::Malformed(text(message)),
             Self::RateLimited {
                 retry_after,
                 message,
             } => Self::RateLimited {
                 retry_after,
-                message: placed(message),
+                message: text(message),
             },
         }
     }
@@ -172,6 +231,38 @@ pub trait Cluster: Send + Sync {
         namespace: &str,
         service: &str,
     ) -> Result<Vec<Endpoint>, ClusterError>;
+
+    /// The value under a key of a ConfigMap or Secret.
+    async fn stored(
+        &self,
+        kind: StoreKind,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<Stored, ClusterError>;
+}
+
+/// What `kubernetes-resource` reads from. Its name is Kubernetes'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum StoreKind {
+    ConfigMap,
+    Secret,
+}
+
+impl fmt::Display for StoreKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What was found under a key.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Stored {
+    Value(Vec<u8>),
+    /// The object is there, but has no such key.
+    NoKey,
+    /// There is no such object.
+    NoObject,
 }
 
 /// What `kubernetes-workload` needs of a pod.
@@ -209,4 +300,23 @@ pub enum BuildError {
     /// Parameters that parse one by one, but not together, or that the source's client refuses.
     #[error("{0}")]
     Invalid(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn told_twice_is_told_once() {
+        let pushes = Pushes::default();
+        assert!(pushes.until_active().now_or_never().is_none());
+        pushes.active();
+        pushes.active();
+        pushes.metrics_changed();
+        assert!(pushes.until_active().now_or_never().is_some());
+        assert!(pushes.until_active().now_or_never().is_none());
+        assert!(pushes.until_metrics_changed().now_or_never().is_some());
+        assert!(pushes.until_metrics_changed().now_or_never().is_none());
+    }
 }

@@ -1,4 +1,4 @@
-//! The trigger types that read no server: `cron` and `kubernetes-workload`.
+//! The trigger types that read no server: `cron`, `kubernetes-resource` and `kubernetes-workload`.
 
 use anyhow::{Context, Result, ensure};
 use jiff::{Timestamp, ToSpan};
@@ -94,6 +94,64 @@ fn kubernetes_workload_counts_nodes() {
         scene.apply(by("false")).await?;
         until_value(scene, "s0-workload-triggers-nodes", "3").await?;
         scene.until_replicas("web", 3).await
+    });
+}
+
+#[test]
+fn kubernetes_resource_reads_config_maps_and_secrets() {
+    play("triggers-resource", async |scene| {
+        let config = |orders: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "sale"},
+                "data": {"forecast.json": format!("{{\"osaka\": {{\"orders\": {orders}}}}}")},
+            })
+        };
+        let secret = |orders: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sale"}, "stringData": {"orders": orders},
+            })
+        };
+        scene.deploy("web", 0).await?;
+        scene.apply(config("0")).await?;
+        scene.apply(secret("0")).await?;
+        let triggers = json!([
+            {"type": "kubernetes-resource", "metadata": {
+                "resourceKind": "ConfigMap", "resourceName": "sale", "key": "forecast.json", "format": "json",
+                "valueLocation": "osaka.orders", "targetValue": "500",
+            }},
+            {"type": "kubernetes-resource", "metadata": {
+                "resourceKind": "Secret", "resourceName": "sale", "key": "orders", "targetValue": "10",
+            }},
+        ]);
+        let spec = json!({"triggers": triggers, "cooldownPeriod": 0});
+        scene.apply(scene.scaled_object("web", spec)).await?;
+        scene.ready("web").await?;
+        scene.apply(config("1500")).await?;
+        scene.until_replicas("web", 3).await?;
+        until_value(scene, "s0-configmap-sale-forecast-json", "1500").await?;
+        scene.apply(secret("50")).await?;
+        scene.until_replicas("web", 5).await?;
+        // What is gone, or no number, keeps replicas.
+        scene.apply(secret("1,000")).await?;
+        scene.apply(config("0")).await?;
+        scene
+            .condition("web", "Ready", "False", "TriggerError")
+            .await?;
+        let note = scene.until_told("web", "KEDAScalerFailed").await?;
+        ensure!(
+            note.contains("key orders of Secret triggers-resource/sale: it is no number"),
+            "{note}"
+        );
+        ensure!(!note.contains("1,000"), "{note}");
+        scene
+            .stays_for("web", 5, std::time::Duration::from_secs(3))
+            .await?;
+        scene.delete("api/v1/secrets", "sale").await?;
+        scene
+            .stays_for("web", 5, std::time::Duration::from_secs(3))
+            .await?;
+        scene.apply(secret("0")).await?;
+        scene.until_replicas("web", 0).await
     });
 }
 

@@ -1,4 +1,4 @@
-//! What the engine does, seen from outside: `preparing`, `polling` and `pausing` tell single stories; `scaling` and `lease` make up traces of
+//! What the engine does, seen from outside: `preparing`, `polling`, `pushing` and `pausing` tell single stories; `scaling` and `lease` make up traces of
 //! faults, edits and restarts and check what has to hold whatever happens. `world` plays the cluster: source, target,
 //! HPA and the operator's shell.
 
@@ -14,6 +14,7 @@ mod lease;
 mod pausing;
 mod polling;
 mod preparing;
+mod pushing;
 mod scaling;
 mod story;
 mod world;

@@ -37,6 +37,8 @@ pub enum Step {
     Latency(Option<u32>),
     ReferenceChanged,
     ReadingWanted,
+    /// A trigger's source tells by itself that there is work.
+    Push(usize),
     HpaFlips(bool),
     /// New bounds: idle, min, max.
     Edit(Option<i32>, i32, i32),
@@ -81,6 +83,10 @@ pub struct World {
     served: BTreeMap<String, Result<Quantity, String>>,
     /// By what the engine knows: when an answer last showed activity; over restarts.
     last_active: Option<Timestamp>,
+    /// A push came that no answer has counted yet.
+    pushed: bool,
+    /// The object is prepared and was not paused since: a push is heard.
+    listening: bool,
     /// The last answer to a poll could be used throughout and showed no activity.
     last_answer_inactive: bool,
     prepared: bool,
@@ -114,6 +120,8 @@ impl World {
             polls_under_way: Vec::new(),
             served: BTreeMap::new(),
             last_active: None,
+            pushed: false,
+            listening: false,
             last_answer_inactive: false,
             prepared: false,
             held: None,
@@ -138,6 +146,11 @@ impl World {
             Step::Latency(latency) => self.latency = latency,
             Step::ReferenceChanged => self.tell(Event::ReferenceChanged { key: Self::key() }),
             Step::ReadingWanted => self.tell(Event::ReadingWanted { key: Self::key() }),
+            Step::Push(trigger) => self.tell(Event::Pushed {
+                key: Self::key(),
+                trigger: trigger % 2,
+                metric: format!("s{}-queue", trigger % 2),
+            }),
             Step::HpaFlips(status) => self.tell(Event::HpaObserved {
                 key: Self::key(),
                 status,
@@ -152,6 +165,8 @@ impl World {
                 self.apply();
             }
             Step::Switch(switches) => {
+                self.pushed &= switches.pause.is_none();
+                self.listening &= switches.pause.is_none();
                 self.object.switches = switches;
                 self.held = self
                     .held
@@ -214,6 +229,8 @@ impl World {
         self.polls_under_way.clear();
         self.served.clear();
         self.prepared = false;
+        self.pushed = false;
+        self.listening = false;
     }
 
     fn apply(&mut self) {
@@ -448,8 +465,13 @@ impl World {
                 self.occasions += 2;
                 self.prepared = *generation == self.object.generation
                     && matches!(outcome, PrepareOutcome::Done { .. });
+                self.listening = self.prepared && self.object.switches.pause.is_none();
             }
             Event::Scaled { .. } => self.occasions += 1,
+            Event::Pushed { .. } => {
+                self.occasions += 1;
+                self.pushed |= self.listening;
+            }
             Event::Polled { poll, outcome, .. } => {
                 self.occasions += 1;
                 self.polls_under_way
@@ -464,6 +486,7 @@ impl World {
                 let active = outcome.triggers.iter().any(
                     |outcome| matches!(outcome, TriggerOutcome::Read(readings) if readings.iter().any(|r| r.active)),
                 );
+                let active = active | std::mem::take(&mut self.pushed);
                 if active || self.object.switches.activation_forced {
                     self.last_active = Some(self.now);
                 }

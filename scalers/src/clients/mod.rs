@@ -1,6 +1,7 @@
 //! Pooled connections: one per endpoint and credentials, kept across failing queries.
 
 pub mod amqp;
+pub mod grpc;
 pub mod http;
 mod settings;
 pub mod tls;
@@ -10,6 +11,7 @@ pub use settings::{ClientSettings, TlsVersion};
 /// All pools. One per process.
 pub struct Clients {
     pub amqp: amqp::AmqpPool,
+    pub grpc: grpc::GrpcPool,
     pub http: http::HttpPool,
 }
 
@@ -17,6 +19,7 @@ impl Clients {
     pub fn new(settings: ClientSettings) -> Self {
         Self {
             amqp: amqp::AmqpPool::new(settings.oldest_tls),
+            grpc: grpc::GrpcPool::new(settings.oldest_tls),
             http: http::HttpPool::new(settings),
         }
     }

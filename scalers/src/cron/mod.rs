@@ -91,6 +91,7 @@ pub const KIND: Kind = Kind {
     name: "cron",
     label: "cronScaler",
     fields: Cron::fields,
+    passes_metadata_on: false,
     build,
 };
 
@@ -118,8 +119,8 @@ struct CronScaler {
 
 #[async_trait]
 impl Scaler for CronScaler {
-    fn metrics(&self) -> &[MetricSpec] {
-        &self.metric
+    fn metrics(&self) -> Vec<MetricSpec> {
+        self.metric.to_vec()
     }
 
     async fn read(&self) -> Result<Vec<Reading>, ScalerError> {

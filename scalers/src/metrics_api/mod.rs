@@ -25,7 +25,7 @@
 //! ```
 
 mod exposition;
-mod value;
+pub(crate) mod value;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,7 @@ struct MetricsApi {
 /// What an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Format {
+pub(crate) enum Format {
     Prometheus,
     Json,
     Xml,
@@ -134,6 +134,7 @@ pub const KIND: Kind = Kind {
     name: "metrics-api",
     label: "metricsAPIScaler",
     fields: <(MetricsApi, AuthenticationParameters)>::fields,
+    passes_metadata_on: false,
     build,
 };
 
@@ -174,8 +175,8 @@ struct MetricsApiScaler {
 
 #[async_trait]
 impl Scaler for MetricsApiScaler {
-    fn metrics(&self) -> &[MetricSpec] {
-        &self.metric
+    fn metrics(&self) -> Vec<MetricSpec> {
+        self.metric.to_vec()
     }
 
     async fn read(&self) -> Result<Vec<Reading>, ScalerError> {

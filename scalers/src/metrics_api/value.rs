@@ -15,23 +15,40 @@ pub const LONGEST_LOCATION: usize = 1024;
 /// Documents that nest deeper are refused: no metric stands there, and parsers recurse.
 const DEEPEST: usize = 100;
 
+/// What stands at a place of a document.
+#[derive(Debug, PartialEq)]
+pub enum Found {
+    Number(f64),
+    /// Not yet known to be a number.
+    Text(String),
+}
+
 /// # Errors
 /// Where the document can't be read, has nothing at `location`, or no number there. Quotes the location, not the document.
 pub fn extract(body: &[u8], format: Format, location: &str) -> Result<f64, String> {
+    match find(body, format, location)? {
+        Found::Number(number) => Ok(number),
+        Found::Text(text) => quantity(&text, location),
+    }
+}
+
+/// # Errors
+/// As [`extract`], but a text may be any.
+pub fn find(body: &[u8], format: Format, location: &str) -> Result<Found, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the answer is no UTF-8 text".to_owned())?;
     match format {
         Format::Json => json(text, location),
         Format::Yaml => {
             let document =
                 serde_saphyr::from_str(text).map_err(|_| "the answer is no YAML".to_owned())?;
-            number(at(&document, location)?, location)
+            scalar(at(&document, location)?, location)
         }
-        Format::Xml => number(at_xml(&xml(text)?, location)?, location),
-        Format::Prometheus => exposition::value(text, location),
+        Format::Xml => scalar(at_xml(&xml(text)?, location)?, location),
+        Format::Prometheus => exposition::value(text, location).map(Found::Number),
     }
 }
 
-fn json(text: &str, location: &str) -> Result<f64, String> {
+fn json(text: &str, location: &str) -> Result<Found, String> {
     let nesting = Nesting::of(text);
     if nesting.deepest > DEEPEST {
         return Err(format!("the answer nests deeper than {DEEPEST} levels"));
@@ -43,8 +60,9 @@ fn json(text: &str, location: &str) -> Result<f64, String> {
     match found.kind() {
         // gjson takes any run of digits, signs and dots for a number, and makes 0 of what is none: replicas would fall.
         gjson::Kind::Number => serde_json::from_str(found.json())
+            .map(Found::Number)
             .map_err(|_| wrong(location, "what is no JSON number")),
-        gjson::Kind::String => quantity(found.str(), location),
+        gjson::Kind::String => Ok(Found::Text(found.str().to_owned())),
         gjson::Kind::Object | gjson::Kind::Array => Err(wrong(location, "JSON")),
         gjson::Kind::True | gjson::Kind::False => Err(wrong(location, "a boolean")),
         gjson::Kind::Null if found.exists() => Err(wrong(location, "null")),
@@ -106,12 +124,13 @@ fn at_xml<'d>(document: &'d Value, location: &str) -> Result<&'d Value, String> 
     at(document, location).or_else(|error| below_root.map_or(Err(error), |root| at(root, location)))
 }
 
-fn number(value: &Value, location: &str) -> Result<f64, String> {
+fn scalar(value: &Value, location: &str) -> Result<Found, String> {
     match value {
         Value::Number(number) => number
             .as_f64()
+            .map(Found::Number)
             .ok_or_else(|| wrong(location, "a number out of range")),
-        Value::String(text) => quantity(text, location),
+        Value::String(text) => Ok(Found::Text(text.clone())),
         Value::Object(_) => Err(wrong(location, "an object")),
         Value::Array(_) => Err(wrong(location, "a list")),
         Value::Bool(_) => Err(wrong(location, "a boolean")),

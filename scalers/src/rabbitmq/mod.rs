@@ -74,6 +74,7 @@ pub const KIND: Kind = Kind {
     name: "rabbitmq",
     label: "rabbitMQScaler",
     fields: RabbitMqParameters::fields,
+    passes_metadata_on: false,
     build,
 };
 
@@ -138,8 +139,8 @@ enum Source {
 
 #[async_trait]
 impl Scaler for RabbitMqScaler {
-    fn metrics(&self) -> &[MetricSpec] {
-        &self.metric
+    fn metrics(&self) -> Vec<MetricSpec> {
+        self.metric.to_vec()
     }
 
     async fn read(&self) -> Result<Vec<Reading>, ScalerError> {

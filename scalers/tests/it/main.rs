@@ -3,5 +3,7 @@
 // clippy.toml's permission ends at functions without #[test]; these are part of tests, too.
 #![allow(clippy::unwrap_used)]
 
+mod external;
 mod metrics_api;
+mod no_cluster;
 mod rabbitmq;

@@ -3,30 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use futures::future::join_all;
 use sakidori_scalers::clients::Clients;
-use sakidori_scalers::{
-    Cluster, ClusterError, Context, Endpoint, Pod, Reading, Scaler, ScalerError, Trigger, build,
-};
+use sakidori_scalers::{Context, Reading, Scaler, ScalerError, Trigger, build};
 use sakidori_test_cluster::eventually;
 use sakidori_test_servers::{Answer, HttpSource, RabbitMq, RabbitMqOptions, Tls};
 
+use crate::no_cluster::NoCluster;
+
 /// Longer than any back-off and a statistics interval together.
 const SOON: Duration = Duration::from_secs(60);
-
-/// Triggers of this type ask nothing of the cluster.
-struct NoCluster;
-
-#[async_trait]
-impl Cluster for NoCluster {
-    async fn pods(&self, _: &str, _: &str) -> Result<Vec<Pod>, ClusterError> {
-        Err(ClusterError("no cluster here".to_owned()))
-    }
-    async fn ready_endpoints(&self, _: &str, _: &str) -> Result<Vec<Endpoint>, ClusterError> {
-        Err(ClusterError("no cluster here".to_owned()))
-    }
-}
 
 fn context() -> Context {
     Context {

@@ -30,6 +30,22 @@ const SOURCES: &[(&str, &str)] = &[
     ("go.sum", include_str!("../controlplane/go.sum")),
 ];
 
+/// The external scaler of the tests, in Go.
+const EXTERNAL_SCALER: &[(&str, &str)] = &[
+    (
+        "main.go",
+        include_str!("../../servers/externalscaler/main.go"),
+    ),
+    (
+        "go.mod",
+        include_str!("../../servers/externalscaler/go.mod"),
+    ),
+    (
+        "go.sum",
+        include_str!("../../servers/externalscaler/go.sum"),
+    ),
+];
+
 /// The programs a cluster consists of.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -49,20 +65,14 @@ pub fn programs() -> Result<Programs> {
     let programs = Programs {
         controlplane: cache.join(format!(
             "controlplane-{KUBERNETES_VERSION}-{}",
-            source_hash()
+            hash_of(SOURCES)
         )),
         kwok: cache.join(format!("kwok-{KWOK_VERSION}")),
     };
     if programs.controlplane.exists() && programs.kwok.exists() {
         return Ok(programs);
     }
-    std::fs::create_dir_all(&cache)
-        .with_context(|| format!("can't make the folder {}", cache.display()))?;
-    let lock_path = cache.join("lock");
-    let lock =
-        File::create(&lock_path).with_context(|| format!("can't open {}", lock_path.display()))?;
-    lock.lock()
-        .with_context(|| format!("can't lock {}", lock_path.display()))?;
+    let _lock = lock(&cache)?;
     if !programs.controlplane.exists() {
         say(&format!(
             "building Kubernetes {KUBERNETES_VERSION} (etcd, apiserver, controller-manager, scheduler) into {}; the \
@@ -81,6 +91,38 @@ pub fn programs() -> Result<Programs> {
     Ok(programs)
 }
 
+/// Builds the external scaler of the tests if it is not in the cache yet, and gives its path.
+///
+/// # Errors
+/// As [`programs`].
+pub fn external_scaler() -> Result<PathBuf> {
+    let cache = cache_dir()?;
+    let program = cache.join(format!("externalscaler-{}", hash_of(EXTERNAL_SCALER)));
+    if program.exists() {
+        return Ok(program);
+    }
+    let _lock = lock(&cache)?;
+    if !program.exists() {
+        say(&format!(
+            "building the external scaler of the tests into {}; half a minute",
+            program.display()
+        ));
+        build_sources(EXTERNAL_SCALER, "-s -w", &cache, &program)?;
+    }
+    Ok(program)
+}
+
+/// Held while something is built into the cache.
+fn lock(cache: &Path) -> Result<File> {
+    std::fs::create_dir_all(cache)
+        .with_context(|| format!("can't make the folder {}", cache.display()))?;
+    let path = cache.join("lock");
+    let lock = File::create(&path).with_context(|| format!("can't open {}", path.display()))?;
+    lock.lock()
+        .with_context(|| format!("can't lock {}", path.display()))?;
+    Ok(lock)
+}
+
 /// Builds the programs and installs the packages that are missing, saying what it does.
 ///
 /// # Errors
@@ -92,6 +134,10 @@ pub fn everything() -> Result<()> {
         programs.controlplane.display()
     ));
     say(&format!("fake kubelet:  {}", programs.kwok.display()));
+    say(&format!(
+        "external scaler: {}",
+        external_scaler()?.display()
+    ));
     for (package, file) in PACKAGES {
         if Path::new(file).exists() {
             say(&format!("{package}: installed ({file})"));
@@ -103,19 +149,28 @@ pub fn everything() -> Result<()> {
 }
 
 fn build_controlplane(cache: &Path, program: &Path) -> Result<()> {
-    let sandbox = Sandbox::new("sakidori-build")?;
-    for (name, text) in SOURCES {
-        crate::pki::write(sandbox.dir(), name, text)?;
-    }
     let (major, minor) = major_minor();
     // Without a version in the binary, /version says v0.0.0 and kubectl complains.
     let version = "k8s.io/component-base/version";
     let flags = format!(
         "-s -w -X {version}.gitVersion={KUBERNETES_VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
     );
-    let built = cache.join("controlplane.new");
+    build_sources(SOURCES, &flags, cache, program)
+}
+
+fn build_sources(
+    sources: &[(&str, &str)],
+    flags: &str,
+    cache: &Path,
+    program: &Path,
+) -> Result<()> {
+    let sandbox = Sandbox::new("sakidori-build")?;
+    for (name, text) in sources {
+        crate::pki::write(sandbox.dir(), name, text)?;
+    }
+    let built = cache.join("built.new");
     let mut go = Command::new("go");
-    go.args(["build", "-ldflags", &flags, "-o"])
+    go.args(["build", "-ldflags", flags, "-o"])
         .arg(&built)
         .arg(".");
     build(&sandbox, go)?;
@@ -229,9 +284,9 @@ fn cache_dir() -> Result<PathBuf> {
     Ok(base.join("sakidori"))
 }
 
-fn source_hash() -> String {
+fn hash_of(sources: &[(&str, &str)]) -> String {
     let mut hash = Sha256::new();
-    for (name, text) in SOURCES {
+    for (name, text) in sources {
         hash.update(name);
         hash.update(text);
     }

@@ -2,12 +2,15 @@
 //! or the test is killed.
 //!
 //! - [`RabbitMq`]: a real broker, with the management API and TLS.
+//! - [`ExternalScaler`]: a gRPC server in Go, on KEDA's own generated code.
 //! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
 
+mod external_scaler;
 mod http_source;
 mod rabbitmq;
 mod tls;
 
+pub use external_scaler::{Answers, ExternalScaler, ExternalScalerOptions, Seen};
 pub use http_source::{Answer, HttpSource, Received};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions, Unacknowledged};
 pub use tls::{Tls, TlsMaterial};

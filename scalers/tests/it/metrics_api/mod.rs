@@ -12,7 +12,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sakidori_scalers::clients::{ClientSettings, Clients};
 use sakidori_scalers::{
-    Cluster, ClusterError, Context, Endpoint, Pod, Scaler, ScalerError, Trigger, build,
+    Cluster, ClusterError, Context, Endpoint, Pod, Scaler, ScalerError, StoreKind, Stored, Trigger,
+    build,
 };
 use sakidori_test_servers::{Answer, HttpSource};
 use serde_json::json;
@@ -32,6 +33,15 @@ impl Cluster for Endpoints {
     ) -> Result<Vec<Endpoint>, ClusterError> {
         assert_eq!((namespace, service), ("shop", "stats"));
         Ok(self.0.clone())
+    }
+    async fn stored(
+        &self,
+        _: StoreKind,
+        _: &str,
+        _: &str,
+        _: &str,
+    ) -> Result<Stored, ClusterError> {
+        Err(ClusterError("nothing is stored here".to_owned()))
     }
 }
 

@@ -1,0 +1,167 @@
+//! What the server tells by itself: `StreamIsActive`, and `StreamMetricSpec` where it has that (KEDA 2.21).
+//!
+//! Each stream is opened again when it ended, after 2 s, then 4 s and so on up to a minute; after one that told something, or that the
+//! server ended in peace, again after 2 s (KEDA).
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tonic::{Code, Status};
+use tracing::{debug, info};
+
+use super::protocol::{
+    GetMetricSpecResponse, IsActiveResponse, STREAM_IS_ACTIVE, STREAM_METRIC_SPEC,
+};
+use super::{ExternalScaler, metrics};
+use crate::clients::grpc;
+use crate::scaler::{Push, Pushes};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+#[async_trait]
+impl Push for ExternalScaler {
+    async fn listen(&self, pushes: &Pushes) {
+        tokio::join!(self.follow_activity(pushes), self.follow_metrics(pushes));
+    }
+}
+
+/// How a stream ended.
+struct End {
+    /// It told something.
+    told: bool,
+    /// `Ok` is the server's own wish.
+    by: Result<(), Status>,
+}
+
+impl ExternalScaler {
+    async fn follow_activity(&self, pushes: &Pushes) {
+        let mut failures = 0;
+        loop {
+            let end = self.follow_activity_once(pushes).await;
+            self.pause("StreamIsActive", end, &mut failures).await;
+        }
+    }
+
+    async fn follow_activity_once(&self, pushes: &Pushes) -> End {
+        let mut told = false;
+        let by = async {
+            let mut answers = self
+                .server
+                .stream::<_, IsActiveResponse>(STREAM_IS_ACTIVE, self.object.clone())
+                .await?;
+            while let Some(answer) = answers.message().await? {
+                told = true;
+                // That it is not active any more says the next poll.
+                if answer.result {
+                    pushes.active();
+                }
+            }
+            Ok(())
+        };
+        let by = by.await;
+        End { told, by }
+    }
+
+    async fn follow_metrics(&self, pushes: &Pushes) {
+        let mut failures = 0;
+        loop {
+            let end = self.follow_metrics_once(pushes).await;
+            if matches!(&end.by, Err(status) if status.code() == Code::Unimplemented) {
+                // An older server: polls ask for the metrics.
+                debug!(object = %self.name(), "the external scaler has no StreamMetricSpec");
+                return;
+            }
+            self.pause("StreamMetricSpec", end, &mut failures).await;
+        }
+    }
+
+    async fn follow_metrics_once(&self, pushes: &Pushes) -> End {
+        let mut told = false;
+        let _asked_again_after = Streaming(self);
+        let by = async {
+            let mut answers = self
+                .server
+                .stream::<_, GetMetricSpecResponse>(STREAM_METRIC_SPEC, self.object.clone())
+                .await?;
+            while let Some(answer) = answers.message().await? {
+                told = true;
+                match metrics(&self.trigger, &answer) {
+                    Ok(metrics) => {
+                        let mut named = self.named();
+                        let is_news = named.metrics != metrics;
+                        named.metrics = metrics;
+                        named.streamed = true;
+                        drop(named);
+                        if is_news {
+                            pushes.metrics_changed();
+                        }
+                    }
+                    // What it named before stands.
+                    Err(error) => {
+                        info!(object = %self.name(), error, "StreamMetricSpec is not usable")
+                    }
+                }
+            }
+            Ok(())
+        };
+        let by = by.await;
+        End { told, by }
+    }
+
+    /// Waits until the stream may be opened again.
+    async fn pause(&self, stream: &str, end: End, failures: &mut u32) {
+        if end.told || end.by.is_ok() {
+            *failures = 0;
+        }
+        let random = RandomState::new().hash_one(*failures) as f64 / u64::MAX as f64;
+        let pause = back_off(*failures, random);
+        *failures = failures.saturating_add(1);
+        match end.by {
+            Ok(()) => debug!(object = %self.name(), stream, "the stream ended"),
+            Err(status) => {
+                let reason = self.without_secrets(grpc::reason(&status));
+                info!(object = %self.name(), stream, reason, again_in = ?pause, "the stream broke");
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.trigger.namespace, self.trigger.object)
+    }
+}
+
+/// When it ends, in whatever way, polls ask for the metrics again.
+struct Streaming<'a>(&'a ExternalScaler);
+
+impl Drop for Streaming<'_> {
+    fn drop(&mut self) {
+        self.0.named().streamed = false;
+    }
+}
+
+/// 2 s, 4 s and so on up to a minute, less up to a fifth of it (`random` is from 0 to 1), so that the listeners of a server that was
+/// restarted don't come all at once.
+fn back_off(failures: u32, random: f64) -> Duration {
+    let whole = FIRST_PAUSE
+        .saturating_mul(2u32.saturating_pow(failures))
+        .min(LAST_PAUSE);
+    whole.mul_f64(1.0 - 0.2 * random.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let seconds: Vec<f64> = [0, 1, 2, 3, 4, 5, 6, u32::MAX]
+            .iter()
+            .map(|failures| back_off(*failures, 0.0).as_secs_f64())
+            .collect();
+        assert_eq!(seconds, [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]);
+        assert_eq!(back_off(0, 1.0), Duration::from_millis(1600));
+    }
+}
