@@ -7,6 +7,7 @@ mod certificates;
 mod clock;
 mod cluster_view;
 mod control;
+mod credentials;
 mod deletion;
 mod environment;
 mod events;
@@ -35,6 +36,7 @@ mod target;
 mod triggers;
 mod watches;
 
+pub use credentials::CredentialSettings;
 pub use options::Options;
 pub use run::run;
 pub use sakidori_scalers::clients::ClientSettings;

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use kube::{Client, Config};
 use sakidori_engine::Event;
 use sakidori_metrics_adapter::Server;
+use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use tracing::{error, info};
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::control::{self, Events, Heartbeat, LONGEST_SLEEP};
+use crate::credentials::Fetcher;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::executor::Executor;
@@ -72,7 +74,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let (events, received) = Events::channel();
     let objects = Arc::new(Objects::default());
     let (changes, changed) = mpsc::unbounded_channel();
-    let references = Arc::new(References::new(client.clone(), changes));
+    let clients = Arc::new(Clients::new(options.clients.clone()));
+    let fetcher = Fetcher::new(client.clone(), clients.clone(), options.credentials.clone());
+    let own = options.cluster_object_namespace.as_str();
+    let only_in = options.restrict_secret_access.then_some(own);
+    let references = References::new(client.clone(), fetcher, only_in, changes);
+    let references = Arc::new(references);
     let targets = Arc::new(Targets::new(client.clone()));
     let hpas = Arc::new(HpaIndex::default());
     let tasks = TaskTracker::new();
@@ -85,9 +92,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     ));
     let status = StatusWriter::new(client.clone(), objects.clone());
     let scaling = sakidori_scalers::Context {
-        clients: Arc::new(sakidori_scalers::clients::Clients::new(
-            options.clients.clone(),
-        )),
+        clients,
         cluster: Arc::new(ClusterView::new(client.clone())),
     };
     let preparer = Arc::new(Preparer {

@@ -18,5 +18,6 @@ pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;
 pub use registry::{Kind, build, kinds, warnings};
 pub use scaler::{
-    BuildError, Cluster, ClusterError, Context, Endpoint, Pod, Scaler, ScalerError, Trigger,
+    BuildError, Cluster, ClusterError, Context, Endpoint, Pod, PodIdentity, Scaler, ScalerError,
+    Trigger,
 };

@@ -1,6 +1,7 @@
 //! Pooled connections: one per endpoint and credentials, kept across failing queries.
 
 pub mod amqp;
+pub mod aws;
 pub mod http;
 mod settings;
 pub mod tls;
