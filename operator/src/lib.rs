@@ -3,6 +3,7 @@
 mod api_error;
 mod api_service;
 mod authentication;
+mod authentications;
 mod certificates;
 mod clock;
 mod cluster_view;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::authentications::Authentications;
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::control::{self, Events, Heartbeat, LONGEST_SLEEP};
@@ -37,7 +38,7 @@ use crate::repairs::Repairs;
 use crate::status::StatusWriter;
 use crate::target::Targets;
 use crate::watches::Watches;
-use crate::{api_service, certificates, leader, left_by_keda};
+use crate::{api_service, certificates, leader};
 
 /// A control loop that did not turn for this long is stuck; `/healthz` then fails and the kubelet restarts the process.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -132,11 +133,19 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         status,
         metrics: metrics.clone(),
         finalizer,
-        publisher,
+        publisher: publisher.clone(),
         events: events.clone(),
         repairs: Repairs::default(),
         unlisted: usize::MAX.into(),
     });
+
+    let authentications = Authentications::new(
+        client.clone(),
+        options.watch.clone(),
+        objects.clone(),
+        publisher,
+        watches.clone(),
+    );
 
     let (leading, leads) = watch::channel(!options.leader_elect);
     let probes = Arc::new(probes(clock, &heartbeat, &watches, leads.clone()));
@@ -188,11 +197,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let led = lead(leads, &shutdown, async {
         servers.spawn(publishing);
         servers.spawn(forward(changed, events));
-        servers.spawn(left_by_keda::let_go(
-            client.clone(),
-            options.watch.clone(),
-            shutdown.clone(),
-        ));
+        servers.spawn(authentications.run(shutdown.clone()));
         servers.spawn(watches.run(shutdown.clone()));
         servers.spawn(api_service::announce(client, authority, shutdown.clone()));
         info!("started");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use sakidori_test_cluster::{Cluster, ClusterOptions};
 use sakidori_tests::bed::HPA_SYNC_PERIOD;
-use sakidori_tests::{OperatorSettings, chart, manifests};
+use sakidori_tests::{OperatorSettings, canary, chart, manifests};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -47,7 +47,8 @@ impl Installed {
 pub fn play_installed(case: impl AsyncFnOnce(&'static Installed) -> Result<()>) {
     let played = RUNTIME.block_on(async {
         let installed = INSTALLED.get_or_try_init(Installed::start).await?;
-        case(installed).await
+        case(installed).await?;
+        canary::cluster_tells_no_secret(&installed.cluster.client()).await
     });
     if let Err(error) = played {
         panic!("{error:#}");

@@ -14,7 +14,7 @@ use sakidori_test_cluster::{Cluster, ExternalMetricsTrust, eventually};
 use serde_json::Value;
 
 use crate::memory::{self, Memory};
-use crate::{binary, chart, manifests};
+use crate::{binary, canary, chart, manifests};
 
 /// The namespace the operator is installed in.
 pub const NAMESPACE: &str = "keda";
@@ -34,6 +34,8 @@ pub struct OperatorSettings {
     pub log_level: String,
     /// Arguments after all others.
     pub extra_args: Vec<String>,
+    /// More of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl OperatorSettings {
@@ -44,8 +46,10 @@ impl OperatorSettings {
             namespace: NAMESPACE.to_owned(),
             watch_namespace: String::new(),
             leader_elect: false,
-            log_level: "info".to_owned(),
+            // So that what is said at that level is searched for secrets, too.
+            log_level: "debug".to_owned(),
             extra_args: Vec::new(),
+            environment: Vec::new(),
         }
     }
 }
@@ -298,6 +302,13 @@ impl Operator {
         }
     }
 
+    /// # Errors
+    /// With the lines of its log that tell a secret.
+    pub fn tells_no_secret(&self) -> Result<()> {
+        let log = std::fs::read(self.log_path()).unwrap_or_default();
+        canary::tells_no_secret("the operator's log", &String::from_utf8_lossy(&log))
+    }
+
     fn spawn(&mut self) -> Result<()> {
         let address = |port: &Port| format!("127.0.0.1:{}", port.number());
         let mut command = Command::new(binary::sakidori()?);
@@ -327,8 +338,20 @@ impl Operator {
             .args(&self.settings.extra_args)
             .env("KUBECONFIG", &self.settings.kubeconfig)
             .env("POD_NAMESPACE", &self.settings.namespace)
-            .env("WATCH_NAMESPACE", &self.settings.watch_namespace);
+            .env("WATCH_NAMESPACE", &self.settings.watch_namespace)
+            .envs(self.settings.environment.iter().cloned());
         self.process = Some(self.sandbox.spawn("operator", command)?);
         Ok(())
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // A case that failed has something else to say.
+        if !std::thread::panicking()
+            && let Err(error) = self.tells_no_secret()
+        {
+            panic!("{error:#}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Secret, ServiceAccount};
 use kube::api::DynamicObject;
 use kube::core::ApiResource;
+use sakidori_api::annotations::AWS_ROLE_ARN;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -41,9 +42,6 @@ pub(super) enum Part {
     /// The uid, and the annotation that names an AWS role: a token is bound to the one, a pod's identity is the other.
     Identity,
 }
-
-/// The annotation of a ServiceAccount that names the role which its pods have on AWS.
-const ROLE_ARN: &str = "eks.amazonaws.com/role-arn";
 
 impl Reference {
     pub fn secret(namespace: &str, name: &str) -> Self {
@@ -192,7 +190,7 @@ impl Referenced {
                 let mut annotations = object.metadata.annotations.unwrap_or_default();
                 content = json!({
                     "uid": object.metadata.uid,
-                    "roleArn": annotations.remove(ROLE_ARN),
+                    "roleArn": annotations.remove(AWS_ROLE_ARN),
                 });
             }
         }
@@ -378,7 +376,7 @@ mod tests {
             trim(
                 &reference,
                 object(json!({
-                    "metadata": {"uid": uid, "annotations": {ROLE_ARN: role, "other": other}},
+                    "metadata": {"uid": uid, "annotations": {AWS_ROLE_ARN: role, "other": other}},
                     "secrets": [{"name": other}],
                 })),
             )
