@@ -35,6 +35,10 @@ Environment, for credentials:
   VAULT_TOKEN, VAULT_NAMESPACE   HashiCorp Vault's, where a TriggerAuthentication has none; the token goes before its own
   VAULT_CACERT                   A file with the authority of HashiCorp Vault's certificate
   VAULT_SKIP_VERIFY              true: take any certificate of HashiCorp Vault [default: false]
+  AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_REGION, ...
+                                 Who the operator is on AWS: set by EKS, or as for any of AWS's clients
+  AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS, ...
+                                 Other endpoints than AWS's own
 
 Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
 --cert-dir ./certs --enable-cert-rotation=true")]
@@ -110,9 +114,9 @@ pub struct Arguments {
 
     /// The directory that `filePath` of a ClusterTriggerAuthentication counts from; without one no files are read.
     #[arg(long, value_name = "DIRECTORY", default_value = "")]
-    filepath_auth_root_path: PathBuf,
+    filepath_auth_root_path: String,
 
-    /// How often secrets elsewhere (HashiCorp Vault) are read again that don't say when they end.
+    /// How often secrets elsewhere (HashiCorp Vault, AWS Secrets Manager) are read again that don't say when they end.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
     credentials_refresh_seconds: u64,
 }
@@ -197,8 +201,7 @@ fn identity(listens_on: SocketAddr) -> String {
 
 /// What the libraries say at a level of their own: their debug lines are about bytes, and lapin reports every refused login as an
 /// error, which the trigger's own line says better.
-const LIBRARIES: &str =
-    "hyper=info,hyper_util=info,h2=info,kube=info,reqwest=info,rustls=info,tower=info,lapin=off";
+const LIBRARIES: &str = "aws_=info,hyper=info,hyper_util=info,h2=info,kube=info,reqwest=info,rustls=info,tower=info,lapin=off";
 
 /// The user's words come last, and so count.
 fn log_filter(text: &str) -> String {

@@ -3,6 +3,8 @@
 //! Everything read is followed, so a rotated Secret takes effect on the next poll. What is missing is a problem with the name of
 //! the object and the field; a trigger is never built from what is left.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod outside;
 mod pod_identity;
 
@@ -137,11 +139,19 @@ impl Resolution<'_, '_> {
         for (field, is_used) in [
             ("azureKeyVault", spec.azure_key_vault.is_some()),
             ("gcpSecretManager", spec.gcp_secret_manager.is_some()),
-            ("awsSecretManager", spec.aws_secret_manager.is_some()),
         ] {
             if is_used {
                 let problem = "not supported by this version: it comes later";
                 self.problem(field, problem);
+            }
+        }
+        if let Some(manager) = &spec.aws_secret_manager {
+            #[cfg(feature = "aws")]
+            self.aws_secrets(manager).await;
+            #[cfg(not(feature = "aws"))]
+            {
+                let _ = manager;
+                self.problem("awsSecretManager", "this operator was built without AWS");
             }
         }
         for (index, entry) in spec.bound_service_account_token.iter().enumerate() {

@@ -89,7 +89,10 @@ impl Resolution<'_, '_> {
     }
 
     /// What there is of a credential.
-    async fn credential(&mut self, credential: Credential) -> Result<Map<String, Value>, String> {
+    pub(super) async fn credential(
+        &mut self,
+        credential: Credential,
+    ) -> Result<Map<String, Value>, String> {
         let reference = Reference::Credential(credential);
         self.used.insert(reference.clone());
         match self.references.get(self.owner, &reference).await {
@@ -205,7 +208,7 @@ fn vault_value(kind: VaultKind, data: &Map<String, Value>, key: &str) -> Result<
     text(values, key).map(str::to_owned)
 }
 
-fn text<'v>(fields: &'v Map<String, Value>, key: &str) -> Result<&'v str, String> {
+pub(super) fn text<'v>(fields: &'v Map<String, Value>, key: &str) -> Result<&'v str, String> {
     match fields.get(key) {
         Some(Value::String(text)) => Ok(text),
         Some(_) => Err(format!("the value of key {key:?} is no text")),

@@ -3,6 +3,8 @@
 //! Each kind says how one of its credentials is fetched, and when it is to be fetched again. Fetching again, keeping what was had
 //! through failures, and telling who depends on it is the business of `references/`.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod bound_token;
 mod file;
 mod jwt;
@@ -18,6 +20,8 @@ use kube::Client;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+#[cfg(feature = "aws")]
+pub use aws::AwsSecret;
 pub use bound_token::TokenOf;
 pub use file::parse as parse_file;
 pub use settings::CredentialSettings;
@@ -32,6 +36,9 @@ pub enum Credential {
     Token(TokenOf),
     /// What Vault answers to a request. Its fields are those of `data` in Vault's answer.
     Vault(Arc<Request>),
+    /// A secret of AWS Secrets Manager. Its field is `text`.
+    #[cfg(feature = "aws")]
+    AwsSecret(Arc<AwsSecret>),
 }
 
 impl fmt::Display for Credential {
@@ -40,6 +47,8 @@ impl fmt::Display for Credential {
             Self::File(path) => write!(f, "the file {path:?}"),
             Self::Token(of) => write!(f, "a token of {of}"),
             Self::Vault(request) => request.fmt(f),
+            #[cfg(feature = "aws")]
+            Self::AwsSecret(secret) => secret.fmt(f),
         }
     }
 }
@@ -58,6 +67,8 @@ pub struct Fetcher {
     file_root: Option<PathBuf>,
     tokens: Arc<bound_token::Tokens>,
     vault: vault::Vault,
+    #[cfg(feature = "aws")]
+    aws: aws::SecretsManager,
 }
 
 impl Fetcher {
@@ -70,6 +81,11 @@ impl Fetcher {
         Self {
             file_root: settings.file_root,
             tokens: tokens.clone(),
+            #[cfg(feature = "aws")]
+            aws: aws::SecretsManager {
+                clients: clients.clone(),
+                refresh: settings.refresh,
+            },
             vault: vault::Vault::new(clients, tokens, settings.vault, settings.refresh),
         }
     }
@@ -83,6 +99,8 @@ impl Fetcher {
             Credential::File(path) => file::fetch(self.file_root.as_deref(), path).await,
             Credential::Token(of) => self.tokens.fetch(of).await,
             Credential::Vault(request) => self.vault.fetch(request).await,
+            #[cfg(feature = "aws")]
+            Credential::AwsSecret(secret) => self.aws.fetch(secret).await,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the operator's flags and environment say of credentials that are elsewhere than in Secrets.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sakidori_scalers::clients::tls::TlsSettings;
@@ -27,7 +27,7 @@ impl CredentialSettings {
     /// # Errors
     /// Names the variable that isn't what it should be, and never its value where that is a secret.
     pub fn new(
-        file_root: &Path,
+        file_root: &str,
         refresh: Duration,
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
@@ -54,7 +54,7 @@ impl CredentialSettings {
             }
         };
         Ok(Self {
-            file_root: (!file_root.as_os_str().is_empty()).then(|| file_root.to_owned()),
+            file_root: (!file_root.is_empty()).then(|| PathBuf::from(file_root)),
             token_life,
             refresh,
             vault: VaultEnvironment {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn settings(environment: &[(&str, &str)]) -> Result<CredentialSettings, String> {
-        CredentialSettings::new(Path::new(""), HOUR, |name| {
+        CredentialSettings::new("", HOUR, |name| {
             let found = environment.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         })

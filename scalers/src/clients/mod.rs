@@ -11,6 +11,8 @@ pub use settings::{ClientSettings, TlsVersion};
 /// All pools. One per process.
 pub struct Clients {
     pub amqp: amqp::AmqpPool,
+    #[cfg(feature = "aws")]
+    pub aws: aws::AwsPool,
     pub http: http::HttpPool,
 }
 
@@ -18,6 +20,8 @@ impl Clients {
     pub fn new(settings: ClientSettings) -> Self {
         Self {
             amqp: amqp::AmqpPool::new(settings.oldest_tls),
+            #[cfg(feature = "aws")]
+            aws: aws::AwsPool::default(),
             http: http::HttpPool::new(settings),
         }
     }
