@@ -116,7 +116,7 @@ impl Resolution<'_, '_> {
         }
         for (index, variable) in spec.env.iter().enumerate() {
             let value = self.variable(variable).await;
-            self.set(&format!("env[{index}]"), &variable.parameter, value);
+            self.set(&format!("env[{index}].name"), &variable.parameter, value);
         }
         for (index, entry) in spec.config_map_target_ref.iter().enumerate() {
             let source = Reference::config_map(self.namespace, &entry.name);

@@ -8,11 +8,14 @@
 )]
 
 mod architecture;
+mod authentications;
+mod aws;
 mod bad_answers;
 mod bad_input;
 mod bring_up;
 mod broker_faults;
 mod control_plane_restart;
+mod credential_files;
 mod credential_sources;
 mod credentials;
 mod deletion;

@@ -3,15 +3,18 @@
 //!
 //! - [`RabbitMq`]: a real broker, with the management API and TLS.
 //! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
+//! - [`Moto`]: AWS's APIs, served from memory.
 //! - [`VaultStandIn`]: what speaks a part of Vault's API.
 
 mod http_source;
+mod moto;
 mod rabbitmq;
 mod serve;
 mod tls;
 mod vault;
 
 pub use http_source::{Answer, HttpSource, Received};
+pub use moto::Moto;
 pub use rabbitmq::{RabbitMq, RabbitMqOptions, Unacknowledged};
 pub use tls::{Tls, TlsMaterial};
 pub use vault::VaultStandIn;

@@ -1,18 +1,21 @@
 //! SDK configurations by identity.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::identity::IdentityCache;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_sts::config::SharedHttpClient;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls;
-use tokio::sync::OnceCell;
 
 use super::credentials::{Chain, Role, Shared, WebIdentity};
 use super::{AwsAccess, AwsIdentity};
@@ -26,9 +29,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// All identities on AWS.
 #[derive(Default)]
 pub struct AwsPool {
-    base: OnceCell<SdkConfig>,
-    shared: Mutex<HashMap<(AwsIdentity, Option<String>), (Shared, Instant)>>,
+    http: OnceLock<SharedHttpClient>,
+    /// By region.
+    bases: tokio::sync::Mutex<HashMap<Option<String>, SdkConfig>>,
+    shared: Mutex<HashMap<Key, Entry>>,
 }
+
+/// An identity, and the region whose STS is asked.
+type Key = (AwsIdentity, Option<String>);
+/// Credentials, and when somebody asked for them last.
+type Entry = (Shared, Instant);
 
 /// The configuration of an SDK client, made for one access and region.
 pub struct AwsConfig {
@@ -81,34 +91,32 @@ impl AwsPool {
         }
     }
 
+    /// What all configurations for a region have in common.
     async fn base(&self, region: Option<&str>) -> SdkConfig {
-        let base = self.base.get_or_init(|| async {
-            let http = aws_smithy_http_client::Builder::new()
-                .tls_provider(tls::Provider::Rustls(
-                    tls::rustls_provider::CryptoMode::Ring,
-                ))
-                .build_https();
-            let timeouts = TimeoutConfig::builder()
-                .connect_timeout(CONNECT_WITHIN)
-                .operation_timeout(ANSWER_WITHIN)
-                .build();
-            aws_config::defaults(BehaviorVersion::latest())
-                .http_client(http)
-                .timeout_config(timeouts)
-                .retry_config(RetryConfig::standard().with_max_attempts(2))
-                // They are kept here, for all clients of an identity.
-                .identity_cache(IdentityCache::no_cache())
-                .load()
-                .await
-        });
-        let base = base.await.clone();
-        match region {
-            Some(region) => base
-                .into_builder()
-                .region(Region::new(region.to_owned()))
-                .build(),
-            None => base,
+        let mut bases = self.bases.lock().await;
+        let key = region.map(str::to_owned);
+        if let Some(base) = bases.get(&key) {
+            return base.clone();
         }
+        // Not from the machine's metadata, like Go's SDK: where there is none, asking takes longer than anyone waits.
+        let region = RegionProviderChain::first_try(key.clone().map(Region::new))
+            .or_else(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new());
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_timeout(ANSWER_WITHIN)
+            .build();
+        let base = aws_config::defaults(BehaviorVersion::latest())
+            .region(region)
+            .http_client(self.http.get_or_init(http_client).clone())
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(2))
+            // They are kept here, for all clients of an identity.
+            .identity_cache(IdentityCache::no_cache())
+            .load()
+            .await;
+        bases.insert(key, base.clone());
+        base
     }
 
     /// The credentials of an identity: one for all who are it.
@@ -143,6 +151,13 @@ impl AwsPool {
         // Another may have been as quick.
         shared.entry(key).or_insert((made, now)).0.clone()
     }
+}
+
+fn http_client() -> SharedHttpClient {
+    let ring = tls::rustls_provider::CryptoMode::Ring;
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(ring))
+        .build_https()
 }
 
 /// Who the operator's pod is.
