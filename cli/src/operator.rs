@@ -29,10 +29,11 @@ Environment, for requests to event sources:
                                  enabled: an Event, not only a line in the log, for unknown trigger parameters
 
 Environment, for credentials:
-  KEDA_RESTRICT_SECRET_ACCESS    true: read Secrets of the cluster object namespace only [default: false]
+  KEDA_RESTRICT_SECRET_ACCESS    true: Secrets of the cluster object namespace only [default: false]
   KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY
                                  How long tokens of ServiceAccounts are asked for, 1h to 6h [default: 1h]
-  VAULT_TOKEN, VAULT_NAMESPACE   HashiCorp Vault's, where a TriggerAuthentication has none; the token goes before its own
+  VAULT_TOKEN                    Goes before the token for HashiCorp Vault in an authentication
+  VAULT_NAMESPACE                HashiCorp Vault's namespace, where an authentication names none
   VAULT_CACERT                   A file with the authority of HashiCorp Vault's certificate
   VAULT_SKIP_VERIFY              true: take any certificate of HashiCorp Vault [default: false]
   AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_REGION, ...

@@ -105,11 +105,16 @@ struct Resolution<'a, 'e> {
 }
 
 impl Resolution<'_, '_> {
-    /// In KEDA's order: later ones win.
     async fn all(&mut self, spec: &TriggerAuthenticationSpec) {
+        self.sources(spec).await;
+        // Its role goes before a parameter of the same name.
         if let Some(identity) = &spec.pod_identity {
             self.pod_identity(identity).await;
         }
+    }
+
+    /// In KEDA's order: later ones win.
+    async fn sources(&mut self, spec: &TriggerAuthenticationSpec) {
         if let Some(path) = spec.file_path.as_deref().filter(|path| !path.is_empty()) {
             // All parameters are in the file: nothing else counts.
             return self.file(path).await;

@@ -30,7 +30,11 @@ impl Installed {
         };
         let cluster = Cluster::start(options).await?;
         manifests::install_crds(&cluster.client()).await?;
-        let settings = OperatorSettings::new(chart::service_account(&cluster).await?);
+        let settings = OperatorSettings {
+            // So that what is said at that level is searched for secrets, too.
+            log_level: "debug".to_owned(),
+            ..OperatorSettings::new(chart::service_account(&cluster).await?)
+        };
         Ok(Installed { cluster, settings })
     }
 

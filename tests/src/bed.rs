@@ -63,7 +63,8 @@ impl Bed {
                 ..ClusterOptions::default()
             };
             let cluster = Cluster::start(options).await?;
-            let operator = Operator::install(&cluster).await?;
+            // So that what is said at that level is searched for secrets, too.
+            let operator = Operator::install_logging(&cluster, "debug").await?;
             let client = without_retries(&cluster).await?;
             anyhow::Ok((cluster, client, operator))
         })?;

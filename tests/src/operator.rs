@@ -46,8 +46,7 @@ impl OperatorSettings {
             namespace: NAMESPACE.to_owned(),
             watch_namespace: String::new(),
             leader_elect: false,
-            // So that what is said at that level is searched for secrets, too.
-            log_level: "debug".to_owned(),
+            log_level: "info".to_owned(),
             extra_args: Vec::new(),
             environment: Vec::new(),
         }
@@ -81,9 +80,20 @@ impl Operator {
     /// # Errors
     /// If one of these steps fails; the message ends with the operator's log where that may help.
     pub async fn install(cluster: &Cluster) -> Result<Self> {
+        Self::install_logging(cluster, "info").await
+    }
+
+    /// The same with another `--log-level`.
+    ///
+    /// # Errors
+    /// As [`install`](Self::install).
+    pub async fn install_logging(cluster: &Cluster, log_level: &str) -> Result<Self> {
         manifests::install_crds(&cluster.client()).await?;
         let kubeconfig = chart::service_account(cluster).await?;
-        let mut operator = Self::start(OperatorSettings::new(kubeconfig))?;
+        let mut operator = Self::start(OperatorSettings {
+            log_level: log_level.to_owned(),
+            ..OperatorSettings::new(kubeconfig)
+        })?;
         operator.wait_ready(Duration::from_secs(30)).await?;
         operator.register(cluster).await?;
         operator

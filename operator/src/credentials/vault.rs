@@ -102,9 +102,13 @@ impl Vault {
         environment: VaultEnvironment,
         refresh: Duration,
     ) -> Self {
-        let tls = environment.tls.clone();
+        let http = Http {
+            clients,
+            tls: environment.tls.clone(),
+            namespace: environment.namespace.clone(),
+        };
         Self {
-            http: Http { clients, tls },
+            http,
             tokens,
             environment,
             refresh,
@@ -196,6 +200,8 @@ fn data(mut body: Map<String, Value>) -> Result<Map<String, Value>, String> {
 struct Http {
     clients: Arc<Clients>,
     tls: TlsSettings,
+    /// Where the login names none.
+    namespace: Option<String>,
 }
 
 /// A request on its way.
@@ -229,7 +235,8 @@ impl Sent<'_> {
         let mut request = client.request(self.verb, url);
         // What tells a request from one that a browser was tricked into.
         request = request.header("X-Vault-Request", "true");
-        if let Some(namespace) = &self.login.namespace {
+        let namespace = self.login.namespace.as_ref();
+        if let Some(namespace) = namespace.or(self.http.namespace.as_ref()) {
             request = request.header("X-Vault-Namespace", namespace);
         }
         if let Some(token) = token {
