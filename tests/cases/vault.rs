@@ -11,7 +11,7 @@ use crate::credential_sources::{
     allow_tokens, authentication, guarded, require, service_account, start,
 };
 use crate::installed::play_installed;
-use crate::scene::{PATH, SCALED_OBJECTS, SOON, Scene, condition};
+use crate::scene::{HPAS, PATH, SCALED_OBJECTS, SOON, Scene, condition};
 
 /// `hashiCorpVault` that logs in with a token and reads one secret.
 fn by_token(vault: &VaultStandIn, secret: &Value) -> Value {
@@ -142,9 +142,17 @@ fn a_vault_that_is_down_loses_nothing_that_was_read() {
         require(&scene, "one", 1);
         scene.until_replicas("web", 1).await?;
 
-        // Down later.
+        // Down later, also when everything is looked up again.
         vault.stop();
         scene.stays("web", 1, PATH, 5).await?;
+        let more = json!({"spec": {"maxReplicaCount": 7}});
+        scene.patch(SCALED_OBJECTS, "web", &more).await?;
+        scene
+            .until("the change", HPAS, "keda-hpa-web", |hpa| {
+                (hpa["spec"]["maxReplicas"] == 7).then_some(())
+            })
+            .await?;
+        scene.stays("web", 1, PATH, 2).await?;
         scene.ready("web").await?;
         // Forgetful, sealed, or with another idea of who may read: the same.
         vault.revoke_tokens();
