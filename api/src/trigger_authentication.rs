@@ -5,6 +5,7 @@
 //! gcpSecretManager, awsSecretManager, boundServiceAccountToken, oauth2.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -48,7 +49,7 @@ pub struct TriggerAuthenticationSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvRef>,
     /// A file with all parameters as one JSON object of texts, below the operator's `--filepath-auth-root-path`; only
-    /// in a ClusterTriggerAuthentication. It replaces the sources after it.
+    /// in a ClusterTriggerAuthentication. It replaces all other sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_path: Option<String>,
     /// Parameters from HashiCorp Vault.
@@ -162,7 +163,7 @@ pub struct EnvRef {
     pub parameter: String,
     /// The variable's name.
     pub name: String,
-    /// The container; if absent that of `scaleTargetRef.envSourceContainerName`, else the first.
+    /// The container; the first one if absent, whatever `scaleTargetRef.envSourceContainerName` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
 }
@@ -193,8 +194,8 @@ pub struct HashiCorpVault {
     pub mount: Option<String>,
 }
 
-/// What to log in to Vault with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What to log in to Vault with. Its `Debug` does not show the token.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultCredential {
     /// `token`: the token.
@@ -206,6 +207,16 @@ pub struct VaultCredential {
     /// `kubernetes`: the service account to request a token for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
+}
+
+impl fmt::Debug for VaultCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultCredential")
+            .field("token", &self.token.as_ref().map(|_| "***"))
+            .field("service_account", &self.service_account)
+            .field("service_account_name", &self.service_account_name)
+            .finish()
+    }
 }
 
 /// A parameter from one key of a secret in Vault.
@@ -461,4 +472,25 @@ pub struct OAuth2 {
     /// Further parameters of the request for the token.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub token_url_params: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_manifest_never_shows_in_debug() {
+        let spec: TriggerAuthenticationSpec = serde_json::from_value(serde_json::json!({
+            "hashiCorpVault": {
+                "address": "http://vault", "authentication": "token", "secrets": [],
+                "credential": {"token": "hunter2"},
+            },
+        }))
+        .unwrap();
+        let shown = format!("{spec:?}");
+        assert!(
+            shown.contains("***") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use sakidori_operator::{ClientSettings, Namespaces, Options};
+use sakidori_operator::{ClientSettings, CredentialSettings, Namespaces, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -27,6 +27,19 @@ Environment, for requests to event sources:
   NO_PROXY                       Hosts, domains and networks that are reached without them, separated by commas
   KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS
                                  enabled: an Event, not only a line in the log, for unknown trigger parameters
+
+Environment, for credentials:
+  KEDA_RESTRICT_SECRET_ACCESS    true: Secrets of the cluster object namespace only [default: false]
+  KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY
+                                 How long tokens of ServiceAccounts are asked for, 1h to 6h [default: 1h]
+  VAULT_TOKEN                    Goes before the token for HashiCorp Vault in an authentication
+  VAULT_NAMESPACE                HashiCorp Vault's namespace, where an authentication names none
+  VAULT_CACERT                   A file with the authority of HashiCorp Vault's certificate
+  VAULT_SKIP_VERIFY              true: take any certificate of HashiCorp Vault [default: false]
+  AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_REGION, ...
+                                 Who the operator is on AWS: set by EKS, or as for any of AWS's clients
+  AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS, ...
+                                 Other endpoints than AWS's own
 
 Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
 --cert-dir ./certs --enable-cert-rotation=true")]
@@ -99,6 +112,14 @@ pub struct Arguments {
         default_value = ""
     )]
     cluster_object_namespace: String,
+
+    /// The directory that `filePath` of a ClusterTriggerAuthentication counts from; without one no files are read.
+    #[arg(long, value_name = "DIRECTORY", default_value = "")]
+    filepath_auth_root_path: String,
+
+    /// How often secrets elsewhere (HashiCorp Vault, AWS Secrets Manager) are read again that don't say when they end.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
+    credentials_refresh_seconds: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -131,6 +152,10 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     let clients = ClientSettings::from_environment(variable)
         .map_err(|problems| anyhow::anyhow!("{}", problems.join("; ")))?;
     let namespace = arguments.pod_namespace.clone();
+    let refresh = Duration::from_secs(arguments.credentials_refresh_seconds);
+    let credentials =
+        CredentialSettings::new(&arguments.filepath_auth_root_path, refresh, variable)
+            .map_err(|problem| anyhow::anyhow!("{problem}"))?;
     Ok(Options {
         metrics_bind_address: arguments.metrics_bind_address,
         health_probe_bind_address: arguments.health_probe_bind_address,
@@ -142,6 +167,9 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         cluster_object_namespace: Some(arguments.cluster_object_namespace.clone())
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| namespace.clone()),
+        restrict_secret_access: variable("KEDA_RESTRICT_SECRET_ACCESS")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        credentials,
         external_metrics_wait: Duration::from_millis(arguments.external_metrics_wait_ms),
         publish_unmatched_parameters: variable("KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS")
             .is_some_and(|value| value == "enabled"),
@@ -174,8 +202,7 @@ fn identity(listens_on: SocketAddr) -> String {
 
 /// What the libraries say at a level of their own: their debug lines are about bytes, and lapin reports every refused login as an
 /// error, which the trigger's own line says better.
-const LIBRARIES: &str =
-    "hyper=info,hyper_util=info,h2=info,kube=info,reqwest=info,rustls=info,tower=info,lapin=off";
+const LIBRARIES: &str = "aws_=info,hyper=info,hyper_util=info,h2=info,kube=info,reqwest=info,rustls=info,tower=info,lapin=off";
 
 /// The user's words come last, and so count.
 fn log_filter(text: &str) -> String {

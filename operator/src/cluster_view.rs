@@ -11,14 +11,20 @@ use kube::{Api, Client};
 use sakidori_scalers::{Cluster, ClusterError, Endpoint, Pod, StoreKind, Stored};
 
 use crate::api_error::plain;
+use crate::references::ReferenceError;
 
 pub struct ClusterView {
     client: Client,
+    secrets_only_in: Option<String>,
 }
 
 impl ClusterView {
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// `secrets_only_in` is the one namespace whose Secrets may be read, where that is restricted.
+    pub fn new(client: Client, secrets_only_in: Option<&str>) -> Self {
+        Self {
+            client,
+            secrets_only_in: secrets_only_in.map(str::to_owned),
+        }
     }
 }
 
@@ -83,6 +89,15 @@ impl Cluster for ClusterView {
                 api.get_opt(name).await.map(|found| found.map(value))
             }
             StoreKind::Secret => {
+                if let Some(allowed) = &self.secrets_only_in
+                    && allowed != namespace
+                {
+                    let problem = ReferenceError::Restricted {
+                        object: format!("Secret {namespace}/{name}"),
+                        allowed: allowed.clone(),
+                    };
+                    return Err(ClusterError(problem.to_string()));
+                }
                 let api: Api<Secret> = Api::namespaced(client, namespace);
                 let value = |it: Secret| it.data?.remove(key).map(|bytes| bytes.0);
                 api.get_opt(name).await.map(|found| found.map(value))

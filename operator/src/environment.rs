@@ -3,7 +3,7 @@
 //!
 //! KEDA's rules (pkg/scaling/resolver/scale_resolvers.go): `envFrom` first, in its order, then `env`, each later one winning;
 //! `$(NAME)` expands to what is resolved so far; `fieldRef` and `resourceFieldRef` are skipped. Where KEDA gives up at the first
-//! missing Secret, here the variable is left out and a problem names it.
+//! missing Secret, here only those variables are broken whose value could be in it, and only who asks for one of them is told.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,11 +13,51 @@ use sakidori_engine::ObjectKey;
 use crate::references::{Reference, References};
 use crate::target::Target;
 
-/// Variables and what keeps others from being known.
+/// The variables of one container. No `Debug`: it holds secrets.
 #[derive(Clone, Default)]
 pub struct Environment {
-    pub variables: BTreeMap<String, String>,
-    pub problems: Vec<String>,
+    /// The value, or what keeps it from being known.
+    variables: BTreeMap<String, Result<String, String>>,
+    /// What can't be read, by the prefix that all variables from there begin with: any of them may be in there.
+    unread: Vec<(String, String)>,
+}
+
+impl Environment {
+    /// A variable's value; `None` where the container has no such variable.
+    ///
+    /// # Errors
+    /// What keeps it from being known.
+    pub fn get(&self, name: &str) -> Result<Option<&str>, String> {
+        match self.variables.get(name) {
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(problem)) => Err(problem.clone()),
+            None => {
+                let mut problems = self.unread.iter();
+                match problems.find(|(prefix, _)| name.starts_with(prefix.as_str())) {
+                    Some((_, problem)) => Err(problem.clone()),
+                    None => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// Nothing of it can be known.
+    fn unknown(problem: String) -> Self {
+        Self {
+            unread: vec![(String::new(), problem)],
+            ..Self::default()
+        }
+    }
+
+    /// What begins with `prefix` may have another value in there.
+    fn cannot_read(&mut self, prefix: &str, problem: &str) {
+        for (name, value) in &mut self.variables {
+            if name.starts_with(prefix) {
+                *value = Err(problem.to_owned());
+            }
+        }
+        self.unread.push((prefix.to_owned(), problem.to_owned()));
+    }
 }
 
 /// Resolves the environments of a target's containers when they are first asked for.
@@ -48,19 +88,16 @@ impl<'a> TargetEnvironment<'a> {
 
     /// The environment of the container that triggers look at. Everything read is put into `used`.
     pub async fn variables(&mut self, used: &mut HashSet<Reference>) -> &Environment {
-        self.of_container(None, used).await
+        self.of_container(self.default_container, used).await
     }
 
-    /// The environment of a container; `None` is the one that triggers look at.
+    /// The environment of a container; `None` is the first one, whatever `envSourceContainerName` says (as in KEDA).
     pub async fn of_container(
         &mut self,
         name: Option<&str>,
         used: &mut HashSet<Reference>,
     ) -> &Environment {
-        let name = name
-            .filter(|name| !name.is_empty())
-            .or(self.default_container)
-            .map(str::to_owned);
+        let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
         if !self.resolved.contains_key(&name) {
             let environment = self.resolve(name.as_deref(), used).await;
             self.resolved.insert(name.clone(), environment);
@@ -68,39 +105,52 @@ impl<'a> TargetEnvironment<'a> {
         self.resolved.entry(name).or_default()
     }
 
-    async fn resolve(&self, container: Option<&str>, used: &mut HashSet<Reference>) -> Environment {
-        let failed = |problem: String| Environment {
-            problems: vec![problem],
-            ..Environment::default()
-        };
-        let target = Reference::target(
+    /// The ServiceAccount that the target's pods run as.
+    ///
+    /// # Errors
+    /// Where the target has no pod template that could be read.
+    pub async fn service_account(&self, used: &mut HashSet<Reference>) -> Result<String, String> {
+        let pod = self.pod(used).await?;
+        let named = pod.service_account_name.filter(|name| !name.is_empty());
+        Ok(named.unwrap_or_else(|| "default".to_owned()))
+    }
+
+    fn target(&self) -> Reference {
+        Reference::target(
             self.target.resource.clone(),
             &self.target.namespace,
             &self.target.name,
-        );
+        )
+    }
+
+    async fn pod(&self, used: &mut HashSet<Reference>) -> Result<PodSpec, String> {
+        let target = self.target();
         used.insert(target.clone());
-        let pod = match self.references.get(self.owner, &target).await {
-            Ok(Some(found)) => match found.pod_spec() {
-                Ok(Some(pod)) => pod,
-                Ok(None) => {
-                    return failed(format!(
-                        "{target} has no pod template whose environment could be read"
-                    ));
-                }
-                Err(problem) => return failed(problem),
-            },
-            Ok(None) => return failed(format!("{target} doesn't exist")),
-            Err(error) => return failed(error.to_string()),
+        match self.references.get(self.owner, &target).await {
+            Ok(Some(found)) => found.pod_spec()?.ok_or_else(|| {
+                format!("{target} has no pod template whose containers could be looked at")
+            }),
+            Ok(None) => Err(format!("{target} doesn't exist")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn resolve(&self, container: Option<&str>, used: &mut HashSet<Reference>) -> Environment {
+        let pod = match self.pod(used).await {
+            Ok(pod) => pod,
+            Err(problem) => return Environment::unknown(problem),
         };
         let container = match pick(&pod, container) {
             Ok(container) => container,
-            Err(problem) => return failed(format!("{target}: {problem}")),
+            Err(problem) => {
+                return Environment::unknown(format!("{}: {problem}", self.target()));
+            }
         };
         let mut sources = Sources::default();
         for reference in referenced(container, &self.target.namespace) {
             used.insert(reference.clone());
             let source = match self.references.get(self.owner, &reference).await {
-                Ok(Some(found)) if reference.kind() == "Secret" => found
+                Ok(Some(found)) if reference.is_secret() => found
                     .secret()
                     .map(text_values)
                     .map_or_else(Source::Unknown, Source::Contents),
@@ -203,25 +253,18 @@ fn assemble(container: &Container, namespace: &str, sources: &Sources) -> Enviro
             Some(Source::Contents(contents)) => environment.variables.extend(
                 contents
                     .iter()
-                    .map(|(key, value)| (format!("{prefix}{key}"), value.clone())),
+                    .map(|(key, value)| (format!("{prefix}{key}"), Ok(value.clone()))),
             ),
             Some(Source::Absent(_)) if optional == Some(true) => {}
             Some(Source::Absent(problem) | Source::Unknown(problem)) => {
-                environment.problems.push(problem.clone());
+                environment.cannot_read(prefix, problem);
             }
             None => {}
         }
     }
     for variable in container.env.iter().flatten() {
-        match value_of(variable, namespace, sources, &environment.variables) {
-            Ok(Some(value)) => drop(environment.variables.insert(variable.name.clone(), value)),
-            Ok(None) => {}
-            Err(problem) => {
-                environment.problems.push(format!(
-                    "environment variable {:?}: {problem}",
-                    variable.name
-                ));
-            }
+        if let Some(value) = value_of(variable, namespace, sources, &environment).transpose() {
+            environment.variables.insert(variable.name.clone(), value);
         }
     }
     environment
@@ -231,10 +274,10 @@ fn value_of(
     variable: &EnvVar,
     namespace: &str,
     sources: &Sources,
-    so_far: &BTreeMap<String, String>,
+    so_far: &Environment,
 ) -> Result<Option<String>, String> {
     if let Some(value) = variable.value.as_deref().filter(|value| !value.is_empty()) {
-        return Ok(Some(expand(value, so_far)));
+        return expand(value, so_far).map(Some);
     }
     let Some(source) = &variable.value_from else {
         return Ok(Some(String::new()));
@@ -270,7 +313,7 @@ fn value_of(
 }
 
 /// Kubernetes' `$(NAME)`: known names are replaced, unknown ones stay as they are, `$$` is a dollar.
-fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
+fn expand(text: &str, variables: &Environment) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -284,20 +327,18 @@ fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
         let name = rest
             .strip_prefix('(')
             .and_then(|inner| inner.split_once(')'));
-        match name.map(|(name, after)| (variables.get(name), name, after)) {
-            Some((Some(value), _, after)) => {
-                expanded.push_str(value);
-                rest = after;
-            }
-            Some((None, name, after)) => {
-                expanded.push_str(&format!("$({name})"));
-                rest = after;
-            }
-            None => expanded.push('$'),
+        let Some((name, after)) = name else {
+            expanded.push('$');
+            continue;
+        };
+        match variables.get(name)? {
+            Some(value) => expanded.push_str(value),
+            None => expanded.push_str(&format!("$({name})")),
         }
+        rest = after;
     }
     expanded.push_str(rest);
-    expanded
+    Ok(expanded)
 }
 
 #[cfg(test)]
@@ -312,9 +353,17 @@ mod tests {
             .collect()
     }
 
+    fn environment(entries: &[(&str, &str)]) -> Environment {
+        let known = |(name, value): (String, String)| (name, Ok(value));
+        Environment {
+            variables: map(entries).into_iter().map(known).collect(),
+            ..Environment::default()
+        }
+    }
+
     #[test]
     fn dollars_expand_as_in_a_pod() {
-        let variables = map(&[("A", "1"), ("EMPTY", "")]);
+        let variables = environment(&[("A", "1"), ("EMPTY", "")]);
         for (text, expanded) in [
             ("plain", "plain"),
             ("$(A)-$(A)", "1-1"),
@@ -324,17 +373,17 @@ mod tests {
             ("a$b$", "a$b$"),
             ("x$(EMPTY)y", "xy"),
         ] {
-            assert_eq!(expand(text, &variables), expanded, "{text}");
+            assert_eq!(expand(text, &variables).unwrap(), expanded, "{text}");
         }
     }
 
     #[test]
-    fn later_wins_and_what_is_missing_is_named() {
+    fn later_wins_and_only_what_could_be_elsewhere_is_broken() {
         let container: Container = serde_json::from_value(json!({
             "name": "app",
             "envFrom": [
                 {"configMapRef": {"name": "base"}, "prefix": "P_"},
-                {"secretRef": {"name": "gone"}},
+                {"secretRef": {"name": "gone"}, "prefix": "G_"},
                 {"secretRef": {"name": "gone", "optional": true}},
             ],
             "env": [
@@ -342,11 +391,15 @@ mod tests {
                 {"name": "URL", "value": "amqp://$(P_USER)@$(P_HOST)"},
                 {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "mq", "key": "password"}}},
                 {"name": "ABSENT", "valueFrom": {"secretKeyRef": {"name": "mq", "key": "other"}}},
+                {"name": "FROM_ABSENT", "value": "x$(ABSENT)"},
+                {"name": "FROM_GONE", "value": "x$(G_X)"},
+                {"name": "G_OWN", "value": "own"},
                 {"name": "MAYBE", "valueFrom": {"secretKeyRef": {"name": "mq", "key": "other", "optional": true}}},
                 {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             ],
         }))
         .unwrap();
+        let gone = "Secret shop/gone doesn't exist";
         let sources = Sources::from([
             (
                 Reference::config_map("shop", "base"),
@@ -354,7 +407,7 @@ mod tests {
             ),
             (
                 Reference::secret("shop", "gone"),
-                Source::Absent("Secret shop/gone doesn't exist".to_owned()),
+                Source::Absent(gone.to_owned()),
             ),
             (
                 Reference::secret("shop", "mq"),
@@ -366,22 +419,48 @@ mod tests {
             sources.keys().cloned().collect()
         );
         let environment = assemble(&container, "shop", &sources);
-        assert_eq!(
-            environment.variables,
-            map(&[
-                ("P_HOST", "own"),
-                ("P_USER", "me"),
-                ("URL", "amqp://me@own"),
-                ("PASSWORD", "pw")
-            ])
-        );
-        assert_eq!(
-            environment.problems,
-            [
-                "Secret shop/gone doesn't exist",
-                "environment variable \"ABSENT\": Secret shop/mq has no key \"other\"",
-            ]
-        );
+        let no_key = "Secret shop/mq has no key \"other\"";
+        for (name, expected) in [
+            ("P_HOST", Ok(Some("own"))),
+            ("P_USER", Ok(Some("me"))),
+            ("URL", Ok(Some("amqp://me@own"))),
+            ("PASSWORD", Ok(Some("pw"))),
+            ("ABSENT", Err(no_key)),
+            ("FROM_ABSENT", Err(no_key)),
+            ("G_ANY", Err(gone)),
+            ("FROM_GONE", Err(gone)),
+            ("G_OWN", Ok(Some("own"))),
+            ("MAYBE", Ok(None)),
+            ("POD", Ok(None)),
+            ("NOWHERE", Ok(None)),
+        ] {
+            assert_eq!(
+                environment.get(name),
+                expected.map_err(str::to_owned),
+                "{name}"
+            );
+        }
+    }
+
+    /// A later source that can't be read may hold another value of the variable; an earlier one can't.
+    #[test]
+    fn what_an_unread_source_could_override_is_broken() {
+        let names = ["first", "second"];
+        for (unread, expected) in [("second", true), ("first", false)] {
+            let container: Container = serde_json::from_value(json!({
+                "name": "app",
+                "envFrom": names.map(|name| json!({"secretRef": {"name": name}})),
+            }))
+            .unwrap();
+            let source = |name: &str| match name == unread {
+                true => Source::Unknown("not known yet".to_owned()),
+                false => Source::Contents(map(&[("HOST", "a")])),
+            };
+            let sources = names.map(|name| (Reference::secret("shop", name), source(name)));
+            let environment = assemble(&container, "shop", &Sources::from(sources));
+            assert_eq!(environment.get("HOST").is_err(), expected, "{unread}");
+            assert!(environment.get("OTHER").is_err(), "{unread}");
+        }
     }
 
     #[test]
@@ -393,13 +472,15 @@ mod tests {
         }))
         .unwrap();
         let mq = Reference::secret("shop", "mq");
-        let problems = |source| {
-            assemble(&container, "shop", &Sources::from([(mq.clone(), source)]))
-                .problems
-                .len()
+        let broken = |source| {
+            let environment = assemble(&container, "shop", &Sources::from([(mq.clone(), source)]));
+            ["VHOST", "ANY"].map(|name| environment.get(name).is_err())
         };
-        assert_eq!(problems(Source::Absent("gone".into())), 0);
-        assert_eq!(problems(Source::Unknown("not known yet".into())), 2);
+        assert_eq!(broken(Source::Absent("gone".into())), [false, false]);
+        assert_eq!(
+            broken(Source::Unknown("not known yet".into())),
+            [true, true]
+        );
     }
 
     #[test]

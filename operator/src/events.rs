@@ -1,4 +1,4 @@
-//! Kubernetes Events on ScaledObjects: the one module that writes them.
+//! Kubernetes Events: the one module that writes them.
 //!
 //! Events are for people; they must never hold up scaling. They go through a bounded queue, an Event that repeats is counted
 //! as a series instead of written anew, and what doesn't fit is dropped and logged.
@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource};
 use sakidori_api::ScaledObject;
 use sakidori_engine::EventType;
 use serde_json::json;
@@ -56,6 +56,16 @@ struct Regarding {
     uid: String,
 }
 
+impl Regarding {
+    /// Where its Events are; those of a cluster-scoped object are in `default` (client-go).
+    fn events_namespace(&self) -> &str {
+        match self.namespace.as_str() {
+            "" => "default",
+            namespace => namespace,
+        }
+    }
+}
+
 impl EventPublisher {
     /// Starts the task that writes; it ends at `shutdown`, with what waits written if the API server lets it.
     pub fn start(
@@ -78,18 +88,28 @@ impl EventPublisher {
         reason: &'static str,
         message: String,
     ) {
-        let key = format!(
-            "{}/{}",
-            object.namespace().unwrap_or_default(),
-            object.name_any()
-        );
+        self.publish_on(object.object_ref(&()), kind, reason, message);
+    }
+
+    /// The same on any object.
+    pub fn publish_on(
+        &self,
+        reference: ObjectReference,
+        kind: EventType,
+        reason: &'static str,
+        message: String,
+    ) {
+        let name = reference.name.clone().unwrap_or_default();
+        let key = match &reference.namespace {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None => name,
+        };
         let warning = kind == EventType::Warning;
         if warning {
             warn!(object = key, reason, "{message}");
         } else {
             info!(object = key, reason, "{message}");
         }
-        let reference = object.object_ref(&());
         let note = Note {
             warning,
             reason,
@@ -162,7 +182,7 @@ async fn write(
 ) -> Result<(), kube::Error> {
     let now = Timestamp::now();
     series.retain(|_, (_, _, last)| now.duration_since(*last) < SERIES);
-    let api: Api<Event> = Api::namespaced(client.clone(), &note.regarding.namespace);
+    let api: Api<Event> = Api::namespaced(client.clone(), note.regarding.events_namespace());
     if let Some((name, count, last)) = series.get_mut(note) {
         let update = json!({"series": EventSeries { count: *count + 1, last_observed_time: MicroTime(now) }});
         match api
@@ -191,7 +211,7 @@ fn event(note: &Note, instance: &str, name: &str, now: Timestamp) -> Event {
     Event {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
-            namespace: Some(regarding.namespace.clone()),
+            namespace: Some(regarding.events_namespace().to_owned()),
             ..ObjectMeta::default()
         },
         action: Some(note.reason.to_owned()),
@@ -204,7 +224,7 @@ fn event(note: &Note, instance: &str, name: &str, now: Timestamp) -> Event {
         regarding: Some(ObjectReference {
             api_version: Some(regarding.api_version),
             kind: Some(regarding.kind),
-            namespace: Some(regarding.namespace),
+            namespace: Some(regarding.namespace).filter(|namespace| !namespace.is_empty()),
             name: Some(regarding.name),
             uid: Some(regarding.uid),
             ..ObjectReference::default()

@@ -1,56 +1,20 @@
 //! What KEDA leaves behind: its finalizer on every TriggerAuthentication and ClusterTriggerAuthentication.
 //!
 //! Here nothing has to be done when one is deleted, and no finalizer is set. But those of objects that came from KEDA have to be
-//! removed at their deletion, or they, and their namespaces with them, would hang in it for ever. Watched are metadata only.
+//! removed at their deletion, or they, and their namespaces with them, would hang in it for ever.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::{join, join_all};
 use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
-use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{Config, Event, watcher};
-use kube::{Api, Client, Resource};
-use sakidori_api::{ClusterTriggerAuthentication, TriggerAuthentication, annotations};
+use kube::{Api, Client};
+use sakidori_api::annotations;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api_error::plain;
-use crate::watches::{Namespaces, resilient};
 
-/// Lets go of deleted authentications until `shutdown`.
-pub async fn let_go(client: Client, namespaces: Namespaces, shutdown: CancellationToken) {
-    let own = namespaces
-        .apis::<PartialObjectMeta<TriggerAuthentication>>(&client)
-        .into_iter()
-        .map(|(_, api)| follow("TriggerAuthentications", api, client.clone()));
-    let cluster: Api<PartialObjectMeta<ClusterTriggerAuthentication>> = Api::all(client.clone());
-    let cluster = follow("ClusterTriggerAuthentications", cluster, client.clone());
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        _ = join(join_all(own), cluster) => {}
-    }
-}
-
-async fn follow<K>(what: &'static str, api: Api<PartialObjectMeta<K>>, client: Client)
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
-{
-    let stream = watcher(api, Config::default());
-    let mut stream = std::pin::pin!(resilient(what, stream));
-    while let Some(event) = stream.next().await {
-        let (Event::Apply(object) | Event::InitApply(object)) = event else {
-            continue;
-        };
-        if is_held(&object.metadata) {
-            release::<K>(what, client.clone(), object.metadata).await;
-        }
-    }
-}
-
-fn is_held(metadata: &ObjectMeta) -> bool {
+/// True for an object that only KEDA's finalizer may still keep from going.
+pub fn is_held(metadata: &ObjectMeta) -> bool {
     metadata.deletion_timestamp.is_some()
         && metadata
             .finalizers
@@ -60,15 +24,15 @@ fn is_held(metadata: &ObjectMeta) -> bool {
 }
 
 /// Removes the finalizer, in a few tries.
-async fn release<K: Resource<DynamicType = ()>>(
+pub async fn release(
     what: &'static str,
+    resource: &ApiResource,
     client: Client,
     mut metadata: ObjectMeta,
 ) {
-    let resource = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = match &metadata.namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
+        Some(namespace) => Api::namespaced_with(client, namespace, resource),
+        None => Api::all_with(client, resource),
     };
     let name = metadata.name.clone().unwrap_or_default();
     for pause in PAUSES {

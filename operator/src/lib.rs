@@ -3,10 +3,12 @@
 mod api_error;
 mod api_service;
 mod authentication;
+mod authentications;
 mod certificates;
 mod clock;
 mod cluster_view;
 mod control;
+mod credentials;
 mod deletion;
 mod environment;
 mod events;
@@ -36,6 +38,7 @@ mod target;
 mod triggers;
 mod watches;
 
+pub use credentials::CredentialSettings;
 pub use options::Options;
 pub use run::run;
 pub use sakidori_scalers::clients::ClientSettings;

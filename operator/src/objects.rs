@@ -17,6 +17,7 @@ use crate::target::same_target;
 pub struct Objects {
     inner: Mutex<Inner>,
     prepared: Arc<Notify>,
+    triggers: Notify,
 }
 
 impl Inner {
@@ -103,6 +104,7 @@ impl Objects {
                     || before.metadata.generation != object.metadata.generation
                     || before.switches() != object.switches()
                 {
+                    self.triggers.notify_one();
                     Change::Changed
                 } else if labels(&before) != labels(&object) {
                     Change::Relabelled
@@ -121,6 +123,7 @@ impl Objects {
                         held: None,
                     },
                 );
+                self.triggers.notify_one();
                 Change::New
             }
         }
@@ -128,6 +131,7 @@ impl Objects {
 
     /// Forgets an object; true if it was known.
     pub fn remove(&self, key: &ObjectKey) -> bool {
+        self.triggers.notify_one();
         self.lock().objects.remove(key).is_some()
     }
 
@@ -231,6 +235,7 @@ impl Objects {
     /// All first lists are in.
     pub fn mark_listed(&self) {
         self.lock().listed = true;
+        self.triggers.notify_one();
         self.prepared.notify_waiters();
     }
 
@@ -238,6 +243,17 @@ impl Objects {
     pub fn may_exist(&self, key: &ObjectKey) -> bool {
         let inner = self.lock();
         !inner.listed || inner.objects.contains_key(key)
+    }
+
+    /// Waits until objects came, went or may have other triggers than before. For one waiter.
+    pub async fn triggers_changed(&self) {
+        self.triggers.notified().await;
+    }
+
+    pub fn all(&self) -> Vec<Arc<ScaledObject>> {
+        let inner = self.lock();
+        let entries = inner.objects.values();
+        entries.map(|entry| entry.object.clone()).collect()
     }
 
     pub fn keys(&self) -> Vec<ObjectKey> {

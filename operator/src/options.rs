@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sakidori_scalers::clients::ClientSettings;
 
+use crate::credentials::CredentialSettings;
 use crate::watches::Namespaces;
 
 #[derive(Clone)]
@@ -26,6 +27,10 @@ pub struct Options {
     pub watch: Namespaces,
     /// Where ClusterTriggerAuthentications have their Secrets.
     pub cluster_object_namespace: String,
+    /// Secrets of no other namespace than that one may be read.
+    pub restrict_secret_access: bool,
+    /// Credentials from elsewhere than Secrets.
+    pub credentials: CredentialSettings,
     /// How long an HPA's read waits for a source.
     pub external_metrics_wait: Duration,
     /// Publish a Warning for each metadata key that no parameter of the trigger reads.

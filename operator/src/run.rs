@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use kube::{Client, Config};
 use sakidori_engine::Event;
 use sakidori_metrics_adapter::Server;
+use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -15,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::authentications::Authentications;
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::control::{self, Events, Heartbeat, LONGEST_SLEEP};
+use crate::credentials::Fetcher;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::executor::Executor;
@@ -35,7 +38,7 @@ use crate::repairs::Repairs;
 use crate::status::StatusWriter;
 use crate::target::Targets;
 use crate::watches::Watches;
-use crate::{api_service, certificates, leader, left_by_keda};
+use crate::{api_service, certificates, leader};
 
 /// A control loop that did not turn for this long is stuck; `/healthz` then fails and the kubelet restarts the process.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -72,7 +75,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let (events, received) = Events::channel();
     let objects = Arc::new(Objects::default());
     let (changes, changed) = mpsc::unbounded_channel();
-    let references = Arc::new(References::new(client.clone(), changes));
+    let clients = Arc::new(Clients::new(options.clients.clone()));
+    let fetcher = Fetcher::new(client.clone(), clients.clone(), options.credentials.clone());
+    let own = options.cluster_object_namespace.as_str();
+    let only_in = options.restrict_secret_access.then_some(own);
+    let references = References::new(client.clone(), fetcher, only_in, changes);
+    let references = Arc::new(references);
     let targets = Arc::new(Targets::new(client.clone()));
     let hpas = Arc::new(HpaIndex::default());
     let tasks = TaskTracker::new();
@@ -85,10 +93,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     ));
     let status = StatusWriter::new(client.clone(), objects.clone());
     let scaling = sakidori_scalers::Context {
-        clients: Arc::new(sakidori_scalers::clients::Clients::new(
-            options.clients.clone(),
-        )),
-        cluster: Arc::new(ClusterView::new(client.clone())),
+        clients,
+        cluster: Arc::new(ClusterView::new(client.clone(), only_in)),
     };
     let preparer = Arc::new(Preparer {
         objects: objects.clone(),
@@ -128,11 +134,19 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         status,
         metrics: metrics.clone(),
         finalizer,
-        publisher,
+        publisher: publisher.clone(),
         events: events.clone(),
         repairs: Repairs::default(),
         unlisted: usize::MAX.into(),
     });
+
+    let authentications = Authentications::new(
+        client.clone(),
+        options.watch.clone(),
+        objects.clone(),
+        publisher,
+        watches.clone(),
+    );
 
     let (leading, leads) = watch::channel(!options.leader_elect);
     let probes = Arc::new(probes(clock, &heartbeat, &watches, leads.clone()));
@@ -184,11 +198,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let led = lead(leads, &shutdown, async {
         servers.spawn(publishing);
         servers.spawn(forward(changed, events));
-        servers.spawn(left_by_keda::let_go(
-            client.clone(),
-            options.watch.clone(),
-            shutdown.clone(),
-        ));
+        servers.spawn(authentications.run(shutdown.clone()));
         servers.spawn(watches.run(shutdown.clone()));
         servers.spawn(api_service::announce(client, authority, shutdown.clone()));
         info!("started");

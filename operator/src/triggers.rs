@@ -209,14 +209,18 @@ async fn resolve(
     .await;
     let mut problems = resolved.problems;
     let mut variables = BTreeMap::new();
-    if declared
-        .metadata
-        .keys()
-        .any(|name| name.ends_with("FromEnv"))
-    {
+    let mut named = named_variables(declared).peekable();
+    if named.peek().is_some() {
         let container = environment.variables(used).await;
-        problems.extend(container.problems.iter().cloned());
-        variables = container.variables.clone();
+        for name in named {
+            match container.get(name) {
+                Ok(Some(value)) => drop(variables.insert(name.to_owned(), value.to_owned())),
+                Ok(None) => {}
+                Err(problem) => {
+                    problems.push(format!("environment variable {name:?}: {problem}"));
+                }
+            }
+        }
     }
     let input = Trigger {
         kind: declared.type_.clone(),
@@ -228,8 +232,18 @@ async fn resolve(
         metadata: declared.metadata.clone(),
         environment: variables,
         authentication: resolved.parameters,
+        pod_identity: resolved.pod_identity,
     };
     (input, problems)
+}
+
+/// The variables of the target's container that a trigger takes parameters from. What is wrong with others is none of its
+/// business.
+fn named_variables(declared: &Declared) -> impl Iterator<Item = &str> {
+    let metadata = declared.metadata.iter();
+    metadata
+        .filter(|(key, _)| key.ends_with("FromEnv") || key.ends_with("FromEnvFile"))
+        .map(|(_, variable)| variable.as_str())
 }
 
 /// A trigger whose references can't all be read is never built from what is left: a parameter that is missing may mean another

@@ -22,6 +22,6 @@ pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;
 pub use registry::{Kind, build, kinds, warnings};
 pub use scaler::{
-    BuildError, Cluster, ClusterError, Context, Endpoint, Pod, Push, Pushes, Scaler, ScalerError,
-    StoreKind, Stored, Trigger,
+    BuildError, Cluster, ClusterError, Context, Endpoint, Pod, PodIdentity, Push, Pushes, Scaler,
+    ScalerError, StoreKind, Stored, Trigger,
 };

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 
 use crate::clients::Clients;
+use crate::clients::aws::AwsIdentity;
 use crate::metric::{MetricSpec, MetricType, Reading};
 use crate::params::ParamErrors;
 
@@ -147,6 +148,14 @@ pub struct Trigger {
     pub environment: BTreeMap<String, String>,
     /// What the TriggerAuthentication resolved to.
     pub authentication: BTreeMap<String, String>,
+    /// The TriggerAuthentication's `podIdentity`, for trigger types that know it.
+    pub pod_identity: Option<PodIdentity>,
+}
+
+/// An identity that a cloud gives to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodIdentity {
+    Aws(AwsIdentity),
 }
 
 impl Trigger {
@@ -162,6 +171,7 @@ impl Trigger {
             metadata: BTreeMap::new(),
             environment: BTreeMap::new(),
             authentication: BTreeMap::new(),
+            pod_identity: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use sakidori_test_cluster::{Cluster, ClusterOptions};
 use sakidori_tests::bed::HPA_SYNC_PERIOD;
-use sakidori_tests::{OperatorSettings, chart, manifests};
+use sakidori_tests::{OperatorSettings, canary, chart, manifests};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -30,7 +30,11 @@ impl Installed {
         };
         let cluster = Cluster::start(options).await?;
         manifests::install_crds(&cluster.client()).await?;
-        let settings = OperatorSettings::new(chart::service_account(&cluster).await?);
+        let settings = OperatorSettings {
+            // So that what is said at that level is searched for secrets, too.
+            log_level: "debug".to_owned(),
+            ..OperatorSettings::new(chart::service_account(&cluster).await?)
+        };
         Ok(Installed { cluster, settings })
     }
 
@@ -47,7 +51,8 @@ impl Installed {
 pub fn play_installed(case: impl AsyncFnOnce(&'static Installed) -> Result<()>) {
     let played = RUNTIME.block_on(async {
         let installed = INSTALLED.get_or_try_init(Installed::start).await?;
-        case(installed).await
+        case(installed).await?;
+        canary::cluster_tells_no_secret(&installed.cluster.client()).await
     });
     if let Err(error) = played {
         panic!("{error:#}");

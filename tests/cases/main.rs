@@ -8,11 +8,15 @@
 )]
 
 mod architecture;
+mod authentications;
+mod aws;
 mod bad_answers;
 mod bad_input;
 mod bring_up;
 mod broker_faults;
 mod control_plane_restart;
+mod credential_files;
+mod credential_sources;
 mod credentials;
 mod deletion;
 mod demo;
@@ -36,3 +40,4 @@ mod scaling;
 mod scene;
 mod targets;
 mod values;
+mod vault;

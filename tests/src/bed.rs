@@ -15,6 +15,7 @@ use sakidori_test_servers::{HttpSource, RabbitMq};
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, OnceCell};
 
+use crate::canary;
 use crate::namespace::Namespace;
 use crate::operator::Operator;
 
@@ -62,7 +63,8 @@ impl Bed {
                 ..ClusterOptions::default()
             };
             let cluster = Cluster::start(options).await?;
-            let operator = Operator::install(&cluster).await?;
+            // So that what is said at that level is searched for secrets, too.
+            let operator = Operator::install_logging(&cluster, "debug").await?;
             let client = without_retries(&cluster).await?;
             anyhow::Ok((cluster, client, operator))
         })?;
@@ -83,7 +85,11 @@ impl Bed {
     pub fn run<T>(&self, case: impl Future<Output = Result<T>>) -> Result<T> {
         self.runtime.block_on(async {
             match case.await {
-                Ok(done) => Ok(done),
+                Ok(done) => {
+                    self.operator.lock().await.tells_no_secret()?;
+                    canary::cluster_tells_no_secret(&self.client).await?;
+                    Ok(done)
+                }
                 Err(error) => {
                     let log = self.operator.lock().await.log_tail();
                     Err(anyhow!("{error:#}\nthe operator's log ends with\n{log}"))

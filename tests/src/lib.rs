@@ -3,6 +3,7 @@
 
 pub mod bed;
 pub mod binary;
+pub mod canary;
 pub mod chart;
 pub mod manifests;
 pub mod memory;

@@ -14,7 +14,7 @@ use sakidori_test_cluster::{Cluster, ExternalMetricsTrust, eventually};
 use serde_json::Value;
 
 use crate::memory::{self, Memory};
-use crate::{binary, chart, manifests};
+use crate::{binary, canary, chart, manifests};
 
 /// The namespace the operator is installed in.
 pub const NAMESPACE: &str = "keda";
@@ -34,6 +34,8 @@ pub struct OperatorSettings {
     pub log_level: String,
     /// Arguments after all others.
     pub extra_args: Vec<String>,
+    /// More of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl OperatorSettings {
@@ -46,6 +48,7 @@ impl OperatorSettings {
             leader_elect: false,
             log_level: "info".to_owned(),
             extra_args: Vec::new(),
+            environment: Vec::new(),
         }
     }
 }
@@ -77,9 +80,20 @@ impl Operator {
     /// # Errors
     /// If one of these steps fails; the message ends with the operator's log where that may help.
     pub async fn install(cluster: &Cluster) -> Result<Self> {
+        Self::install_logging(cluster, "info").await
+    }
+
+    /// The same with another `--log-level`.
+    ///
+    /// # Errors
+    /// As [`install`](Self::install).
+    pub async fn install_logging(cluster: &Cluster, log_level: &str) -> Result<Self> {
         manifests::install_crds(&cluster.client()).await?;
         let kubeconfig = chart::service_account(cluster).await?;
-        let mut operator = Self::start(OperatorSettings::new(kubeconfig))?;
+        let mut operator = Self::start(OperatorSettings {
+            log_level: log_level.to_owned(),
+            ..OperatorSettings::new(kubeconfig)
+        })?;
         operator.wait_ready(Duration::from_secs(30)).await?;
         operator.register(cluster).await?;
         operator
@@ -298,6 +312,13 @@ impl Operator {
         }
     }
 
+    /// # Errors
+    /// With the lines of its log that tell a secret.
+    pub fn tells_no_secret(&self) -> Result<()> {
+        let log = std::fs::read(self.log_path()).unwrap_or_default();
+        canary::tells_no_secret("the operator's log", &String::from_utf8_lossy(&log))
+    }
+
     fn spawn(&mut self) -> Result<()> {
         let address = |port: &Port| format!("127.0.0.1:{}", port.number());
         let mut command = Command::new(binary::sakidori()?);
@@ -327,8 +348,20 @@ impl Operator {
             .args(&self.settings.extra_args)
             .env("KUBECONFIG", &self.settings.kubeconfig)
             .env("POD_NAMESPACE", &self.settings.namespace)
-            .env("WATCH_NAMESPACE", &self.settings.watch_namespace);
+            .env("WATCH_NAMESPACE", &self.settings.watch_namespace)
+            .envs(self.settings.environment.iter().cloned());
         self.process = Some(self.sandbox.spawn("operator", command)?);
         Ok(())
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // A case that failed has something else to say.
+        if !std::thread::panicking()
+            && let Err(error) = self.tells_no_secret()
+        {
+            panic!("{error:#}");
+        }
     }
 }

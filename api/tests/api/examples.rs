@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use sakidori_api::{ClusterTriggerAuthentication, ScaledObject, TriggerAuthentication};
 use serde_json::Value;
 
@@ -34,30 +35,49 @@ fn every_example_is_read_to_its_last_field() {
     assert!(!files.is_empty());
     for file in files {
         let manifest = parse(&fs::read_to_string(&file).unwrap());
-        let kind = manifest["kind"]
-            .as_str()
-            .unwrap_or_else(|| panic!("{}: no kind", file.display()));
-        let through: fn(&Value) -> Value = match kind {
-            "ScaledObject" => through::<ScaledObject>,
-            "TriggerAuthentication" => through::<TriggerAuthentication>,
-            "ClusterTriggerAuthentication" => through::<ClusterTriggerAuthentication>,
-            "Namespace" => through::<Namespace>,
-            "Secret" => through::<Secret>,
-            "Deployment" => through::<Deployment>,
-            other => panic!("{}: add the type of {other} here", file.display()),
-        };
-        assert_eq!(through(&manifest), manifest, "{}", file.display());
-        if manifest["apiVersion"] == "keda.sh/v1alpha1" {
-            assert_eq!(
-                schema::refused(kind, &manifest["spec"]),
-                Vec::<String>::new(),
-                "{}",
-                file.display()
-            );
+        is_read_to_its_last_field(&file.display().to_string(), manifest);
+    }
+}
+
+/// So are those in the pages of `docs/`.
+#[test]
+fn every_manifest_in_the_documentation_is_read_to_its_last_field() {
+    let page = "docs/authentication.md";
+    let text = fs::read_to_string(repository().join(page)).unwrap();
+    let blocks = text.split("```yaml\n").skip(1);
+    let blocks = blocks.filter_map(|block| block.split("\n```").next());
+    let mut kinds = 0;
+    for (index, block) in blocks.enumerate() {
+        for manifest in block.split("\n---\n") {
+            is_read_to_its_last_field(&format!("{page}, block {index}"), parse(manifest));
+            kinds += 1;
         }
-        if kind == "ScaledObject" {
-            let object: ScaledObject = serde_json::from_value(manifest).unwrap();
-            assert_eq!(object.problems(), [], "{}", file.display());
-        }
+    }
+    assert!(kinds > 5, "{page} has {kinds} manifests");
+}
+
+fn is_read_to_its_last_field(place: &str, manifest: Value) {
+    let kind = manifest["kind"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{place}: no kind"));
+    let through: fn(&Value) -> Value = match kind {
+        "ScaledObject" => through::<ScaledObject>,
+        "TriggerAuthentication" => through::<TriggerAuthentication>,
+        "ClusterTriggerAuthentication" => through::<ClusterTriggerAuthentication>,
+        "Namespace" => through::<Namespace>,
+        "Secret" => through::<Secret>,
+        "Deployment" => through::<Deployment>,
+        "Role" => through::<Role>,
+        "RoleBinding" => through::<RoleBinding>,
+        other => panic!("{place}: add the type of {other} here"),
+    };
+    assert_eq!(through(&manifest), manifest, "{place}");
+    if manifest["apiVersion"] == "keda.sh/v1alpha1" {
+        let refused = schema::refused(kind, &manifest["spec"]);
+        assert_eq!(refused, Vec::<String>::new(), "{place}");
+    }
+    if kind == "ScaledObject" {
+        let object: ScaledObject = serde_json::from_value(manifest).unwrap();
+        assert_eq!(object.problems(), [], "{place}");
     }
 }

@@ -175,7 +175,10 @@ mod tests {
         let object =
             serde_json::from_value(json!({"metadata": {"name": name}, "data": {"k": value}}))
                 .unwrap();
-        Some(Arc::new(Referenced::trim(&reference(name), object)))
+        let Reference::Object(reference) = reference(name) else {
+            return None;
+        };
+        Some(Arc::new(Referenced::trim(&reference, object)))
     }
 
     /// A book in which `owner` has seen the secret `a` with the value `1`.

@@ -1,4 +1,4 @@
-//! The objects that ScaledObjects refer to, each watched by its name.
+//! What ScaledObjects refer to: objects of the cluster, each watched by its name, and credentials from elsewhere.
 //!
 //! A ScaledObject's preparation asks for Secrets, ConfigMaps, TriggerAuthentications and its target with
 //! [`References::get`]. The first question for an object starts a watch of that one object; from then on its last
@@ -6,8 +6,12 @@
 //! channel given to [`References::new`]. Memory and traffic grow with what is referenced, never with the cluster, and
 //! RBAC rules may name the Secrets that the operator may see. The price is one connection to the API server per
 //! referenced object, since kube's client speaks HTTP/1.1.
+//!
+//! Credentials that are no objects (`credentials/`) are kept in the same way, only that they are fetched again and again instead of
+//! watched: the last state is in memory, a failure never replaces it, and whoever asked is told of a change.
 
 mod book;
+mod fetch;
 mod object;
 mod watch;
 
@@ -20,6 +24,7 @@ use sakidori_engine::ObjectKey;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::credentials::Fetcher;
 use book::{Book, Sight};
 pub use object::{Reference, Referenced};
 
@@ -46,8 +51,17 @@ pub enum ReferenceError {
     #[error("{object} can't be read: {message}")]
     Unreachable { object: String, message: String },
     /// The API server hasn't answered in time; the owner is told as soon as it has.
-    #[error("{object} is not known yet: the API server has not answered within {} s", FIRST_STATE_WITHIN.as_secs())]
+    #[error("{object} is not known yet: no answer within {} s", FIRST_STATE_WITHIN.as_secs())]
     NotYetKnown { object: String },
+    /// `KEDA_RESTRICT_SECRET_ACCESS` forbids it.
+    #[error(
+        "{object} may not be read: KEDA_RESTRICT_SECRET_ACCESS allows Secrets of the namespace {allowed:?} only; \
+         put it there and name it in a ClusterTriggerAuthentication"
+    )]
+    Restricted { object: String, allowed: String },
+    /// A credential that is no object of the cluster.
+    #[error("{object} can't be had: {message}")]
+    NotFetched { object: String, message: String },
 }
 
 type Watches = Mutex<Book<AbortOnDropHandle<()>>>;
@@ -58,16 +72,26 @@ pub struct References {
     client: Client,
     changes: mpsc::UnboundedSender<ObjectKey>,
     watches: Arc<Watches>,
+    fetcher: Arc<Fetcher>,
+    secrets_only_in: Option<Arc<str>>,
 }
 
 impl References {
     /// `changes` gets the key of a ScaledObject when something that it refers to appeared, changed or went; once,
-    /// until that ScaledObject asks for one of its references again.
-    pub fn new(client: Client, changes: mpsc::UnboundedSender<ObjectKey>) -> Self {
+    /// until that ScaledObject asks for one of its references again. `secrets_only_in` is the one namespace whose Secrets may
+    /// be read, where not all may.
+    pub fn new(
+        client: Client,
+        fetcher: Fetcher,
+        secrets_only_in: Option<&str>,
+        changes: mpsc::UnboundedSender<ObjectKey>,
+    ) -> Self {
         Self {
             client,
             changes,
             watches: Arc::new(Mutex::new(Book::new())),
+            fetcher: Arc::new(fetcher),
+            secrets_only_in: secrets_only_in.map(Arc::from),
         }
     }
 
@@ -82,6 +106,14 @@ impl References {
         owner: &ObjectKey,
         reference: &Reference,
     ) -> Result<Option<Arc<Referenced>>, ReferenceError> {
+        if let (Some(allowed), Some(namespace)) = (&self.secrets_only_in, reference.secret_in())
+            && **allowed != *namespace
+        {
+            return Err(ReferenceError::Restricted {
+                object: reference.to_string(),
+                allowed: allowed.to_string(),
+            });
+        }
         let mut first_state = match self.look(owner, reference) {
             Ok(sight) => return answer(reference, sight),
             Err(first_state) => first_state,
@@ -116,15 +148,27 @@ impl References {
         reference: &Reference,
     ) -> Result<Sight, tokio::sync::watch::Receiver<Sight>> {
         self.book().look(owner, reference, |id| {
-            let watch = watch::Watch {
-                client: self.client.clone(),
+            let told = watch::Told {
                 reference: reference.clone(),
                 id,
                 // Weak: the book owns the watches, and must end with the last `References`.
                 watches: Arc::downgrade(&self.watches),
                 changes: self.changes.clone(),
             };
-            AbortOnDropHandle::new(tokio::spawn(watch.run()))
+            AbortOnDropHandle::new(match reference.clone() {
+                Reference::Object(reference) => {
+                    let client = self.client.clone();
+                    let watch = watch::Watch {
+                        client,
+                        reference,
+                        told,
+                    };
+                    tokio::spawn(watch.run())
+                }
+                Reference::Credential(credential) => {
+                    tokio::spawn(fetch::follow(self.fetcher.clone(), credential, told))
+                }
+            })
         })
     }
 

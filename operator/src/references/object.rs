@@ -1,19 +1,30 @@
-//! What a reference names, and what is kept of the object that it leads to.
+//! What a reference names, and what is kept of what it leads to.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Secret, ServiceAccount};
 use kube::api::DynamicObject;
 use kube::core::ApiResource;
+use sakidori_api::annotations::AWS_ROLE_ARN;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
+
+use crate::credentials::Credential;
+
+/// Names something that a ScaledObject depends on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Reference {
+    Object(ObjectReference),
+    /// What no watch of the cluster shows: it is fetched, and fetched again.
+    Credential(Credential),
+}
 
 /// Names one object of the cluster, and the part of it that matters.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Reference {
+pub struct ObjectReference {
     pub(super) resource: ApiResource,
     /// `None` for a cluster-scoped object.
     pub(super) namespace: Option<String>,
@@ -28,6 +39,8 @@ pub(super) enum Part {
     Content,
     /// `spec.template` only: a scale target's replicas and status change all the time and must wake nobody.
     PodTemplate,
+    /// The uid, and the annotation that names an AWS role: a token is bound to the one, a pod's identity is the other.
+    Identity,
 }
 
 impl Reference {
@@ -60,26 +73,42 @@ impl Reference {
 
     /// A scale target of any kind: that it exists, and its `spec.template`.
     pub fn target(resource: ApiResource, namespace: &str, name: &str) -> Self {
-        Self {
-            part: Part::PodTemplate,
-            ..Self::content(resource, Some(namespace), name)
-        }
+        Self::object(resource, Some(namespace), name, Part::PodTemplate)
+    }
+
+    /// A ServiceAccount: that it exists, and who it is.
+    pub fn service_account(namespace: &str, name: &str) -> Self {
+        let resource = ApiResource::erase::<ServiceAccount>(&());
+        Self::object(resource, Some(namespace), name, Part::Identity)
     }
 
     fn content(resource: ApiResource, namespace: Option<&str>, name: &str) -> Self {
-        Self {
+        Self::object(resource, namespace, name, Part::Content)
+    }
+
+    fn object(resource: ApiResource, namespace: Option<&str>, name: &str, part: Part) -> Self {
+        Self::Object(ObjectReference {
             resource,
             namespace: namespace.map(str::to_owned),
             name: name.to_owned(),
-            part: Part::Content,
+            part,
+        })
+    }
+
+    pub fn is_secret(&self) -> bool {
+        self.secret_in().is_some()
+    }
+
+    /// The namespace of a Secret.
+    pub(super) fn secret_in(&self) -> Option<&str> {
+        match self {
+            Self::Object(object) if object.resource.kind == "Secret" => object.namespace.as_deref(),
+            _ => None,
         }
     }
+}
 
-    /// The object's kind, such as `Secret`.
-    pub fn kind(&self) -> &str {
-        &self.resource.kind
-    }
-
+impl ObjectReference {
     /// `secrets`, or `deployments.apps` with a group: as RBAC rules and `kubectl auth can-i` write it.
     pub(super) fn group_resource(&self) -> String {
         if self.resource.group.is_empty() {
@@ -101,7 +130,7 @@ fn keda(kind: &str, plural: &str) -> ApiResource {
 }
 
 /// `Secret shop/rabbitmq`, or `ClusterTriggerAuthentication vault` without a namespace.
-impl fmt::Display for Reference {
+impl fmt::Display for ObjectReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
             Some(namespace) => write!(f, "{} {namespace}/{}", self.resource.kind, self.name),
@@ -110,13 +139,26 @@ impl fmt::Display for Reference {
     }
 }
 
-impl fmt::Debug for Reference {
+impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self} ({:?})", self.part)
+        match self {
+            Self::Object(object) => object.fmt(f),
+            Self::Credential(credential) => credential.fmt(f),
+        }
     }
 }
 
-/// The part of an object that a reference asked for, as last seen. Holds secrets: its `Debug` names the object only.
+/// A credential's key may hold what it is fetched with: only its name is told.
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(object) => write!(f, "{object} ({:?})", object.part),
+            Self::Credential(credential) => write!(f, "{credential}"),
+        }
+    }
+}
+
+/// What a reference asked for, as last seen. Holds secrets: its `Debug` says only what it is.
 #[derive(Clone, PartialEq)]
 pub struct Referenced {
     title: String,
@@ -126,7 +168,7 @@ pub struct Referenced {
 impl Referenced {
     /// Keeps of `object` what `reference` asks for and lets the rest go: annotations too, since
     /// `last-applied-configuration` repeats a whole Secret.
-    pub(super) fn trim(reference: &Reference, object: DynamicObject) -> Self {
+    pub(super) fn trim(reference: &ObjectReference, object: DynamicObject) -> Self {
         let mut content = object.data;
         match reference.part {
             Part::Content => {
@@ -144,11 +186,31 @@ impl Referenced {
                     fields.remove("metadata");
                 }
             }
+            Part::Identity => {
+                let mut annotations = object.metadata.annotations.unwrap_or_default();
+                content = json!({
+                    "uid": object.metadata.uid,
+                    "roleArn": annotations.remove(AWS_ROLE_ARN),
+                });
+            }
         }
         Self {
             title: reference.to_string(),
             content,
         }
+    }
+
+    /// What was fetched of a credential.
+    pub(super) fn fetched(credential: &Credential, content: Map<String, Value>) -> Self {
+        Self {
+            title: credential.to_string(),
+            content: Value::Object(content),
+        }
+    }
+
+    /// The fields of a credential, each in the shape in which its source gave it.
+    pub fn fields(&self) -> Map<String, Value> {
+        self.content.as_object().cloned().unwrap_or_default()
     }
 
     /// The value at a JSON pointer such as `/spec`; `None` where there is none.
@@ -221,6 +283,13 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
+    fn trim(reference: &Reference, object: DynamicObject) -> Referenced {
+        match reference {
+            Reference::Object(reference) => Referenced::trim(reference, object),
+            Reference::Credential(_) => panic!("{reference} is no object"),
+        }
+    }
+
     fn deployments() -> ApiResource {
         ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"))
     }
@@ -228,7 +297,7 @@ mod tests {
     #[test]
     fn a_secret_never_shows_in_debug() {
         let reference = Reference::secret("shop", "mq");
-        let secret = Referenced::trim(
+        let secret = trim(
             &reference,
             object(
                 json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mq"}, "data": {"p": "aHVudGVyMg=="}}),
@@ -241,7 +310,7 @@ mod tests {
     #[test]
     fn a_value_that_is_not_base64_is_named_by_its_key_only() {
         let reference = Reference::secret("shop", "mq");
-        let secret = Referenced::trim(
+        let secret = trim(
             &reference,
             object(json!({"metadata": {}, "data": {"p": "%hunter2"}})),
         );
@@ -256,7 +325,7 @@ mod tests {
     fn only_the_pod_template_of_a_target_counts() {
         let reference = Reference::target(deployments(), "shop", "orders");
         let deployment = |replicas: i32, image: &str, restarted: &str| {
-            Referenced::trim(
+            trim(
                 &reference,
                 object(json!({
                     "metadata": {"name": "orders", "resourceVersion": replicas.to_string()},
@@ -284,7 +353,7 @@ mod tests {
     fn status_and_metadata_of_a_trigger_authentication_do_not_count() {
         let reference = Reference::trigger_authentication("shop", "mq");
         let authentication = |version: &str, users: &str, key: &str| {
-            Referenced::trim(
+            trim(
                 &reference,
                 object(json!({
                     "metadata": {"resourceVersion": version, "managedFields": []},
@@ -301,9 +370,28 @@ mod tests {
     }
 
     #[test]
+    fn of_a_service_account_only_who_it_is_counts() {
+        let reference = Reference::service_account("shop", "orders");
+        let account = |uid: &str, role: &str, other: &str| {
+            trim(
+                &reference,
+                object(json!({
+                    "metadata": {"uid": uid, "annotations": {AWS_ROLE_ARN: role, "other": other}},
+                    "secrets": [{"name": other}],
+                })),
+            )
+        };
+        assert_eq!(account("1", "a", "x"), account("1", "a", "y"));
+        assert_ne!(account("1", "a", "x"), account("2", "a", "x"));
+        assert_ne!(account("1", "a", "x"), account("1", "b", "x"));
+        let role: Option<String> = account("1", "a", "x").field("/roleArn").unwrap();
+        assert_eq!(role.as_deref(), Some("a"));
+    }
+
+    #[test]
     fn a_target_without_a_template_has_no_pod_spec() {
         let reference = Reference::target(deployments(), "shop", "orders");
-        let custom = Referenced::trim(
+        let custom = trim(
             &reference,
             object(json!({"metadata": {}, "spec": {"replicas": 1}})),
         );

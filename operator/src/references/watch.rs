@@ -13,7 +13,7 @@ use sakidori_engine::ObjectKey;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::object::{Reference, Referenced};
+use super::object::{ObjectReference, Reference, Referenced};
 use super::{ReferenceError, Watches};
 
 /// First and longest pause after a failure. The longest bounds how late a rotation is seen after the API server came
@@ -23,10 +23,49 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Watch {
     pub(super) client: Client,
+    pub(super) reference: ObjectReference,
+    pub(super) told: Told,
+}
+
+/// Where a watch, or whatever else learns of a reference, puts what it learned.
+pub(super) struct Told {
     pub(super) reference: Reference,
     pub(super) id: u64,
     pub(super) watches: Weak<Watches>,
     pub(super) changes: mpsc::UnboundedSender<ObjectKey>,
+}
+
+impl Told {
+    pub(super) fn learned(&self, seen: Option<Referenced>) {
+        let Some(watches) = self.watches.upgrade() else {
+            return;
+        };
+        let owners = watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .learned(&self.reference, self.id, seen.map(Arc::new));
+        for owner in owners {
+            tracing::debug!(%owner, reference = %self.reference, "a reference changed");
+            // No receiver: the operator is shutting down.
+            let _ = self.changes.send(owner);
+        }
+    }
+
+    pub(super) fn failed(&self, error: ReferenceError, failures: u32) {
+        let Some(watches) = self.watches.upgrade() else {
+            return;
+        };
+        let unknown = watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failed(&self.reference, self.id, error.clone());
+        // The first failure is routine (a server restarts); what lasts is worth a line, once.
+        if failures == 2 || (unknown && failures == 1) {
+            tracing::warn!(reference = %self.reference, %error, "a reference can't be followed; trying again");
+        } else {
+            tracing::debug!(reference = %self.reference, %error, failures, "a reference can't be followed");
+        }
+    }
 }
 
 impl Watch {
@@ -49,8 +88,8 @@ impl Watch {
             } else {
                 failures.saturating_add(1)
             };
-            self.report(&error, failures);
-            tokio::time::sleep(pause(failures)).await;
+            self.told.failed(explain(&self.reference, &error), failures);
+            tokio::time::sleep(pause(failures, FIRST_PAUSE, LONGEST_PAUSE)).await;
         }
     }
 
@@ -76,50 +115,22 @@ impl Watch {
     }
 
     fn learned(&self, object: Option<DynamicObject>) {
-        let Some(watches) = self.watches.upgrade() else {
-            return;
-        };
-        let seen = object.map(|object| Arc::new(Referenced::trim(&self.reference, object)));
-        let owners = watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .learned(&self.reference, self.id, seen);
-        for owner in owners {
-            tracing::debug!(%owner, reference = %self.reference, "a referenced object changed");
-            // No receiver: the operator is shutting down.
-            let _ = self.changes.send(owner);
-        }
-    }
-
-    fn report(&self, error: &watcher::Error, failures: u32) {
-        let error = explain(&self.reference, error);
-        let Some(watches) = self.watches.upgrade() else {
-            return;
-        };
-        let unknown = watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .failed(&self.reference, self.id, error.clone());
-        // The first drop of a watch is routine (an API server restarts); what lasts is worth a line, once.
-        if failures == 2 || (unknown && failures == 1) {
-            tracing::warn!(reference = %self.reference, %error, "a referenced object can't be watched; trying again");
-        } else {
-            tracing::debug!(reference = %self.reference, %error, failures, "a referenced object can't be watched");
-        }
+        let seen = object.map(|object| Referenced::trim(&self.reference, object));
+        self.told.learned(seen);
     }
 }
 
 /// Doubles from the first pause to the longest; the second half of each is random, so that many watches spread.
-fn pause(failures: u32) -> Duration {
-    let doubled = FIRST_PAUSE
+pub(super) fn pause(failures: u32, first: Duration, longest: Duration) -> Duration {
+    let doubled = first
         .saturating_mul(1 << failures.saturating_sub(1).min(10))
-        .min(LONGEST_PAUSE);
+        .min(longest);
     // RandomState is seeded from the system, which is all the randomness that a spread needs.
     let fraction = (RandomState::new().hash_one(failures) % 1024) as f64 / 1024.0;
     doubled.mul_f64(0.5 + fraction / 2.0)
 }
 
-fn explain(reference: &Reference, error: &watcher::Error) -> ReferenceError {
+fn explain(reference: &ObjectReference, error: &watcher::Error) -> ReferenceError {
     let object = reference.to_string();
     let status = match error {
         watcher::Error::InitialListFailed(Error::Api(status))
@@ -154,13 +165,20 @@ mod tests {
     use super::*;
     use kube::core::Status;
 
+    fn explain(reference: &Reference, error: &watcher::Error) -> ReferenceError {
+        match reference {
+            Reference::Object(reference) => super::explain(reference, error),
+            Reference::Credential(_) => panic!("{reference} is no object"),
+        }
+    }
+
     #[test]
     fn pauses_double_up_to_the_longest_and_spread() {
         for failures in 1..40 {
             let longest = FIRST_PAUSE
                 .saturating_mul(1 << (failures - 1).min(10))
                 .min(LONGEST_PAUSE);
-            let pause = pause(failures);
+            let pause = pause(failures, FIRST_PAUSE, LONGEST_PAUSE);
             assert!(
                 pause >= longest / 2 && pause <= longest,
                 "{failures}: {pause:?}"

@@ -1,6 +1,7 @@
 //! Pooled connections: one per endpoint and credentials, kept across failing queries.
 
 pub mod amqp;
+pub mod aws;
 pub mod grpc;
 pub mod http;
 mod settings;
@@ -12,6 +13,8 @@ pub use settings::{ClientSettings, TlsVersion};
 pub struct Clients {
     pub amqp: amqp::AmqpPool,
     pub grpc: grpc::GrpcPool,
+    #[cfg(feature = "aws")]
+    pub aws: aws::AwsPool,
     pub http: http::HttpPool,
 }
 
@@ -20,6 +23,8 @@ impl Clients {
         Self {
             amqp: amqp::AmqpPool::new(settings.oldest_tls),
             grpc: grpc::GrpcPool::new(settings.oldest_tls),
+            #[cfg(feature = "aws")]
+            aws: aws::AwsPool::default(),
             http: http::HttpPool::new(settings),
         }
     }

@@ -19,6 +19,14 @@ impl<'de> Deserialize<'de> for GoDuration {
     }
 }
 
+impl std::str::FromStr for GoDuration {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_go_duration(text).map(Self).ok_or(DURATION)
+    }
+}
+
 fn parse_go_duration(text: &str) -> Option<Duration> {
     let unsigned = text.strip_prefix('+').unwrap_or(text);
     if !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit()) {

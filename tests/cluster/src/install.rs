@@ -138,11 +138,15 @@ pub fn everything() -> Result<()> {
         "external scaler: {}",
         external_scaler()?.display()
     ));
+    say(&format!(
+        "moto:          {}",
+        crate::python::moto()?.display()
+    ));
     for (package, file) in PACKAGES {
         if Path::new(file).exists() {
             say(&format!("{package}: installed ({file})"));
         } else {
-            install_package(package, file)?;
+            install_package(package, Path::new(file))?;
         }
     }
     Ok(())
@@ -211,7 +215,7 @@ fn publish(built: &Path, program: &Path) -> Result<()> {
         .with_context(|| format!("can't move {} to {}", built.display(), program.display()))
 }
 
-fn install_package(package: &str, file: &str) -> Result<()> {
+pub(crate) fn install_package(package: &str, file: &Path) -> Result<()> {
     let root = user_id() == Some(0);
     say(&format!(
         "{package}: installing with `{}apt-get install {package}`",
@@ -231,16 +235,17 @@ fn install_package(package: &str, file: &str) -> Result<()> {
         run(apt(&["update", "-q"]))?;
         run(apt(&install))?;
     }
-    if !Path::new(file).exists() {
+    if !file.exists() {
         bail!(
-            "the package {package} was installed, but {file} is not there; this test bed knows Debian's layout only"
+            "the package {package} was installed, but {} is not there; this test bed knows Debian's layout only",
+            file.display()
         );
     }
     Ok(())
 }
 
 /// Runs a command with its output on our stderr, so that the stdout of a caller stays its own.
-fn run(mut command: Command) -> Result<()> {
+pub(crate) fn run(mut command: Command) -> Result<()> {
     let shown = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|part| part.to_string_lossy())
@@ -264,11 +269,11 @@ pub(crate) fn user_id() -> Option<u32> {
         .map(|process| process.uid())
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("test-cluster: {line}");
 }
 
-fn cache_dir() -> Result<PathBuf> {
+pub(crate) fn cache_dir() -> Result<PathBuf> {
     let set = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -25,6 +25,7 @@ pub mod nodes;
 mod options;
 pub mod pki;
 pub mod ports;
+pub mod python;
 pub mod sandbox;
 
 pub use aggregation::ExternalMetricsTrust;

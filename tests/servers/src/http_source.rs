@@ -1,12 +1,10 @@
 //! An HTTP server whose answers a test sets while it runs, and that counts what it is asked.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -15,6 +13,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use sakidori_test_cluster::ports::Port;
 use tokio::sync::watch;
 
+use crate::serve::Serving;
 use crate::tls::{Tls, TlsMaterial};
 
 /// What a path answers.
@@ -151,13 +150,7 @@ pub struct HttpSource {
     tls: Option<TlsMaterial>,
     mutual: bool,
     shared: Arc<Shared>,
-    running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    handle: axum_server::Handle<std::net::SocketAddr>,
-    thread: JoinHandle<()>,
+    running: Option<Serving>,
 }
 
 impl HttpSource {
@@ -234,8 +227,7 @@ impl HttpSource {
     /// Stops it at once: connections are closed, and new ones refused, until [`run`](Self::run).
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.handle.shutdown();
-            let _ = running.thread.join();
+            running.stop();
         }
     }
 
@@ -247,9 +239,6 @@ impl HttpSource {
         if self.running.is_some() {
             return Ok(());
         }
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port.number()))
-            .with_context(|| format!("can't listen on 127.0.0.1:{}", self.port.number()))?;
-        listener.set_nonblocking(true)?;
         let tls = match &self.tls {
             Some(tls) => Some(RustlsConfig::from_config(Arc::new(
                 tls.server_config(self.mutual)?,
@@ -259,37 +248,7 @@ impl HttpSource {
         let router = Router::new()
             .fallback(answer)
             .with_state(self.shared.clone());
-        let handle = axum_server::Handle::new();
-        let server_handle = handle.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let thread = std::thread::Builder::new()
-            .name("http-source".to_owned())
-            .spawn(move || {
-                let served = runtime.block_on(async move {
-                    let service = router.into_make_service();
-                    match tls {
-                        None => {
-                            axum_server::from_tcp(listener)?
-                                .handle(server_handle)
-                                .serve(service)
-                                .await
-                        }
-                        Some(tls) => {
-                            axum_server::from_tcp_rustls(listener, tls)?
-                                .handle(server_handle)
-                                .serve(service)
-                                .await
-                        }
-                    }
-                });
-                if let Err(error) = served {
-                    eprintln!("an HTTP source ended: {error}");
-                }
-            })
-            .map_err(|error| anyhow!("can't start a thread: {error}"))?;
-        self.running = Some(Running { handle, thread });
+        self.running = Some(Serving::start(self.port.number(), tls, router)?);
         Ok(())
     }
 }

@@ -1,0 +1,198 @@
+//! SDK configurations by identity.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::identity::IdentityCache;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::region::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_sts::config::SharedHttpClient;
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::tls;
+
+use super::credentials::{Chain, Role, Shared, WebIdentity};
+use super::{AwsAccess, AwsIdentity};
+
+/// Whose credentials nobody asked for this long are forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(2 * 60 * 60);
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// A whole operation, tries included: a poll must not hang on it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+
+/// All identities on AWS.
+#[derive(Default)]
+pub struct AwsPool {
+    http: OnceLock<SharedHttpClient>,
+    /// By region.
+    bases: tokio::sync::Mutex<HashMap<Option<String>, SdkConfig>>,
+    shared: Mutex<HashMap<Key, Entry>>,
+}
+
+/// An identity, and the region whose STS is asked.
+type Key = (AwsIdentity, Option<String>);
+/// Credentials, and when somebody asked for them last.
+type Entry = (Shared, Instant);
+
+/// The configuration of an SDK client, made for one access and region.
+pub struct AwsConfig {
+    pub sdk: SdkConfig,
+    shared: Option<Shared>,
+}
+
+impl AwsConfig {
+    /// Whether there are credentials, in words that the SDK does not have.
+    ///
+    /// # Errors
+    /// Why there are none, without secrets.
+    pub async fn check(&self) -> Result<(), String> {
+        match &self.shared {
+            Some(shared) => shared.get(SystemTime::now()).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+impl AwsPool {
+    /// The configuration of a client. `region` is the environment's (`AWS_REGION`) if not given. Endpoints are AWS's, or the
+    /// environment's (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_STS`, ...).
+    pub async fn config(&self, access: &AwsAccess, region: Option<&str>) -> AwsConfig {
+        let base = self.base(region).await;
+        let (provider, shared) = match access {
+            AwsAccess::Identity(identity) => {
+                let shared = self.shared(&base, identity, region);
+                let provider = SharedCredentialsProvider::new(shared.clone());
+                (provider, Some(shared))
+            }
+            AwsAccess::Keys {
+                access_key_id,
+                secret_access_key,
+                session_token,
+            } => {
+                let keys = Credentials::new(
+                    access_key_id,
+                    secret_access_key,
+                    session_token.clone(),
+                    None,
+                    "keys",
+                );
+                (SharedCredentialsProvider::new(keys), None)
+            }
+        };
+        AwsConfig {
+            sdk: base.into_builder().credentials_provider(provider).build(),
+            shared,
+        }
+    }
+
+    /// What all configurations for a region have in common.
+    async fn base(&self, region: Option<&str>) -> SdkConfig {
+        let mut bases = self.bases.lock().await;
+        let key = region.map(str::to_owned);
+        if let Some(base) = bases.get(&key) {
+            return base.clone();
+        }
+        // Not from the machine's metadata, like Go's SDK: where there is none, asking takes longer than anyone waits.
+        let region = RegionProviderChain::first_try(key.clone().map(Region::new))
+            .or_else(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new());
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_timeout(ANSWER_WITHIN)
+            .build();
+        let base = aws_config::defaults(BehaviorVersion::latest())
+            .region(region)
+            .http_client(self.http.get_or_init(http_client).clone())
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(2))
+            // They are kept here, for all clients of an identity.
+            .identity_cache(IdentityCache::no_cache())
+            .load()
+            .await;
+        bases.insert(key, base.clone());
+        base
+    }
+
+    /// The credentials of an identity: one for all who are it.
+    fn shared(&self, base: &SdkConfig, identity: &AwsIdentity, region: Option<&str>) -> Shared {
+        let key = (identity.clone(), region.map(str::to_owned));
+        let now = Instant::now();
+        {
+            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.retain(|_, (_, used)| now.duration_since(*used) < FORGET_AFTER);
+            if let Some((found, used)) = shared.get_mut(&key) {
+                *used = now;
+                return found.clone();
+            }
+        }
+        let made = match &identity.role_arn {
+            None => own(base),
+            Some(role_arn) => {
+                let own = self.shared(base, &AwsIdentity::default(), region);
+                let provider = SharedCredentialsProvider::new(own.clone());
+                let config = base.clone().into_builder();
+                let config = config.credentials_provider(provider).build();
+                Shared::new(Role {
+                    sts: aws_sdk_sts::Client::new(&config),
+                    own,
+                    web_identity: web_identity(base, role_arn),
+                    role_arn: role_arn.clone(),
+                    external_id: identity.external_id.clone(),
+                })
+            }
+        };
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may have been as quick.
+        shared.entry(key).or_insert((made, now)).0.clone()
+    }
+}
+
+fn http_client() -> SharedHttpClient {
+    let ring = tls::rustls_provider::CryptoMode::Ring;
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(ring))
+        .build_https()
+}
+
+/// Who the operator's pod is.
+fn own(base: &SdkConfig) -> Shared {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    // The SDK's order: keys go first.
+    let role = match variable("AWS_ACCESS_KEY_ID") {
+        None => variable("AWS_ROLE_ARN"),
+        Some(_) => None,
+    };
+    if let Some(web_identity) = role.and_then(|role| web_identity(base, &role)) {
+        return Shared::new(web_identity);
+    }
+    Shared::new(Chain(base.credentials_provider()))
+}
+
+fn web_identity(base: &SdkConfig, role_arn: &str) -> Option<WebIdentity> {
+    let token_file = std::env::var("AWS_WEB_IDENTITY_TOKEN_FILE").ok();
+    Some(WebIdentity {
+        sts: aws_sdk_sts::Client::new(base),
+        token_file: token_file.filter(|path| !path.is_empty())?,
+        role_arn: role_arn.to_owned(),
+    })
+}
+
+/// What went wrong in an operation of the SDK. AWS's own sentences are left out: one of them repeats the signed request.
+pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    match error {
+        SdkError::ServiceError(refused) => match refused.err().code() {
+            Some(code) => format!("AWS answered {code}"),
+            None => "AWS answered with an error".to_owned(),
+        },
+        SdkError::TimeoutError(_) => format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
+        SdkError::DispatchFailure(_) => "no connection to AWS".to_owned(),
+        SdkError::ResponseError(_) => "AWS's answer is malformed".to_owned(),
+        _ => "the request can't be made: is a region given?".to_owned(),
+    }
+}
