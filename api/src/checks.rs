@@ -69,6 +69,28 @@ impl Problem {
             | Self::HpaNameTooLong { .. } => None,
         }
     }
+
+    /// The `reason` label of `keda_webhook_scaled_object_validation_errors_total`, with which KEDA's admission counts it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            // KEDA's CRD refuses this one, so it has no label.
+            Self::NoTargetName => "incorrect-target",
+            Self::MinAboveMax { .. } | Self::IdleNotBelowMin { .. } => "incorrect-replicas",
+            Self::NoTriggers | Self::NotCacheable { .. } | Self::DuplicateTriggerName { .. } => {
+                "incorrect-triggers"
+            }
+            Self::NegativeFallback { .. } | Self::NothingToFallBackFrom => "incorrect-fallback",
+            Self::NameTooLong { .. } => "name-too-long",
+            Self::HpaNameTooLong { .. } => "hpa-name-too-long",
+        }
+    }
+}
+
+/// What is wrong with the triggers of any kind that has some, without a look at their parameters (KEDA: ValidateTriggers).
+pub fn problems_of_triggers(triggers: &[Trigger]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    check_triggers(triggers, &mut problems);
+    problems
 }
 
 impl ScaledObject {

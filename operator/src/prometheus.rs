@@ -38,6 +38,8 @@ pub struct Metrics {
     resources: IntGaugeVec,
     loop_latency: GaugeVec,
     source_reads: IntCounterVec,
+    validations: IntCounterVec,
+    validation_errors: IntCounterVec,
     /// Label values that each object has series under.
     series: Mutex<HashMap<ObjectKey, HashSet<Vec<String>>>>,
     /// What `*_registered_total` counts: each object's trigger types.
@@ -109,6 +111,18 @@ impl Metrics {
                 "sakidori_source_reads_total",
                 "Reads of event sources by trigger type",
                 &["type", "result"],
+            )?,
+            validations: counter(
+                &registry,
+                "keda_webhook_scaled_object_validations_total",
+                "ScaledObjects that admission looked at",
+                &["namespace", "action"],
+            )?,
+            validation_errors: counter(
+                &registry,
+                "keda_webhook_scaled_object_validation_errors_total",
+                "ScaledObjects and ScaledJobs that admission refused, by reason",
+                &["namespace", "action", "reason"],
             )?,
             series: Mutex::default(),
             registered: Mutex::default(),
@@ -258,6 +272,20 @@ impl Metrics {
         self.loop_latency
             .with_label_values(&[&*key.namespace, "scaledobject", &*key.name])
             .set(late.as_secs_f64());
+    }
+
+    /// A ScaledObject that admission looks at; `action` is `create` or `update`.
+    pub fn count_validation(&self, namespace: &str, action: &str) {
+        self.validations
+            .with_label_values(&[namespace, action])
+            .inc();
+    }
+
+    /// One reason for which admission refuses an object.
+    pub fn count_validation_error(&self, namespace: &str, action: &str, reason: &str) {
+        self.validation_errors
+            .with_label_values(&[namespace, action, reason])
+            .inc();
     }
 
     /// The text exposition format.

@@ -1,11 +1,13 @@
 //! Scalers read event sources. One file (or folder) per trigger type; a scaler gets parameters and credentials and
 //! gives readings. It never sees a Kubernetes object: what little it needs of the cluster comes through [`Cluster`].
 
+mod check;
 pub mod clients;
 mod cron;
 #[cfg(test)]
 mod example;
 mod http;
+mod keda_types;
 mod kubernetes_workload;
 mod metric;
 mod metrics_api;
@@ -14,6 +16,7 @@ mod rabbitmq;
 mod registry;
 mod scaler;
 
+pub use check::{Known, check};
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;
 pub use registry::{Kind, build, kinds, warnings};

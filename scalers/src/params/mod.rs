@@ -53,13 +53,14 @@ mod lookup;
 mod quote;
 mod structure;
 mod types;
+pub(crate) mod unknown;
 mod value;
 
 pub use field::{
     AUTHENTICATION, ENVIRONMENT, EVERYWHERE, Field, METADATA, METADATA_AUTHENTICATION, Source,
 };
-pub(crate) use lookup::nearest;
 pub use lookup::{Warning, warnings};
+pub(crate) use lookup::{is_given, nearest};
 pub use quote::without_credentials;
 pub use types::{GoDuration, QueryString};
 
