@@ -99,7 +99,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         neighbours.clone(),
         ClusterReads {
             client: client.clone(),
-            targets: targets.clone(),
+            // Its own, so that a burst of admissions takes no poll's place among the reads.
+            targets: Arc::new(Targets::new(client.clone())),
         },
         scaling.clone(),
         publisher.clone(),

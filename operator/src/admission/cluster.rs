@@ -84,9 +84,10 @@ impl ClusterReads {
     /// Warns of a target that isn't there or can't be scaled.
     pub async fn look_for(&self, target: &Target, until: Instant, verdict: &mut Verdict) {
         match timeout_at(until.into(), self.targets.scale(target)).await {
-            Ok(Err(error @ (TargetError::NotFound { .. } | TargetError::NotScalable { .. }))) => {
+            Ok(Err(error @ TargetError::NotFound { .. })) => {
                 verdict.warn(format!("the scale target is not there yet: {error}"));
             }
+            Ok(Err(error @ TargetError::NotScalable { .. })) => verdict.warn(error.to_string()),
             Ok(Err(error)) => debug!(%error, "admission could not look for a target"),
             Ok(Ok(_)) | Err(_) => {}
         }

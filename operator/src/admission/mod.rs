@@ -185,16 +185,16 @@ impl Admission {
         let verdict = match timeout_at(until.into(), judging).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
-                warn!(%error, "checking {about} failed; it is let through");
+                warn!(object = ?about, %error, "checking an object failed; it is let through");
                 not_checked("checking it failed")
             }
             Err(_) => {
-                warn!("there was no time to check {about}; it is let through");
+                warn!(object = ?about, "there was no time to check an object; it is let through");
                 not_checked("there was no time")
             }
         };
         if let Some(message) = verdict.message() {
-            info!("refused {about}: {message}");
+            info!(object = ?about, problems = ?message, "refused an object");
             response = response.deny(message);
             response.result.code = 403;
             response.result.reason = "Forbidden".to_owned();

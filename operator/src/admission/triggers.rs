@@ -101,6 +101,15 @@ fn problems(index: usize, declared: &Declared, owner: &Owner, scaling: &Context)
             sakidori_scalers::check(&input(index, declared, owner), known, scaling)
         }
     };
+    let types = ["", "AverageValue", "Value", "Utilization"];
+    if let Some(other) = declared.metric_type.as_deref()
+        && !resource_trigger::is_resource(&declared.type_)
+        && !types.contains(&other)
+    {
+        problems.push(format!(
+            "metricType is {other:?}: expected \"AverageValue\" or \"Value\""
+        ));
+    }
     if let Some(kind) = authentication(declared).and_then(|reference| reference.kind.as_deref())
         && !matches!(
             kind,
