@@ -154,25 +154,22 @@ fn check_triggers(triggers: &[Trigger], problems: &mut Vec<Problem>) {
     if triggers.is_empty() {
         problems.push(Problem::NoTriggers);
     }
-    let mut names = BTreeSet::new();
+    let (mut types, mut names, mut repeated) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for trigger in triggers {
-        let mut report = |problem| {
-            if !problems.contains(&problem) {
-                problems.push(problem);
-            }
-        };
         // The HPA reads cpu and memory by itself, and a cron trigger costs nothing to read.
         if trigger.use_cached_metrics == Some(true)
             && matches!(&*trigger.type_, "cpu" | "memory" | "cron")
+            && types.insert(&trigger.type_)
         {
-            report(Problem::NotCacheable {
+            problems.push(Problem::NotCacheable {
                 trigger_type: trigger.type_.clone(),
             });
         }
         if let Some(name) = trigger.name.as_ref().filter(|name| !name.is_empty())
             && !names.insert(name)
+            && repeated.insert(name)
         {
-            report(Problem::DuplicateTriggerName { name: name.clone() });
+            problems.push(Problem::DuplicateTriggerName { name: name.clone() });
         }
     }
 }

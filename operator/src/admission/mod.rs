@@ -35,6 +35,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 pub use cluster::ClusterReads;
@@ -180,19 +181,7 @@ impl Admission {
             request.namespace.as_deref().unwrap_or_default(),
             request.name
         );
-        // A task of its own, so that a panic in it is only its own.
-        let judging = tokio::spawn(async move { self.judge(kind, request, until).await });
-        let verdict = match timeout_at(until.into(), judging).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(error)) => {
-                warn!(object = ?about, %error, "checking an object failed; it is let through");
-                not_checked("checking it failed")
-            }
-            Err(_) => {
-                warn!(object = ?about, "there was no time to check an object; it is let through");
-                not_checked("there was no time")
-            }
-        };
+        let verdict = decided(async move { self.judge(kind, request, until).await }, until).await;
         if let Some(message) = verdict.message() {
             info!(object = ?about, problems = ?message, "refused an object");
             response = response.deny(message);
@@ -253,6 +242,28 @@ impl Admission {
     }
 }
 
+/// What judging comes to. It runs in a task of its own, so that a panic in it is only its own; without a verdict in time the object is
+/// let through.
+async fn decided(
+    judging: impl Future<Output = Verdict> + Send + 'static,
+    until: Instant,
+) -> Verdict {
+    let why = match timeout_at(until.into(), AbortOnDropHandle::new(tokio::spawn(judging))).await {
+        Ok(Ok(verdict)) => return verdict,
+        Ok(Err(error)) => {
+            warn!(%error, "checking an object failed; it is let through");
+            "checking it failed"
+        }
+        Err(_) => {
+            warn!("there was no time to check an object; it is let through");
+            "there was no time"
+        }
+    };
+    let mut verdict = Verdict::default();
+    verdict.warn(format!("Sakidori did not check this object: {why}"));
+    verdict
+}
+
 /// `?timeout=10s`, which the API server adds to each request.
 #[derive(Deserialize)]
 struct Limit {
@@ -290,12 +301,6 @@ fn parse(body: &Bytes) -> Result<AdmissionRequest<DynamicObject>, String> {
 fn refusal(status: StatusCode, message: &str) -> Response {
     warn!(%status, "a webhook request was not answered: {message}");
     (status, message.to_owned()).into_response()
-}
-
-fn not_checked(why: &str) -> Verdict {
-    let mut verdict = Verdict::default();
-    verdict.warn(format!("Sakidori did not check this object: {why}"));
-    verdict
 }
 
 fn unreadable(error: &str) -> Verdict {
@@ -343,6 +348,26 @@ mod tests {
     fn object(metadata: Value, spec: Value) -> DynamicObject {
         let object = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata, "spec": spec});
         serde_json::from_value(object).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_fails_or_hangs_in_here_refuses_nothing() {
+        let soon = || Instant::now() + Duration::from_millis(50);
+        let panics = async { panic!("a rule is broken in another way") };
+        for (verdict, why) in [
+            (decided(panics, soon()).await, "checking it failed"),
+            (
+                decided(std::future::pending(), soon()).await,
+                "there was no time",
+            ),
+        ] {
+            assert_eq!(verdict.message(), None);
+            let warning = format!("Sakidori did not check this object: {why}");
+            assert_eq!(verdict.into_warnings(), [warning]);
+        }
+        let refuses = async { unreadable("it") };
+        let later = Instant::now() + Duration::from_secs(60);
+        assert!(decided(refuses, later).await.message().is_some());
     }
 
     #[test]

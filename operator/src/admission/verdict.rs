@@ -1,6 +1,6 @@
 //! What admission says of an object: all that is wrong with it at once, and what probably isn't meant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// More problems than this are counted, not shown: nobody reads on.
 const SHOWN: usize = 50;
@@ -24,9 +24,11 @@ pub mod reason {
 pub struct Verdict {
     violations: Vec<Violation>,
     warnings: Vec<String>,
+    /// All texts of both, each of which is told once.
+    told: HashSet<String>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Violation {
     reason: &'static str,
     text: String,
@@ -46,20 +48,19 @@ impl Verdict {
     }
 
     fn add(&mut self, reason: &'static str, text: String, kedas: bool) {
-        let violation = Violation {
-            reason,
-            text,
-            kedas,
-        };
-        if !self.violations.contains(&violation) {
-            self.violations.push(violation);
+        if self.told.insert(text.clone()) {
+            self.violations.push(Violation {
+                reason,
+                text,
+                kedas,
+            });
         }
     }
 
     /// Tells the user something without refusing.
     pub fn warn(&mut self, text: impl Into<String>) {
         let text = one_line(text.into());
-        if !self.warnings.contains(&text) {
+        if self.told.insert(text.clone()) {
             self.warnings.push(text);
         }
     }
@@ -87,6 +88,7 @@ impl Verdict {
             .partition(|violation| violation.kedas);
         self.violations = kedas;
         for violation in ours {
+            self.told.remove(&violation.text);
             self.warn(violation.text);
         }
     }
