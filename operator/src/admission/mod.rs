@@ -51,7 +51,9 @@ const BODY_BYTES: usize = 7 * 1024 * 1024;
 /// All reviews under way together. Most have some kilobytes.
 const BODIES_KIB: u32 = 32 * 1024;
 /// What the API server waits for an answer where it doesn't say (`timeoutSeconds`).
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_TIMEOUT: u32 = 10;
+/// The longest `timeoutSeconds` that the API server takes; whoever says more isn't one.
+const LONGEST_TIMEOUT: u32 = 30;
 /// Checks of parameters that run at the same time: they take the processor, which the scaling needs too.
 const CHECKS_AT_ONCE: usize = 2;
 
@@ -181,7 +183,9 @@ impl Admission {
             request.namespace.as_deref().unwrap_or_default(),
             request.name
         );
-        let verdict = decided(async move { self.judge(kind, request, until).await }, until).await;
+        // Reads end before the whole does, so that what is known without them is still told.
+        let reads = until - until.saturating_duration_since(Instant::now()) / 5;
+        let verdict = decided(async move { self.judge(kind, request, reads).await }, until).await;
         if let Some(message) = verdict.message() {
             info!(object = ?about, problems = ?message, "refused an object");
             response = response.deny(message);
@@ -275,10 +279,8 @@ impl Limit {
     fn budget(&self) -> Duration {
         let given = self.timeout.as_deref();
         let seconds = given.and_then(|text| text.strip_suffix('s')?.parse().ok());
-        seconds.map_or(DEFAULT_TIMEOUT, |seconds: u32| {
-            Duration::from_secs(seconds.into())
-        }) * 3
-            / 4
+        let seconds: u32 = seconds.unwrap_or(DEFAULT_TIMEOUT).min(LONGEST_TIMEOUT);
+        Duration::from_secs(seconds.into()) * 3 / 4
     }
 }
 
@@ -332,6 +334,61 @@ fn spec_of<T: DeserializeOwned + Default>(object: &DynamicObject) -> Result<T, S
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
+
+    /// The API server takes the connection and never answers.
+    #[tokio::test]
+    async fn reads_that_hang_keep_nothing_else_from_being_told() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", silent.local_addr().unwrap());
+        let client = kube::Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
+        let (publisher, _) =
+            EventPublisher::start(client.clone(), "me".into(), CancellationToken::new());
+        let targets = Arc::new(crate::target::Targets::new(client.clone()));
+        let admission = Admission::new(
+            Arc::new(Neighbours::with(&[], &[])),
+            ClusterReads { client, targets },
+            triggers::tests::scaling(),
+            publisher,
+            Arc::new(Metrics::new().unwrap()),
+        );
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "1", "operation": "CREATE", "namespace": "shop", "userInfo": {},
+                "kind": {"group": "keda.sh", "version": "v1alpha1", "kind": "ScaledObject"},
+                "resource": {"group": "keda.sh", "version": "v1alpha1", "resource": "scaledobjects"},
+                "object": {
+                    "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+                    "metadata": {"name": "web", "namespace": "shop"},
+                    "spec": {
+                        "scaleTargetRef": {"name": "web"}, "minReplicaCount": 3, "maxReplicaCount": 2,
+                        "triggers": [{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}}],
+                    },
+                },
+            },
+        });
+        let until = Instant::now() + Duration::from_secs(1);
+        let body = Body::from(review.to_string());
+        let answer = Arc::new(admission)
+            .review(Kind::ScaledObject, until, &HeaderMap::new(), body)
+            .await;
+        assert!(Instant::now() <= until);
+        let answer = axum::body::to_bytes(answer.into_body(), 10_000)
+            .await
+            .unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let response = &answer["response"];
+        assert_eq!(
+            response["status"]["message"],
+            "MinReplicaCount=3 must be less than MaxReplicaCount=2"
+        );
+        assert_eq!(
+            response["warnings"],
+            json!(["there was no time to look at the requests of its target"])
+        );
+    }
 
     #[test]
     fn the_answer_comes_before_the_api_server_gives_up() {
@@ -343,6 +400,7 @@ mod tests {
         assert_eq!(budget(Some("1s")), Duration::from_millis(750));
         assert_eq!(budget(Some("soon")), Duration::from_millis(7500));
         assert_eq!(budget(None), Duration::from_millis(7500));
+        assert_eq!(budget(Some("4000000000s")), Duration::from_millis(22500));
     }
 
     fn object(metadata: Value, spec: Value) -> DynamicObject {

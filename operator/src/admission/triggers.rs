@@ -138,7 +138,7 @@ fn input(index: usize, declared: &Declared, owner: &Owner) -> Trigger {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -163,6 +163,13 @@ mod tests {
         }
     }
 
+    pub fn scaling() -> Context {
+        Context {
+            clients: Arc::new(Clients::default()),
+            cluster: Arc::new(NoCluster),
+        }
+    }
+
     fn judged(triggers: Value, until: Instant) -> (Vec<String>, Vec<String>) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let triggers: Vec<Declared> = serde_json::from_value(triggers).unwrap();
@@ -171,10 +178,7 @@ mod tests {
             name: "web".into(),
             has_hpa: true,
         };
-        let scaling = Context {
-            clients: Arc::new(Clients::default()),
-            cluster: Arc::new(NoCluster),
-        };
+        let scaling = scaling();
         let mut verdict = Verdict::default();
         judge_now(&triggers, &owner, &scaling, until, &mut verdict);
         (verdict.texts(), verdict.into_warnings())
