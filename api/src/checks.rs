@@ -94,6 +94,35 @@ impl Problem {
             | Self::HpaNameTooLong { .. } => None,
         }
     }
+
+    /// The `reason` label of `keda_webhook_scaled_object_validation_errors_total`, with which KEDA's admission counts it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            // KEDA's CRD refuses this one, so it has no label.
+            Self::NoTargetName => "incorrect-target",
+            Self::MinAboveMax { .. } | Self::IdleNotBelowMin { .. } => "incorrect-replicas",
+            Self::NoTriggers | Self::NotCacheable { .. } | Self::DuplicateTriggerName { .. } => {
+                "incorrect-triggers"
+            }
+            Self::NegativeFallback { .. } | Self::NothingToFallBackFrom => "incorrect-fallback",
+            Self::NoFormula
+            | Self::NoFormulaTarget
+            | Self::WrongFormula { .. }
+            | Self::WrongFormulaTarget { .. }
+            | Self::WrongActivationTarget { .. }
+            | Self::FormulaUtilization => "scaling-modifiers",
+            Self::FallbackWithoutFormula => "scaling-modifiers-fallback",
+            Self::NameTooLong { .. } => "name-too-long",
+            Self::HpaNameTooLong { .. } => "hpa-name-too-long",
+        }
+    }
+}
+
+/// What is wrong with the triggers of any kind that has some, without a look at their parameters (KEDA: ValidateTriggers).
+pub fn problems_of_triggers(triggers: &[Trigger]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    check_triggers(triggers, &mut problems);
+    problems
 }
 
 impl ScaledObject {
@@ -158,25 +187,22 @@ fn check_triggers(triggers: &[Trigger], problems: &mut Vec<Problem>) {
     if triggers.is_empty() {
         problems.push(Problem::NoTriggers);
     }
-    let mut names = BTreeSet::new();
+    let (mut types, mut names, mut repeated) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for trigger in triggers {
-        let mut report = |problem| {
-            if !problems.contains(&problem) {
-                problems.push(problem);
-            }
-        };
         // The HPA reads cpu and memory by itself, and a cron trigger costs nothing to read.
         if trigger.use_cached_metrics == Some(true)
             && matches!(&*trigger.type_, "cpu" | "memory" | "cron")
+            && types.insert(&trigger.type_)
         {
-            report(Problem::NotCacheable {
+            problems.push(Problem::NotCacheable {
                 trigger_type: trigger.type_.clone(),
             });
         }
         if let Some(name) = trigger.name.as_ref().filter(|name| !name.is_empty())
             && !names.insert(name)
+            && repeated.insert(name)
         {
-            report(Problem::DuplicateTriggerName { name: name.clone() });
+            problems.push(Problem::DuplicateTriggerName { name: name.clone() });
         }
     }
 }

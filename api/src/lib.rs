@@ -21,7 +21,7 @@ mod switches;
 mod trigger;
 mod trigger_authentication;
 
-pub use checks::Problem;
+pub use checks::{Problem, problems_of_triggers};
 pub use condition::Condition;
 pub use for_engine::{conditions_from_engine, conditions_to_engine};
 pub use scaled_object::{

@@ -56,9 +56,18 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = ":6443", value_parser = address)]
     external_metrics_bind_address: SocketAddr,
 
-    /// Where admission webhooks are to be served. Taken for compatibility: this version serves none yet.
+    /// Where the admission webhooks are served, HTTPS.
     #[arg(long, value_name = "ADDRESS", default_value = ":9443", value_parser = address)]
     webhook_bind_address: SocketAddr,
+
+    /// The ValidatingWebhookConfiguration of these webhooks.
+    #[arg(long, value_name = "NAME", default_value = "keda-admission")]
+    validating_webhook_name: String,
+
+    /// Put the authority of certificates that are made here into that configuration.
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    enable_webhook_patching: bool,
 
     /// The directory of ca.crt, tls.crt and tls.key.
     #[arg(long, value_name = "DIRECTORY", default_value = "/certs")]
@@ -160,6 +169,10 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         metrics_bind_address: arguments.metrics_bind_address,
         health_probe_bind_address: arguments.health_probe_bind_address,
         external_metrics_bind_address: arguments.external_metrics_bind_address,
+        webhook_bind_address: arguments.webhook_bind_address,
+        webhook_configuration: arguments
+            .enable_webhook_patching
+            .then(|| arguments.validating_webhook_name.clone()),
         cert_dir: arguments.cert_dir.clone(),
         enable_cert_rotation: arguments.enable_cert_rotation,
         leader_elect: arguments.leader_elect,

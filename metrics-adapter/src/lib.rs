@@ -2,13 +2,14 @@
 //! authentication and authorization, discovery, OpenAPI, errors as `metav1.Status`. It knows nothing of scalers: values
 //! come from an [`ExternalMetrics`].
 //!
-//! A request passes, in this order: the TLS handshake ([`tls`], [`server`]), who asks ([`authentication`]), what is
+//! A request passes, in this order: the TLS handshake ([`tls`], [`https`]), who asks ([`authentication`]), what is
 //! asked ([`attributes`]), whether that is allowed ([`authorization`]), and the answer ([`api`]).
 
 mod api;
 mod attributes;
 mod authentication;
 mod authorization;
+mod https;
 mod reviews;
 mod server;
 mod source;
@@ -16,6 +17,7 @@ mod status;
 mod tls;
 mod ttl_cache;
 
+pub use https::HttpsServer;
 pub use server::{Server, ServerError};
 pub use source::{ExternalMetricValue, ExternalMetrics, MetricError};
 pub use tls::{CertificateError, CertificateHandle, ServingCertificate};

@@ -1,5 +1,6 @@
 //! The operator: watches ScaledObjects, feeds the engine, and carries out what it decides.
 
+mod admission;
 mod api_error;
 mod api_service;
 mod authentication;

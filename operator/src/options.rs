@@ -17,6 +17,10 @@ pub struct Options {
     pub health_probe_bind_address: SocketAddr,
     /// The external metrics API, HTTPS.
     pub external_metrics_bind_address: SocketAddr,
+    /// The admission webhooks, HTTPS.
+    pub webhook_bind_address: SocketAddr,
+    /// The ValidatingWebhookConfiguration that gets the authority of certificates made here; `None` leaves it alone.
+    pub webhook_configuration: Option<String>,
     /// `ca.crt`, `tls.crt`, `tls.key`.
     pub cert_dir: PathBuf,
     /// Make and renew these certificates where nobody else does.

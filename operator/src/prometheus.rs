@@ -26,6 +26,9 @@ const SCALER_LABELS: &[&str] = &[
     "type",
 ];
 
+/// More namespaces than a cluster has.
+const VALIDATED_NAMESPACES: usize = 20_000;
+
 pub struct Metrics {
     registry: Registry,
     scaler_value: GaugeVec,
@@ -38,6 +41,10 @@ pub struct Metrics {
     resources: IntGaugeVec,
     loop_latency: GaugeVec,
     source_reads: IntCounterVec,
+    validations: IntCounterVec,
+    validation_errors: IntCounterVec,
+    /// The namespaces that these two are counted for.
+    validated: Mutex<HashSet<String>>,
     /// Label values that each object has series under.
     series: Mutex<HashMap<ObjectKey, HashSet<Vec<String>>>>,
     /// What `*_registered_total` counts: each object's trigger types.
@@ -110,6 +117,19 @@ impl Metrics {
                 "Reads of event sources by trigger type",
                 &["type", "result"],
             )?,
+            validations: counter(
+                &registry,
+                "keda_webhook_scaled_object_validations_total",
+                "ScaledObjects that admission looked at",
+                &["namespace", "action"],
+            )?,
+            validation_errors: counter(
+                &registry,
+                "keda_webhook_scaled_object_validation_errors_total",
+                "ScaledObjects and ScaledJobs that admission refused, by reason",
+                &["namespace", "action", "reason"],
+            )?,
+            validated: Mutex::default(),
             series: Mutex::default(),
             registered: Mutex::default(),
             registry,
@@ -279,6 +299,31 @@ impl Metrics {
             .set(late.as_secs_f64());
     }
 
+    /// A ScaledObject that admission looks at; `action` is `create` or `update`.
+    pub fn count_validation(&self, namespace: &str, action: &str) {
+        if self.is_counted(namespace) {
+            self.validations
+                .with_label_values(&[namespace, action])
+                .inc();
+        }
+    }
+
+    /// One reason for which admission refuses an object.
+    pub fn count_validation_error(&self, namespace: &str, action: &str, reason: &str) {
+        if self.is_counted(namespace) {
+            self.validation_errors
+                .with_label_values(&[namespace, action, reason])
+                .inc();
+        }
+    }
+
+    /// Whoever reaches the webhooks can make up namespaces, so their number is bounded.
+    fn is_counted(&self, namespace: &str) -> bool {
+        let mut validated = lock(&self.validated);
+        validated.contains(namespace)
+            || (validated.len() < VALIDATED_NAMESPACES && validated.insert(namespace.to_owned()))
+    }
+
     /// The text exposition format.
     pub fn text(&self) -> String {
         let mut text = Vec::new();
@@ -385,6 +430,21 @@ mod tests {
         metrics.register(&key, vec!["rabbitmq".into()], true);
         let paused = r#"keda_scaled_object_paused{namespace="shop",scaledObject="orders"} 1"#;
         assert!(metrics.text().contains(paused));
+    }
+
+    #[test]
+    fn validations_are_counted_for_a_bounded_number_of_namespaces() {
+        let metrics = Metrics::new().unwrap();
+        for n in 0..VALIDATED_NAMESPACES + 5 {
+            metrics.count_validation(&n.to_string(), "create");
+        }
+        metrics.count_validation_error("7", "create", "incorrect-triggers");
+        metrics.count_validation_error("made-up", "create", "incorrect-triggers");
+        let text = metrics.text();
+        let total = "keda_webhook_scaled_object_validations_total{";
+        assert_eq!(text.matches(total).count(), VALIDATED_NAMESPACES);
+        let errors = "keda_webhook_scaled_object_validation_errors_total{";
+        assert_eq!(text.matches(errors).count(), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kube::{Client, Config};
 use sakidori_engine::Event;
-use sakidori_metrics_adapter::Server;
+use sakidori_metrics_adapter::{HttpsServer, Server};
 use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::admission::{Admission, ClusterReads, Neighbours};
 use crate::authentications::Authentications;
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
@@ -38,7 +39,7 @@ use crate::repairs::Repairs;
 use crate::status::StatusWriter;
 use crate::target::Targets;
 use crate::watches::Watches;
-use crate::{api_service, certificates, leader};
+use crate::{admission, api_service, certificates, leader};
 
 /// A control loop that did not turn for this long is stuck; `/healthz` then fails and the kubelet restarts the process.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -66,6 +67,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     )
     .await?
     .into_std()?;
+    let webhook_listener = bind(options.webhook_bind_address, "--webhook-bind-address")
+        .await?
+        .into_std()?;
     let client = client().await?;
     let (certificate, authority) = certificates::load(&options)?;
 
@@ -96,6 +100,18 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         clients,
         cluster: Arc::new(ClusterView::new(client.clone(), only_in)),
     };
+    let neighbours = Arc::new(Neighbours::new(options.watch.clone()));
+    let admission = Admission::new(
+        neighbours.clone(),
+        ClusterReads {
+            client: client.clone(),
+            // Its own, so that a burst of admissions takes no poll's place among the reads.
+            targets: Arc::new(Targets::new(client.clone())),
+        },
+        scaling.clone(),
+        publisher.clone(),
+        metrics.clone(),
+    );
     let preparer = Arc::new(Preparer {
         objects: objects.clone(),
         targets: targets.clone(),
@@ -163,6 +179,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let api = Server::new(client.clone(), certificate, Arc::new(source), ready)
         .context("preparing the external metrics API")?;
 
+    let webhooks = HttpsServer::new(&api.certificate_handle(), admission.router())
+        .context("preparing the admission webhooks")?;
+
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(serve_probes(probes_listener, probes, shutdown.clone()));
     servers.spawn(serve_metrics(metrics_listener, metrics, shutdown.clone()));
@@ -181,6 +200,17 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         }
     });
 
+    let stop = shutdown.clone();
+    // Also while another replica leads: any of them may be asked.
+    servers.spawn(async move {
+        if let Err(error) = webhooks.serve(webhook_listener, stop).await {
+            // Objects are then let through, or refused where the user wants that: scaling goes on.
+            error!(%error, "the admission webhooks ended");
+        }
+    });
+    servers.spawn(neighbours.follow(client.clone(), shutdown.clone()));
+    servers.spawn(publishing);
+
     let release = CancellationToken::new();
     let election = {
         let (client, release) = (client.clone(), release.clone());
@@ -196,10 +226,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         })
     };
     let led = lead(leads, &shutdown, async {
-        servers.spawn(publishing);
         servers.spawn(forward(changed, events));
         servers.spawn(authentications.run(shutdown.clone()));
         servers.spawn(watches.run(shutdown.clone()));
+        if let Some((name, authority)) = options.webhook_configuration.zip(authority.clone()) {
+            let (client, shutdown) = (client.clone(), shutdown.clone());
+            servers.spawn(admission::announce(client, name, authority, shutdown));
+        }
         servers.spawn(api_service::announce(client, authority, shutdown.clone()));
         info!("started");
         control::run(received, executor, clock, heartbeat, shutdown.clone()).await;

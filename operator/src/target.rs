@@ -44,11 +44,17 @@ impl Target {
     }
 
     /// `deployments.apps`: how the API server's errors name the resource.
-    fn resource_name(&self) -> String {
+    pub fn resource_name(&self) -> String {
         match self.resource.group.as_str() {
             "" => self.resource.plural.clone(),
             group => format!("{}.{group}", self.resource.plural),
         }
+    }
+
+    /// True for a Deployment or StatefulSet of `apps/v1`.
+    pub fn is_built_in(&self) -> bool {
+        let (group, version) = (&self.resource.group, &self.resource.version);
+        built_in(&GroupVersionKind::gvk(group, version, &self.resource.kind)).is_some()
     }
 
     /// The reference that leads to it.

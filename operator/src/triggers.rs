@@ -373,7 +373,7 @@ fn label(declared: &Declared) -> String {
     named.unwrap_or_else(|| by_kind().to_owned())
 }
 
-fn metric_type(text: Option<&str>) -> Option<MetricType> {
+pub(crate) fn metric_type(text: Option<&str>) -> Option<MetricType> {
     match text {
         Some("Value") => Some(MetricType::Value),
         Some("Utilization") => Some(MetricType::Utilization),

@@ -1,6 +1,7 @@
 //! Scalers read event sources. One file (or folder) per trigger type; a scaler gets parameters and credentials and
 //! gives readings. It never sees a Kubernetes object: what little it needs of the cluster comes through [`Cluster`].
 
+mod check;
 pub mod clients;
 mod cron;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod external;
 mod external_push;
 mod external_scaler;
 mod http;
+mod keda_types;
 mod kubernetes_resource;
 mod kubernetes_workload;
 mod metric;
@@ -18,6 +20,7 @@ mod rabbitmq;
 mod registry;
 mod scaler;
 
+pub use check::{Known, check};
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;
 pub use registry::{Kind, build, kinds, warnings};

@@ -1,5 +1,6 @@
 //! The one sorted list of all trigger types.
 
+use crate::keda_types::{KEDA_TYPES, is_keda_type};
 use crate::params::{self, Field, Warning, nearest};
 use crate::scaler::{BuildError, Context, Scaler, Trigger};
 
@@ -53,12 +54,22 @@ pub fn warnings(trigger: &Trigger) -> Vec<Warning> {
     warnings
 }
 
-fn find(name: &str) -> Result<&'static Kind, BuildError> {
+/// The trigger type of that name.
+///
+/// # Errors
+/// Tells a type that KEDA has from one that nobody has.
+pub(crate) fn find(name: &str) -> Result<&'static Kind, BuildError> {
     KINDS
         .binary_search_by_key(&name, |kind| kind.name)
         .map(|at| &KINDS[at])
         .map_err(|_| {
-            let hint = nearest(name, KINDS.iter().map(|kind| kind.name))
+            if is_keda_type(name) {
+                return BuildError::NotYet {
+                    kind: name.to_owned(),
+                };
+            }
+            let all = KINDS.iter().map(|kind| kind.name);
+            let hint = nearest(name, all.chain(KEDA_TYPES.iter().copied()))
                 .map(|near| format!(", did you mean {near:?}?"));
             BuildError::UnknownKind {
                 kind: name.to_owned(),
@@ -84,6 +95,19 @@ mod tests {
         assert_eq!(
             error.to_string(),
             r#"no trigger type "no-such-source-at-all""#
+        );
+        let error = |name: &str| find(name).map(|kind| kind.name).unwrap_err().to_string();
+        assert_eq!(
+            error("rabitmq"),
+            r#"no trigger type "rabitmq", did you mean "rabbitmq"?"#
+        );
+        assert_eq!(
+            error("solarwinds"),
+            r#"the trigger type "solarwinds" of KEDA is not supported by this version"#
+        );
+        assert_eq!(
+            error("solarwind"),
+            r#"no trigger type "solarwind", did you mean "solarwinds"?"#
         );
     }
 }

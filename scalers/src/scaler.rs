@@ -304,6 +304,9 @@ pub enum BuildError {
     /// No such trigger type; `hint` is `, did you mean "kafka"?` or empty.
     #[error("no trigger type {kind:?}{hint}")]
     UnknownKind { kind: String, hint: String },
+    /// A trigger type that KEDA has.
+    #[error("the trigger type {kind:?} of KEDA is not supported by this version")]
+    NotYet { kind: String },
     /// All problems of the trigger's parameters at once.
     #[error("{0}")]
     Parameters(#[from] ParamErrors),

@@ -304,7 +304,9 @@ fn access_to_secrets_may_be_restricted() {
         let spec = json!({"triggers": [trigger]});
         scene.apply(scene.scaled_object("stored", spec)).await?;
         let refused = "Secret sources-restricted/mq may not be read: KEDA_RESTRICT_SECRET_ACCESS";
-        scene.until_told_that("stored", "KEDAScalerFailed", refused).await?;
+        scene
+            .until_told_that("stored", "KEDAScalerFailed", refused)
+            .await?;
         // What is no Secret may be read.
         let spec = json!({"env": [{"parameter": "token", "name": "PLAIN"}]});
         scene.apply(authentication(&spec)).await?;

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking; clippy.toml's exemption stops at the functions that tests call"
 )]
 
+mod admission;
 mod architecture;
 mod authentications;
 mod aws;

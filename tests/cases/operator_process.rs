@@ -152,7 +152,7 @@ fn what_it_cannot_start_with_is_told_and_ends_it() {
                 vec!["/absent/kubeconfig"],
             ),
         ];
-        for flag in &flags[..3] {
+        for flag in &flags {
             cases.push((with(flag, &taken), kubeconfig, vec![flag, &taken]));
         }
         let mut no_certificates = with("", "");

@@ -13,5 +13,6 @@ pub mod operator;
 pub mod raw_source;
 pub mod reference;
 pub mod throughout;
+pub mod webhooks;
 
 pub use operator::{Operator, OperatorSettings};

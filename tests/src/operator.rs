@@ -30,6 +30,8 @@ pub struct OperatorSettings {
     /// `WATCH_NAMESPACE`: empty for all, else a comma list.
     pub watch_namespace: String,
     pub leader_elect: bool,
+    /// `--enable-cert-rotation`. The certificates that it is given are young enough to be kept.
+    pub cert_rotation: bool,
     /// `--log-level`.
     pub log_level: String,
     /// Arguments after all others.
@@ -46,6 +48,7 @@ impl OperatorSettings {
             namespace: NAMESPACE.to_owned(),
             watch_namespace: String::new(),
             leader_elect: false,
+            cert_rotation: false,
             log_level: "info".to_owned(),
             extra_args: Vec::new(),
             environment: Vec::new(),
@@ -295,6 +298,11 @@ impl Operator {
         SocketAddr::from(([127, 0, 0, 1], self.ports.external_metrics.number()))
     }
 
+    /// The authority (PEM) of its certificate.
+    pub fn authority(&self) -> &str {
+        self.authority.certificate()
+    }
+
     pub fn webhook_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports.webhook.number()))
     }
@@ -302,6 +310,18 @@ impl Operator {
     /// Where it logs; one file over restarts, gone when this value is dropped.
     pub fn log_path(&self) -> PathBuf {
         self.sandbox.log("operator")
+    }
+
+    /// Stops it in its tracks (SIGSTOP): its ports take connections, and nothing answers.
+    ///
+    /// # Errors
+    /// If it isn't running.
+    pub fn pause(&self) -> Result<()> {
+        self.process
+            .as_ref()
+            .context("the operator is not running")?
+            .pause();
+        Ok(())
     }
 
     /// The last lines of its log, for messages.
@@ -341,7 +361,10 @@ impl Operator {
                 address(&self.ports.webhook)
             ))
             .arg(format!("--cert-dir={}", self.sandbox.dir().display()))
-            .arg("--enable-cert-rotation=false")
+            .arg(format!(
+                "--enable-cert-rotation={}",
+                self.settings.cert_rotation
+            ))
             .arg(format!("--leader-elect={}", self.settings.leader_elect))
             .arg("--log-format=json")
             .arg(format!("--log-level={}", self.settings.log_level))

@@ -16,3 +16,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "sakidori.metricsService" -}}
 keda-operator-metrics-apiserver
 {{- end }}
+
+{{/* The Service before the admission webhooks. */}}
+{{- define "sakidori.webhookService" -}}
+keda-admission-webhooks
+{{- end }}

@@ -33,6 +33,11 @@ pub(super) fn find<'a>(trigger: &'a Trigger, field: &Field) -> Option<Found<'a>>
     })
 }
 
+/// True for a parameter that is there.
+pub(crate) fn is_given(trigger: &Trigger, field: &Field) -> bool {
+    find(trigger, field).is_some()
+}
+
 /// The sentence for a required parameter that [`find`] doesn't find, with the likeliest reason.
 pub(super) fn missing(trigger: &Trigger, field: &Field, known: &[&'static Field]) -> String {
     let reason = unresolved_variable(trigger, field)

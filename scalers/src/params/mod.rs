@@ -53,11 +53,13 @@ mod lookup;
 mod quote;
 mod structure;
 mod types;
+pub(crate) mod unknown;
 mod value;
 
 pub use field::{
     AUTHENTICATION, ENVIRONMENT, EVERYWHERE, Field, METADATA, METADATA_AUTHENTICATION, Source,
 };
+pub(crate) use lookup::is_given;
 pub use lookup::{Warning, warnings};
 pub use quote::without_credentials;
 pub(crate) use sakidori_engine::nearest;

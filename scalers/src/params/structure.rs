@@ -15,6 +15,7 @@ use serde::forward_to_deserialize_any;
 use super::field::{Field, Source};
 use super::lookup::{Found, find, missing};
 use super::quote::quote;
+use super::unknown;
 use super::value::{Value, ValueError};
 use crate::Trigger;
 
@@ -38,10 +39,21 @@ pub(super) fn read<T: DeserializeOwned>(
             }
             continue;
         };
-        let entry = Entry {
+        let mut entry = Entry {
             field,
             text: found.value,
         };
+        if let Some(guess) = unknown::guess_of(found.value) {
+            let parses = |text| try_alone::<T>(Entry { field, text }, declared).is_none();
+            match unknown::sample(guess, field, parses) {
+                Some(sample) => entry.text = sample,
+                None if field.required => {
+                    problems.push(unknown::UNDECIDED.to_owned());
+                    continue;
+                }
+                None => continue,
+            }
+        }
         match try_alone::<T>(entry, declared) {
             Some(problem) => problems.push(describe(field, found, &problem)),
             None => entries.push(entry),

@@ -1,0 +1,459 @@
+//! The validating admission webhooks, on KEDA's paths: what is wrong with an object is told when it is applied, all of it at once.
+//!
+//! Every replica answers, whether it leads or not. What is compared with other objects comes from memory ([`neighbours`]); what has
+//! to be read is read with a deadline ([`cluster`]). Nothing that goes wrong in here refuses anything: an object that could not be
+//! checked in time, or whose check panicked, is let through with a warning, and the operator says in its status what is wrong with
+//! it. Deletions aren't asked about, and neither an update of an object that is being deleted nor one that only takes a finalizer
+//! away is looked at.
+
+mod authentication;
+mod cluster;
+mod configuration;
+mod event_source;
+mod neighbours;
+mod scaled_job;
+mod scaled_object;
+mod triggers;
+mod verdict;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
+use sakidori_api::ScaledObject;
+use sakidori_scalers::Context;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+pub use cluster::ClusterReads;
+pub use configuration::announce;
+pub use neighbours::Neighbours;
+use verdict::Verdict;
+
+use crate::events::EventPublisher;
+use crate::prometheus::Metrics;
+
+/// The largest review: the object and the one before it, each as large as the API server takes (controller-runtime's limit, too).
+const BODY_BYTES: usize = 7 * 1024 * 1024;
+/// All reviews under way together. Most have some kilobytes.
+const BODIES_KIB: u32 = 32 * 1024;
+/// What the API server waits for an answer where it doesn't say (`timeoutSeconds`).
+const DEFAULT_TIMEOUT: u32 = 10;
+/// The longest `timeoutSeconds` that the API server takes; whoever says more isn't one.
+const LONGEST_TIMEOUT: u32 = 30;
+/// Checks of parameters that run at the same time: they take the processor, which the scaling needs too.
+const CHECKS_AT_ONCE: usize = 2;
+
+/// What is judged on which path.
+const PATHS: [(&str, Kind); 6] = [
+    (
+        "/validate-keda-sh-v1alpha1-scaledobject",
+        Kind::ScaledObject,
+    ),
+    ("/validate-keda-sh-v1alpha1-scaledjob", Kind::ScaledJob),
+    (
+        "/validate-keda-sh-v1alpha1-triggerauthentication",
+        Kind::Authentication,
+    ),
+    (
+        "/validate-keda-sh-v1alpha1-clustertriggerauthentication",
+        Kind::Authentication,
+    ),
+    (
+        "/validate-eventing-keda-sh-v1alpha1-cloudeventsource",
+        Kind::EventSource,
+    ),
+    (
+        "/validate-eventing-keda-sh-v1alpha1-clustercloudeventsource",
+        Kind::EventSource,
+    ),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    ScaledObject,
+    ScaledJob,
+    Authentication,
+    EventSource,
+}
+
+/// What the rules look at beside the object.
+pub struct Admission {
+    neighbours: Arc<Neighbours>,
+    cluster: ClusterReads,
+    scaling: Context,
+    publisher: Arc<EventPublisher>,
+    metrics: Arc<Metrics>,
+    bodies: Arc<Semaphore>,
+    checks: Semaphore,
+}
+
+/// How an object is to be judged.
+#[derive(Clone, Copy)]
+struct Asked {
+    dry_run: bool,
+    until: Instant,
+}
+
+impl Admission {
+    pub fn new(
+        neighbours: Arc<Neighbours>,
+        cluster: ClusterReads,
+        scaling: Context,
+        publisher: Arc<EventPublisher>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            neighbours,
+            cluster,
+            scaling,
+            publisher,
+            metrics,
+            bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)),
+            checks: Semaphore::new(CHECKS_AT_ONCE),
+        }
+    }
+
+    /// The webhooks' router.
+    pub fn router(self) -> Router {
+        let this = Arc::new(self);
+        PATHS
+            .into_iter()
+            .fold(Router::new(), |router, (path, kind)| {
+                let this = this.clone();
+                let route = post(
+                    move |State(this): State<Arc<Self>>,
+                          Query(limit): Query<Limit>,
+                          headers: HeaderMap,
+                          body: Body| async move {
+                        let until = Instant::now() + limit.budget();
+                        this.review(kind, until, &headers, body).await
+                    },
+                );
+                router.route(path, route.with_state(this))
+            })
+    }
+
+    async fn review(
+        self: Arc<Self>,
+        kind: Kind,
+        until: Instant,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Response {
+        let room = self.bodies.clone().acquire_many_owned(kibibytes(headers));
+        let Ok(Ok(_room)) = timeout_at(until.into(), room).await else {
+            return refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many reviews are under way",
+            );
+        };
+        let body = match timeout_at(until.into(), axum::body::to_bytes(body, BODY_BYTES)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => {
+                return refusal(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    &format!("the review was not read: {error}; {BODY_BYTES} bytes are the most"),
+                );
+            }
+            Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the review came too slowly"),
+        };
+        let request = match parse(&body) {
+            Ok(request) => request,
+            Err(error) => return refusal(StatusCode::BAD_REQUEST, &error),
+        };
+        drop(body);
+        let mut response = AdmissionResponse::from(&request);
+        let about = format!(
+            "{} {}/{}",
+            request.kind.kind,
+            request.namespace.as_deref().unwrap_or_default(),
+            request.name
+        );
+        // Reads end before the whole does, so that what is known without them is still told.
+        let reads = until - until.saturating_duration_since(Instant::now()) / 5;
+        let verdict = decided(async move { self.judge(kind, request, reads).await }, until).await;
+        if let Some(message) = verdict.message() {
+            info!(object = ?about, problems = ?message, "refused an object");
+            response = response.deny(message);
+            response.result.code = 403;
+            response.result.reason = "Forbidden".to_owned();
+        }
+        let warnings = verdict.into_warnings();
+        response.warnings = (!warnings.is_empty()).then_some(warnings);
+        Json(response.into_review()).into_response()
+    }
+
+    async fn judge(
+        &self,
+        kind: Kind,
+        request: AdmissionRequest<DynamicObject>,
+        until: Instant,
+    ) -> Verdict {
+        let action = match request.operation {
+            Operation::Create => "create",
+            Operation::Update => "update",
+            Operation::Delete | Operation::Connect => return Verdict::default(),
+        };
+        let Some(object) = request.object else {
+            return Verdict::default();
+        };
+        let before = request.old_object.as_ref();
+        if request.sub_resource.is_some() || is_going(&object, before) {
+            return Verdict::default();
+        }
+        let namespace = request.namespace.as_deref().unwrap_or_default();
+        let asked = Asked {
+            dry_run: request.dry_run,
+            until,
+        };
+        let stored = before.is_some_and(|before| before.data["spec"] == object.data["spec"]);
+        let mut verdict = match kind {
+            Kind::ScaledObject => {
+                self.metrics.count_validation(namespace, action);
+                match object.try_parse::<ScaledObject>() {
+                    Ok(object) => scaled_object::judge(self, &object, &asked).await,
+                    Err(error) => unreadable(&error.to_string()),
+                }
+            }
+            Kind::ScaledJob => scaled_job::judge(self, &object, &asked).await,
+            Kind::Authentication => authentication::judge(&object),
+            Kind::EventSource => event_source::judge(&object),
+        };
+        if stored {
+            verdict.spare_what_is_stored();
+        }
+        if matches!(kind, Kind::ScaledObject | Kind::ScaledJob) {
+            for reason in verdict.reasons() {
+                self.metrics
+                    .count_validation_error(namespace, action, reason);
+            }
+        }
+        verdict
+    }
+}
+
+/// What judging comes to. It runs in a task of its own, so that a panic in it is only its own; without a verdict in time the object is
+/// let through.
+async fn decided(
+    judging: impl Future<Output = Verdict> + Send + 'static,
+    until: Instant,
+) -> Verdict {
+    let why = match timeout_at(until.into(), AbortOnDropHandle::new(tokio::spawn(judging))).await {
+        Ok(Ok(verdict)) => return verdict,
+        Ok(Err(error)) => {
+            warn!(%error, "checking an object failed; it is let through");
+            "checking it failed"
+        }
+        Err(_) => {
+            warn!("there was no time to check an object; it is let through");
+            "there was no time"
+        }
+    };
+    let mut verdict = Verdict::default();
+    verdict.warn(format!("Sakidori did not check this object: {why}"));
+    verdict
+}
+
+/// `?timeout=10s`, which the API server adds to each request.
+#[derive(Deserialize)]
+struct Limit {
+    timeout: Option<String>,
+}
+
+impl Limit {
+    /// How long an answer may take, with some time left for its way.
+    fn budget(&self) -> Duration {
+        let given = self.timeout.as_deref();
+        let seconds = given.and_then(|text| text.strip_suffix('s')?.parse().ok());
+        let seconds: u32 = seconds.unwrap_or(DEFAULT_TIMEOUT).min(LONGEST_TIMEOUT);
+        Duration::from_secs(seconds.into()) * 3 / 4
+    }
+}
+
+/// What the body takes of [`BODIES_KIB`]; all that one may take where the client doesn't say.
+fn kibibytes(headers: &HeaderMap) -> u32 {
+    let length = headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let bytes = length.unwrap_or(BODY_BYTES).min(BODY_BYTES);
+    u32::try_from(bytes / 1024 + 1).unwrap_or(BODIES_KIB)
+}
+
+fn parse(body: &Bytes) -> Result<AdmissionRequest<DynamicObject>, String> {
+    let review: AdmissionReview<DynamicObject> = serde_json::from_slice(body)
+        .map_err(|error| format!("this is no AdmissionReview of admission.k8s.io/v1: {error}"))?;
+    review
+        .try_into()
+        .map_err(|_| "the AdmissionReview has no request".to_owned())
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response {
+    warn!(%status, "a webhook request was not answered: {message}");
+    (status, message.to_owned()).into_response()
+}
+
+fn unreadable(error: &str) -> Verdict {
+    let mut verdict = Verdict::default();
+    verdict.refuse("unreadable", format!("the object can't be read: {error}"));
+    verdict
+}
+
+/// True for an object that is being deleted, or of which an update only takes a finalizer away: nothing may hold that up.
+fn is_going(object: &DynamicObject, before: Option<&DynamicObject>) -> bool {
+    object.metadata.deletion_timestamp.is_some()
+        || before.is_some_and(|before| {
+            object.finalizers().len() < before.finalizers().len()
+                && object.data["spec"] == before.data["spec"]
+        })
+}
+
+/// The part of an object's spec that the rules look at.
+fn spec_of<T: DeserializeOwned + Default>(object: &DynamicObject) -> Result<T, String> {
+    match object.data.get("spec") {
+        None => Ok(T::default()),
+        Some(spec) => {
+            T::deserialize(spec).map_err(|error| format!("the object can't be read: spec: {error}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
+
+    /// The API server takes the connection and never answers.
+    #[tokio::test]
+    async fn reads_that_hang_keep_nothing_else_from_being_told() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", silent.local_addr().unwrap());
+        let client = kube::Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
+        let (publisher, _) =
+            EventPublisher::start(client.clone(), "me".into(), CancellationToken::new());
+        let targets = Arc::new(crate::target::Targets::new(client.clone()));
+        let admission = Admission::new(
+            Arc::new(Neighbours::with(&[], &[])),
+            ClusterReads { client, targets },
+            triggers::tests::scaling(),
+            publisher,
+            Arc::new(Metrics::new().unwrap()),
+        );
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "1", "operation": "CREATE", "namespace": "shop", "userInfo": {},
+                "kind": {"group": "keda.sh", "version": "v1alpha1", "kind": "ScaledObject"},
+                "resource": {"group": "keda.sh", "version": "v1alpha1", "resource": "scaledobjects"},
+                "object": {
+                    "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+                    "metadata": {"name": "web", "namespace": "shop"},
+                    "spec": {
+                        "scaleTargetRef": {"name": "web"}, "minReplicaCount": 3, "maxReplicaCount": 2,
+                        "triggers": [{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}}],
+                    },
+                },
+            },
+        });
+        let until = Instant::now() + Duration::from_secs(1);
+        let body = Body::from(review.to_string());
+        let answer = Arc::new(admission)
+            .review(Kind::ScaledObject, until, &HeaderMap::new(), body)
+            .await;
+        assert!(Instant::now() <= until);
+        let answer = axum::body::to_bytes(answer.into_body(), 10_000)
+            .await
+            .unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let response = &answer["response"];
+        assert_eq!(
+            response["status"]["message"],
+            "MinReplicaCount=3 must be less than MaxReplicaCount=2"
+        );
+        assert_eq!(
+            response["warnings"],
+            json!(["there was no time to look at the requests of its target"])
+        );
+    }
+
+    #[test]
+    fn the_answer_comes_before_the_api_server_gives_up() {
+        let budget = |timeout: Option<&str>| {
+            let timeout = timeout.map(str::to_owned);
+            Limit { timeout }.budget()
+        };
+        assert_eq!(budget(Some("10s")), Duration::from_millis(7500));
+        assert_eq!(budget(Some("1s")), Duration::from_millis(750));
+        assert_eq!(budget(Some("soon")), Duration::from_millis(7500));
+        assert_eq!(budget(None), Duration::from_millis(7500));
+        assert_eq!(budget(Some("4000000000s")), Duration::from_millis(22500));
+    }
+
+    fn object(metadata: Value, spec: Value) -> DynamicObject {
+        let object = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata, "spec": spec});
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_fails_or_hangs_in_here_refuses_nothing() {
+        let soon = || Instant::now() + Duration::from_millis(50);
+        let panics = async { panic!("a rule is broken in another way") };
+        for (verdict, why) in [
+            (decided(panics, soon()).await, "checking it failed"),
+            (
+                decided(std::future::pending(), soon()).await,
+                "there was no time",
+            ),
+        ] {
+            assert_eq!(verdict.message(), None);
+            let warning = format!("Sakidori did not check this object: {why}");
+            assert_eq!(verdict.into_warnings(), [warning]);
+        }
+        let refuses = async { unreadable("it") };
+        let later = Instant::now() + Duration::from_secs(60);
+        assert!(decided(refuses, later).await.message().is_some());
+    }
+
+    #[test]
+    fn what_goes_is_not_looked_at() {
+        let held = object(
+            json!({"finalizers": ["finalizer.keda.sh"]}),
+            json!({"a": 1}),
+        );
+        let let_go = object(json!({}), json!({"a": 1}));
+        let changed = object(json!({}), json!({"a": 2}));
+        let deleted = object(
+            json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}),
+            json!({"a": 2}),
+        );
+        assert!(is_going(&let_go, Some(&held)));
+        assert!(!is_going(&changed, Some(&held)));
+        assert!(!is_going(&held, Some(&let_go)));
+        assert!(!is_going(&let_go, Some(&let_go)));
+        assert!(!is_going(&let_go, None));
+        assert!(is_going(&deleted, Some(&held)));
+    }
+
+    #[test]
+    fn a_body_is_counted_by_what_it_says() {
+        let headers =
+            |length: &str| HeaderMap::from_iter([(CONTENT_LENGTH, length.parse().unwrap())]);
+        assert_eq!(kibibytes(&headers("2048")), 3);
+        assert_eq!(kibibytes(&headers("99999999999")), 7169);
+        assert_eq!(kibibytes(&HeaderMap::new()), 7169);
+    }
+}
