@@ -1,6 +1,8 @@
 //! The one sorted list of all trigger types.
 
-use crate::params::{self, Field, Warning, nearest};
+use sakidori_calendars::spelling::nearest;
+
+use crate::params::{self, Field, Warning};
 use crate::scaler::{BuildError, Context, Scaler, Trigger};
 
 /// All trigger types, sorted by name. A new one is a file and a line here.

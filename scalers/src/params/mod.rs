@@ -58,7 +58,6 @@ mod value;
 pub use field::{
     AUTHENTICATION, ENVIRONMENT, EVERYWHERE, Field, METADATA, METADATA_AUTHENTICATION, Source,
 };
-pub(crate) use lookup::nearest;
 pub use lookup::{Warning, warnings};
 pub use quote::without_credentials;
 pub use types::{GoDuration, QueryString};
