@@ -19,6 +19,7 @@ mod pause;
 mod poll;
 mod preparation;
 mod quantity;
+pub mod selector;
 mod status;
 mod time;
 mod tracked;
