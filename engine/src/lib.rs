@@ -18,6 +18,7 @@ mod object;
 mod pause;
 mod poll;
 mod preparation;
+pub mod prescale;
 mod quantity;
 pub mod selector;
 mod status;

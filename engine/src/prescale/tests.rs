@@ -1,0 +1,481 @@
+//! Prescaling through time: what a reader of Events and conditions sees, and that nothing but the calendar lowers a floor.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::profile::tests::{at, occurrence, settings};
+use super::*;
+use crate::conditions::ConditionStatus;
+
+/// One object with one trigger, as its cluster would show it.
+struct Shop {
+    triggers: Vec<Trigger>,
+    startups: Vec<SignedDuration>,
+    history: ReplicaHistory,
+    ready: Vec<Timestamp>,
+    obstacle: Option<Obstacle>,
+    max: i32,
+    prescaling: Prescaling,
+}
+
+impl Shop {
+    fn new(settings: Settings, known: &[Arc<Occurrence>]) -> Self {
+        Self {
+            triggers: vec![Trigger {
+                key: "sales".into(),
+                settings,
+                occurrences: Occurrences::Known(known.into()),
+            }],
+            startups: Vec::new(),
+            history: ReplicaHistory::default(),
+            ready: Vec::new(),
+            obstacle: None,
+            max: 1000,
+            prescaling: Prescaling::default(),
+        }
+    }
+
+    fn know(&mut self, known: &[Arc<Occurrence>]) {
+        self.triggers[0].occurrences = Occurrences::Known(known.into());
+    }
+
+    fn look(&mut self, second: i64) -> Prescaled {
+        self.look_at(at(second))
+    }
+
+    fn look_at(&mut self, now: Timestamp) -> Prescaled {
+        self.prescaling.advance(
+            now,
+            &Scene {
+                triggers: &self.triggers,
+                min_replica_count: 2,
+                max_replica_count: self.max,
+                startups: &self.startups,
+                history: &self.history,
+                replicas: Some(10),
+                ready_since: Some(&self.ready),
+                obstacle: self.obstacle.as_ref(),
+                wanted_by_others: Some(37),
+            },
+        )
+    }
+
+    fn restart(&mut self) {
+        self.prescaling = Prescaling::new(self.prescaling.runs().to_vec());
+    }
+}
+
+fn reasons(prescaled: &Prescaled) -> Vec<&'static str> {
+    prescaled.news.iter().map(|news| news.reason).collect()
+}
+
+/// Starts at 10000, ends at 20000: climbs from 8500 to 9100, holds until 20600, is gone at 22400.
+fn sale() -> Arc<Occurrence> {
+    occurrence("sale", 10_000, 20_000)
+}
+
+#[test]
+fn a_sale_is_told_from_the_first_ramp_instant_to_the_report() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    let early = shop.look(0);
+    assert_eq!((early.level.floor, early.next), (0, Some(at(8500))));
+    assert_eq!(early.next_start, Some(at(10_000)));
+    assert_eq!((early.condition, early.news.len()), (None, 0));
+
+    let start = shop.look(8500);
+    assert_eq!(start.level.floor, 20);
+    assert!(start.remember);
+    assert_eq!(
+        start.news,
+        [News {
+            kind: crate::EventType::Normal,
+            reason: "PrescaleStarted",
+            message: "sale starts at 1970-01-01T02:46:40Z: the floor climbs from 20 to 100 replicas until \
+                      1970-01-01T02:31:40Z, 15m before that"
+                .into(),
+        }]
+    );
+    assert_eq!(start.condition.unwrap().reason, "PodsNotReady");
+
+    shop.ready = (0..100).map(|pod| at(9100 + pod)).collect();
+    let ready = shop.look(9300);
+    assert_eq!(reasons(&ready), ["PrescaleReady"]);
+    assert_eq!(
+        ready.news[0].message,
+        "all 100 replicas for sale are Ready, 13m 21s before the start"
+    );
+    let condition = ready.condition.unwrap();
+    assert_eq!(
+        (condition.status, &*condition.reason, &*condition.message),
+        (
+            ConditionStatus::True,
+            "FloorReady",
+            "100 of 100 replicas for sale are Ready"
+        )
+    );
+    shop.look(12_000);
+    let end = shop.look(20_600);
+    assert_eq!(reasons(&end), ["PrescaleEnded"]);
+    let report = &end.reports[0];
+    assert_eq!(
+        (
+            report.floor,
+            report.needed_by_others,
+            report.ready_before_start
+        ),
+        (100, 37, Some(SignedDuration::from_secs(801)))
+    );
+    assert!(report.pod_hours > 11_500.0 * 100.0 / 3600.0);
+    assert_eq!(end.condition, None);
+    assert_eq!((end.level.floor, end.level.active), (100, false));
+    assert_eq!(shop.look(22_400).level.floor, 0);
+    assert_eq!(shop.prescaling.runs(), []);
+}
+
+#[test]
+fn pods_that_are_late_are_told_while_somebody_can_act() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.look(8500);
+    shop.ready = vec![at(9000); 47];
+    shop.obstacle = Some(Obstacle::Unschedulable {
+        pods: 53,
+        message: "0/12 nodes are available: 12 Insufficient cpu.".into(),
+    });
+    let complete = shop.look(9100);
+    assert_eq!(
+        complete.next,
+        Some(at(9550)),
+        "half of the lead time before the start"
+    );
+    assert_eq!(complete.condition.unwrap().reason, "Unschedulable");
+    let late = shop.look(9550);
+    assert_eq!(reasons(&late), ["PrescaleLate"]);
+    assert_eq!(
+        late.news[0].message,
+        "47 of 100 replicas for sale are Ready 7m 30s before the start: 53 pods find no node with room: 0/12 nodes are \
+         available: 12 Insufficient cpu."
+    );
+    assert_eq!(shop.look(9600).news, []);
+    shop.obstacle = None;
+    shop.ready = vec![at(10_030); 100];
+    let ready = shop.look(10_040);
+    assert_eq!(
+        ready.news[0].message,
+        "all 100 replicas for sale are Ready, 30s after the start"
+    );
+}
+
+#[test]
+fn a_maximum_below_the_floor_and_a_limit_are_told() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.max = 50;
+    let limited = shop.look(9100);
+    assert_eq!(limited.bounds, Bounds { min: 50, max: 50 });
+    assert_eq!(reasons(&limited), ["PrescaleStarted", "PrescaleLimited"]);
+    let condition = limited.condition.unwrap();
+    assert_eq!(condition.reason, "LimitedByMaxReplicas");
+    assert_eq!(
+        condition.message,
+        "the floor for sale is 100 replicas, but the maximum is 50: raise maxReplicaCount, or set maxReplicas in the trigger"
+    );
+    assert_eq!(shop.look(9200).news, []);
+
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.triggers.push(Trigger {
+        key: "batch".into(),
+        settings: Settings {
+            wish: Wish::Limit(4),
+            ..settings(0)
+        },
+        occurrences: shop.triggers[0].occurrences.clone(),
+    });
+    let limited = shop.look(9100);
+    assert_eq!(limited.bounds, Bounds { min: 4, max: 4 });
+    assert_eq!(
+        limited.condition.unwrap().message,
+        "the floor for sale is 100 replicas, but limitReplicas 4 for sale wins over it"
+    );
+    let floors: Vec<_> = limited
+        .triggers
+        .iter()
+        .map(|one| (one.floor, one.active))
+        .collect();
+    assert_eq!(floors, [(100, true), (0, false)]);
+}
+
+#[test]
+fn what_is_taken_out_of_the_calendar_ramps_down_from_that_moment() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.look(8500);
+    assert_eq!(shop.look(12_000).level.floor, 100);
+    shop.know(&[]);
+    let removed = shop.look(12_000);
+    assert_eq!(removed.level.floor, 100);
+    assert_eq!(reasons(&removed), ["PrescaleEnded"]);
+    assert!(
+        removed.news[0]
+            .message
+            .starts_with("sale is no longer in the calendar")
+    );
+    assert_eq!(shop.look(12_900).level.floor, 50);
+    shop.restart();
+    assert_eq!(shop.look(12_900).level.floor, 50);
+    // It comes back: so does the floor.
+    shop.know(&[sale()]);
+    assert_eq!(shop.look(12_960).level.floor, 100);
+    // Removed while it climbs, it falls from where it is.
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.look(8500);
+    let climbed = shop.look(8800).level.floor;
+    shop.know(&[]);
+    assert_eq!(shop.look(8800).level.floor, climbed);
+    assert!(shop.look(9700).level.floor < climbed);
+    assert_eq!(shop.look(8800 + 1800).level.floor, 0);
+}
+
+#[test]
+fn what_is_shortened_into_the_past_ramps_down_from_that_moment() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.look(8500);
+    shop.know(&[occurrence("sale", 10_000, 11_000)]);
+    let shortened = shop.look(15_000);
+    assert_eq!(
+        (shortened.level.floor, shortened.level.active),
+        (100, false)
+    );
+    assert_eq!(shop.look(15_900).level.floor, 50);
+    // Shortened to an end that is still to come, it simply ends there.
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.look(8500);
+    shop.know(&[occurrence("sale", 10_000, 16_000)]);
+    assert!(shop.look(15_000).level.active);
+    assert_eq!(shop.look(16_600).level.floor, 100);
+    assert_eq!(shop.look(17_500).level.floor, 50);
+}
+
+#[test]
+fn what_is_put_off_falls_and_climbs_again_when_its_time_comes() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.look(9100);
+    shop.know(&[occurrence("sale", 50_000, 60_000)]);
+    let put_off = shop.look(9200);
+    assert_eq!(put_off.level.floor, 100);
+    assert_eq!(put_off.next_start, Some(at(50_000)));
+    assert_eq!(shop.look(9200 + 1800).level.floor, 0);
+    let again = shop.look(48_500);
+    assert_eq!(
+        (again.level.floor, reasons(&again)),
+        (20, vec!["PrescaleStarted"])
+    );
+}
+
+#[test]
+fn an_unknown_calendar_leaves_a_running_sale_alone() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.look(8500);
+    shop.restart();
+    shop.triggers[0].occurrences = Occurrences::Unknown;
+    for (second, floor) in [
+        (8800, 60),
+        (9100, 100),
+        (20_599, 100),
+        (21_500, 50),
+        (22_400, 0),
+    ] {
+        assert_eq!(shop.look(second).level.floor, floor, "{second}");
+    }
+}
+
+#[test]
+fn a_sale_whose_ramp_was_missed_has_its_whole_floor_at_once() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    let late = shop.look(15_000);
+    assert_eq!(late.level.floor, 100);
+    assert_eq!(reasons(&late), ["PrescaleStarted", "PrescaleLate"]);
+    // One that is over does nothing.
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    assert_eq!(shop.look(20_600).level.floor, 0);
+    assert_eq!(shop.prescaling.runs(), []);
+}
+
+#[test]
+fn the_lead_time_is_learnt_before_the_ramp_and_kept_from_then_on() {
+    let auto = Settings {
+        lead_time: LeadTime::Auto,
+        ..settings(100)
+    };
+    let mut shop = Shop::new(auto, &[sale()]);
+    assert_eq!(shop.look(0).next, Some(at(10_000 - 600 - 600)));
+    shop.startups = vec![SignedDuration::from_mins(20); 5];
+    let learnt = at(10_000 - 1830 - 600);
+    assert_eq!(shop.look(0).next, Some(learnt));
+    shop.look_at(learnt);
+    // Faster pods, as every later one would be, move nothing now.
+    shop.startups = vec![SignedDuration::from_secs(1); 50];
+    assert_eq!(shop.look(10_000 - 1830).level.floor, 100);
+}
+
+#[test]
+fn the_observed_baseline_is_that_of_before_the_ramp() {
+    let observed = Settings {
+        wish: Wish::Times(Factor::Fixed("3".parse().unwrap())),
+        baseline: Baseline::Observed(SignedDuration::from_hours(1)),
+        ..settings(0)
+    };
+    let mut shop = Shop::new(observed.clone(), &[sale()]);
+    shop.history.saw(at(0), 14);
+    shop.look(8500);
+    shop.history.saw(at(8600), 300);
+    shop.restart();
+    assert_eq!(shop.look(9100).level.floor, 42);
+    // Nothing seen yet: the replicas that are there now.
+    let mut shop = Shop::new(observed, &[sale()]);
+    assert_eq!(shop.look(9100).level.floor, 30);
+}
+
+#[test]
+fn the_peak_before_a_hand_over_is_remembered_without_a_ramp_down() {
+    let sudden = Settings {
+        ramp_down: SignedDuration::ZERO,
+        ..settings(100)
+    };
+    let mut shop = Shop::new(sudden, &[sale(), occurrence("next", 21_900, 30_000)]);
+    let mut now = at(0);
+    let mut lowest = 100;
+    while let Some(next) = shop.look_at(now).next.filter(|next| *next < at(30_000)) {
+        now = next;
+        let floor = shop.look_at(now).level.floor;
+        if now >= at(9100) {
+            lowest = lowest.min(floor);
+        }
+    }
+    assert_eq!(lowest, 100);
+}
+
+#[test]
+fn what_the_status_holds_survives_being_written_and_read() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.look(8500);
+    shop.know(&[]);
+    shop.look(9000);
+    let text = serde_json::to_string(shop.prescaling.runs()).unwrap();
+    let read: Vec<Run> = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, shop.prescaling.runs());
+}
+
+#[derive(Clone, Debug)]
+enum Doing {
+    Look,
+    Restart,
+    LoseTheCalendar,
+    FindTheCalendar,
+}
+
+fn anything() -> impl Strategy<Value = (i64, Doing)> {
+    let doing = prop_oneof![
+        3 => Just(Doing::Look),
+        1 => Just(Doing::Restart),
+        1 => Just(Doing::LoseTheCalendar),
+        1 => Just(Doing::FindTheCalendar),
+    ];
+    (1i64..900, doing)
+}
+
+fn any_calendar() -> impl Strategy<Value = Vec<Arc<Occurrence>>> {
+    proptest::collection::vec((9_000i64..30_000, 600i64..9000), 1..5).prop_map(|times| {
+        let mut list: Vec<_> = times
+            .iter()
+            .enumerate()
+            .map(|(n, (start, length))| occurrence(&n.to_string(), *start, start + length))
+            .collect();
+        list.sort_by_key(|one| one.start);
+        list
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// One operator looks at every instant that it is told; another looks at odd times, restarts, and loses the calendar for a
+    /// while. Wherever both look, they set the same floor.
+    #[test]
+    fn restarts_and_lost_calendars_change_no_floor(
+        calendar in any_calendar(), trace in proptest::collection::vec(anything(), 1..120), sum in any::<bool>(),
+    ) {
+        let overlap = if sum { Overlap::Sum } else { Overlap::Max };
+        let settings = Settings { overlap, ..settings(100) };
+        let mut steady = Shop::new(settings.clone(), &calendar);
+        let mut shaken = Shop::new(settings, &calendar);
+        let mut now = at(5000);
+        let mut lost = false;
+        for (pause, doing) in trace {
+            let until = now + SignedDuration::from_secs(pause);
+            while let Some(next) = steady.look_at(now).next.filter(|next| *next < until) {
+                // Both see every first ramp instant: nobody is away for so long that a sale passes unseen.
+                if !lost {
+                    prop_assert_eq!(shaken.look_at(next).level.floor, steady.look_at(next).level.floor, "at {}", next);
+                }
+                now = next;
+            }
+            now = until;
+            match doing {
+                Doing::Look => {}
+                Doing::Restart => shaken.restart(),
+                Doing::LoseTheCalendar => lost = true,
+                Doing::FindTheCalendar => lost = false,
+            }
+            if lost {
+                shaken.triggers[0].occurrences = Occurrences::Unknown;
+            } else {
+                shaken.know(&calendar);
+            }
+            let (floor, other) = (steady.look_at(now).level.floor, shaken.look_at(now).level.floor);
+            // A sale that began while the calendar was lost is not known; what ran goes on.
+            if !lost {
+                let known = steady.prescaling.runs().iter().map(|run| &run.occurrence.id);
+                let others = shaken.prescaling.runs().iter().map(|run| &run.occurrence.id);
+                if known.collect::<Vec<_>>() == others.collect::<Vec<_>>() {
+                    prop_assert_eq!(floor, other, "at {}", now);
+                }
+            }
+            prop_assert!(other <= floor);
+        }
+    }
+
+    /// Whatever the calendar says next, a floor that holds only falls step by step: never at once by more than its ramp does.
+    #[test]
+    fn a_changed_calendar_never_drops_a_floor_at_once(
+        before in any_calendar(), changed in any_calendar(), second in 8000i64..30_000,
+    ) {
+        let mut shop = Shop::new(settings(100), &before);
+        let mut now = at(5000);
+        while let Some(next) = shop.look_at(now).next.filter(|next| *next < at(second)) {
+            now = next;
+        }
+        let floor = shop.look(second).level.floor;
+        shop.know(&changed);
+        prop_assert!(shop.look(second).level.floor >= floor);
+    }
+
+    #[test]
+    fn each_sale_is_started_and_ended_once(calendar in any_calendar()) {
+        let mut shop = Shop::new(settings(100), &calendar);
+        let mut now = at(0);
+        let mut told = Vec::new();
+        loop {
+            let prescaled = shop.look_at(now);
+            told.extend(reasons(&prescaled));
+            let Some(next) = prescaled.next else { break };
+            prop_assert!(next > now);
+            now = next;
+            shop.restart();
+        }
+        let count = |reason: &str| told.iter().filter(|one| **one == reason).count();
+        prop_assert_eq!(count("PrescaleStarted"), calendar.len());
+        prop_assert_eq!(count("PrescaleEnded"), calendar.len());
+        prop_assert_eq!(count("PrescaleLate"), calendar.len());
+        prop_assert_eq!(shop.prescaling.runs().len(), 0);
+    }
+}
