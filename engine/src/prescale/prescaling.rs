@@ -165,38 +165,34 @@ impl Prescaling {
     }
 
     /// Brings the runs of a trigger up to what the calendar says now.
+    ///
+    /// A change that leaves the floor as high as it is (or makes it higher) is taken over. Any other one (the occurrence was
+    /// removed, put off, or ended earlier than now) lets the run fall from here; what has become of the occurrence gets a run
+    /// of its own.
     fn follow(&mut self, now: Timestamp, trigger: &Trigger, known: &[Arc<Occurrence>]) {
+        let settings = &trigger.settings;
         for run in self
             .runs
             .iter_mut()
             .filter(|run| run.trigger == trigger.key)
         {
-            let settings = &trigger.settings;
-            let current = known.iter().find(|one| one.id == run.occurrence.id);
-            let moved_on = |one: &Arc<Occurrence>| {
-                let climbs_at = after(after(one.start, -run.lead), -settings.ramp_up);
-                climbs_at > now
+            let Some(current) = known.iter().find(|one| one.id == run.occurrence.id) else {
+                cut(run, now, settings);
+                continue;
             };
-            match current {
-                Some(current) if !moved_on(current) => {
-                    let holds_until = after(current.end, settings.hold_after);
-                    if holds_until > now {
-                        run.cut = None;
-                    } else if run.cut.is_none() && run.holds_until > now {
-                        // Learnt only now that it is over already.
-                        cut(run, now, settings);
-                    }
-                    run.occurrence = current.clone();
-                    run.holds_until = holds_until;
-                }
-                // Put off: this floor falls, and the occurrence gets a new one when its time comes.
-                Some(_) => {
-                    cut(run, now, settings);
-                    let mut old = (*run.occurrence).clone();
-                    old.id = format!("{}@{}", old.id, old.start);
-                    run.occurrence = Arc::new(old);
-                }
-                None => cut(run, now, settings),
+            let changed = Run {
+                occurrence: current.clone(),
+                holds_until: after(current.end, settings.hold_after),
+                cut: None,
+                ..run.clone()
+            };
+            if floor_of(&changed, now, settings) >= floor_of(run, now, settings) {
+                *run = changed;
+            } else {
+                cut(run, now, settings);
+                let mut old = (*run.occurrence).clone();
+                old.id = format!("{}@{}", old.id, old.start);
+                run.occurrence = Arc::new(old);
             }
         }
     }
@@ -291,11 +287,14 @@ fn cut(run: &mut Run, now: Timestamp, settings: &Settings) {
     if run.cut.is_some() || run.holds_until <= now {
         return;
     }
-    let from = run
-        .profile(0, settings)
-        .map_or(0, |profile| profile.floor_at(now));
+    let from = floor_of(run, now, settings);
     run.cut = Some(Cut { at: now, from });
     run.holds_until = now;
+}
+
+fn floor_of(run: &Run, now: Timestamp, settings: &Settings) -> i32 {
+    run.profile(0, settings)
+        .map_or(0, |profile| profile.floor_at(now))
 }
 
 fn baseline(settings: &Settings, climbs_at: Timestamp, scene: &Scene<'_>) -> i32 {

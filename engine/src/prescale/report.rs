@@ -20,7 +20,7 @@ pub struct Report {
     pub ready_before_start: Option<SignedDuration>,
     /// What the floor holds over its whole life, the ramp down included.
     pub pod_hours: f64,
-    /// The occurrence was taken out of the calendar while it ran.
+    /// The occurrence was taken out of the calendar, put off or ended early while it ran.
     pub cut: bool,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, floor, .. } = self;
         let end = if self.cut {
-            "is no longer in the calendar"
+            "is no longer in the calendar as it was"
         } else {
             "is over"
         };
@@ -127,7 +127,7 @@ mod tests {
             ..report.clone()
         };
         assert!(late.to_string().contains(
-            "is no longer in the calendar: the floor was 120 replicas, Ready 30s after its start;"
+            "is no longer in the calendar as it was: the floor was 120 replicas, Ready 30s after its start;"
         ));
         let never = Report {
             ready_before_start: None,

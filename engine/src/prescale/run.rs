@@ -26,7 +26,7 @@ pub struct Run {
     pub lead: SignedDuration,
     /// The end of the hold as it was last known.
     pub holds_until: Timestamp,
-    /// The occurrence was taken out of the calendar, or ended in it before now.
+    /// The occurrence was taken out of the calendar, put off, or ended before that was learnt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<Cut>,
     /// When the whole floor was asked for.
