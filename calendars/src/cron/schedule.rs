@@ -23,6 +23,7 @@ use super::fields::{self, Field, Fields, ScheduleError};
 use crate::zone::{instant, time_zone};
 
 /// A schedule of robfig/cron's five fields, perhaps with a time zone of its own (`TZ=Asia/Tokyo 0 8 * * *`).
+#[derive(Debug)]
 pub struct Schedule {
     /// It fires when one of these does: two for a schedule that restricts both the day of month and the weekday.
     any_of: Vec<cron::Schedule>,
@@ -60,6 +61,11 @@ impl Schedule {
             )));
         }
         Ok(schedule)
+    }
+
+    /// The schedule's own time zone, from a `TZ=` prefix.
+    pub fn zone(&self) -> Option<&TimeZone> {
+        self.zone.as_ref()
     }
 
     /// The first firing after `now`; `zone` counts where the schedule names none itself. `None` past the year 2100, where the crate's

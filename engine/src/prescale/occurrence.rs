@@ -29,11 +29,21 @@ pub struct Occurrence {
     pub multiplier: Option<Multiplier>,
 }
 
-/// What is known of the occurrences that a trigger's selector picks.
+/// What is known of the occurrences that a trigger's selector picks. The default is nothing: the operator has just started.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Occurrences {
-    /// The calendar as it is: an occurrence that isn't among them was removed. Ordered by start.
-    Known(Arc<[Arc<Occurrence>]>),
-    /// Nothing has been heard of the calendar yet (the operator has just started): sales that run go on as remembered.
-    Unknown,
+pub struct Occurrences {
+    /// Ordered by start.
+    pub known: Arc<[Arc<Occurrence>]>,
+    /// An occurrence that is not among the known ones was removed. Otherwise a source of the calendar has not been heard of
+    /// yet, and sales that run go on as remembered.
+    pub complete: bool,
+}
+
+impl Default for Occurrences {
+    fn default() -> Self {
+        Self {
+            known: Arc::new([]),
+            complete: false,
+        }
+    }
 }

@@ -113,12 +113,9 @@ impl Prescaling {
         let mut next = None;
         let mut next_start = None;
         for trigger in scene.triggers {
-            if let Occurrences::Known(occurrences) = &trigger.occurrences {
-                self.follow(now, trigger, occurrences);
-                let coming = self.begin(now, trigger, occurrences, scene);
-                next = earlier(next, coming);
-                next_start = earlier(next_start, started_after(occurrences, now));
-            }
+            self.follow(now, trigger);
+            next = earlier(next, self.begin(now, trigger, scene));
+            next_start = earlier(next_start, started_after(&trigger.occurrences.known, now));
         }
         let profiles = self.profiles(scene.triggers);
         let timeline = Timeline::new(
@@ -169,15 +166,19 @@ impl Prescaling {
     /// A change that leaves the floor as high as it is (or makes it higher) is taken over. Any other one (the occurrence was
     /// removed, put off, or ended earlier than now) lets the run fall from here; what has become of the occurrence gets a run
     /// of its own.
-    fn follow(&mut self, now: Timestamp, trigger: &Trigger, known: &[Arc<Occurrence>]) {
+    fn follow(&mut self, now: Timestamp, trigger: &Trigger) {
         let settings = &trigger.settings;
+        let Occurrences { known, complete } = &trigger.occurrences;
         for run in self
             .runs
             .iter_mut()
             .filter(|run| run.trigger == trigger.key)
         {
             let Some(current) = known.iter().find(|one| one.id == run.occurrence.id) else {
-                cut(run, now, settings);
+                // A source may drop what is over; the floor then ends as it was going to.
+                if *complete && run.occurrence.end > now {
+                    cut(run, now, settings);
+                }
                 continue;
             };
             let changed = Run {
@@ -198,19 +199,13 @@ impl Prescaling {
     }
 
     /// Starts the runs of what has begun to climb. Returns when the next one will.
-    fn begin(
-        &mut self,
-        now: Timestamp,
-        trigger: &Trigger,
-        known: &[Arc<Occurrence>],
-        scene: &Scene<'_>,
-    ) -> Option<Timestamp> {
+    fn begin(&mut self, now: Timestamp, trigger: &Trigger, scene: &Scene<'_>) -> Option<Timestamp> {
         let settings = &trigger.settings;
         let lead = match settings.lead_time {
             LeadTime::Fixed(lead) => lead,
             LeadTime::Auto => lead_from(scene.startups),
         };
-        for occurrence in known {
+        for occurrence in &*trigger.occurrences.known {
             let climbs_at = after(after(occurrence.start, -lead), -settings.ramp_up);
             let is_run =
                 |run: &Run| run.trigger == trigger.key && run.occurrence.id == occurrence.id;

@@ -20,13 +20,20 @@ struct Shop {
     prescaling: Prescaling,
 }
 
+fn complete(known: &[Arc<Occurrence>]) -> Occurrences {
+    Occurrences {
+        known: known.into(),
+        complete: true,
+    }
+}
+
 impl Shop {
     fn new(settings: Settings, known: &[Arc<Occurrence>]) -> Self {
         Self {
             triggers: vec![Trigger {
                 key: "sales".into(),
                 settings,
-                occurrences: Occurrences::Known(known.into()),
+                occurrences: complete(known),
             }],
             startups: Vec::new(),
             history: ReplicaHistory::default(),
@@ -38,7 +45,7 @@ impl Shop {
     }
 
     fn know(&mut self, known: &[Arc<Occurrence>]) {
-        self.triggers[0].occurrences = Occurrences::Known(known.into());
+        self.triggers[0].occurrences = complete(known);
     }
 
     fn look(&mut self, second: i64) -> Prescaled {
@@ -276,7 +283,7 @@ fn an_unknown_calendar_leaves_a_running_sale_alone() {
     let mut shop = Shop::new(settings(100), &[sale()]);
     shop.look(8500);
     shop.restart();
-    shop.triggers[0].occurrences = Occurrences::Unknown;
+    shop.triggers[0].occurrences = Occurrences::default();
     for (second, floor) in [
         (8800, 60),
         (9100, 100),
@@ -286,6 +293,18 @@ fn an_unknown_calendar_leaves_a_running_sale_alone() {
     ] {
         assert_eq!(shop.look(second).level.floor, floor, "{second}");
     }
+}
+
+#[test]
+fn what_is_known_prescales_while_another_source_is_not_heard_of() {
+    let mut shop = Shop::new(settings(100), &[sale()]);
+    shop.look(8500);
+    shop.triggers[0].occurrences = Occurrences {
+        known: Arc::new([occurrence("inline", 15_000, 30_000)]),
+        complete: false,
+    };
+    assert_eq!(shop.look(12_000).level.floor, 100);
+    assert_eq!(shop.look(25_000).level.floor, 100);
 }
 
 #[test]
@@ -442,7 +461,7 @@ proptest! {
             match doing {
                 Doing::Look => {}
                 Doing::Restart => shaken.restart(),
-                Doing::LoseTheCalendar => shaken.triggers[0].occurrences = Occurrences::Unknown,
+                Doing::LoseTheCalendar => shaken.triggers[0].occurrences = Occurrences::default(),
                 Doing::FindTheCalendar => shaken.know(&calendar),
             }
             same_floor(&mut steady, &mut shaken, now)?;
