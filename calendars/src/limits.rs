@@ -12,8 +12,8 @@ pub const HORIZON: SignedDuration = SignedDuration::from_hours(400 * 24);
 /// How far back: a floor outlives its occurrence by holdAfter and rampDown, which are minutes or hours.
 pub const LOOK_BACK: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Dates that may be tried to find the occurrences of one calendar. A rule such as "each second, in February, on the 30th" tries
-/// for ever and finds nothing; so many take about half a second.
-pub const MAX_STEPS: u64 = 5_000_000;
+/// for ever and finds nothing; so many take a fraction of a second.
+pub const MAX_STEPS: u64 = 2_000_000;
 
 /// A limit that a calendar is past. The last good copy counts on.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
