@@ -202,6 +202,29 @@ fn the_engine_can_do_no_io() {
 }
 
 #[test]
+fn calendars_can_do_no_io_and_know_no_kubernetes() {
+    let graph = Graph::of_workspace();
+    let linked = graph.closure(CALENDARS);
+    for forbidden in [
+        "tokio",
+        "mio",
+        "kube",
+        "kube-client",
+        "k8s-openapi",
+        "reqwest",
+        "hyper",
+        "tracing",
+        "rand",
+        "socket2",
+    ] {
+        assert!(
+            !linked.contains(forbidden),
+            "the calendars are linked with {forbidden}"
+        );
+    }
+}
+
+#[test]
 fn scalers_know_no_kubernetes() {
     let graph = Graph::of_workspace();
     let linked = graph.closure(SCALERS);
