@@ -373,6 +373,30 @@ fn the_peak_before_a_hand_over_is_remembered_without_a_ramp_down() {
     assert_eq!(lowest, 100);
 }
 
+/// The measure: a thousand services on one calendar, all floors set at under a second of CPU. This is a debug build on a
+/// busy machine, so the bound is wider.
+#[test]
+fn a_thousand_services_on_one_calendar_cost_little() {
+    let calendar: Vec<_> = (0..100)
+        .map(|n| occurrence(&n.to_string(), 10_000 + n * 90_000, 17_000 + n * 90_000))
+        .collect();
+    let mut shops: Vec<_> = (0..1000)
+        .map(|_| Shop::new(settings(100), &calendar))
+        .collect();
+    let start = std::time::Instant::now();
+    let mut looks = 0;
+    for shop in &mut shops {
+        let mut now = at(8000);
+        while let Some(next) = shop.look_at(now).next.filter(|next| *next <= at(9100)) {
+            now = next;
+            looks += 1;
+        }
+        assert_eq!(shop.look(9100).level.floor, 100);
+    }
+    assert!(looks >= 40_000, "{looks}: every step of the ramp");
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+}
+
 #[test]
 fn what_the_status_holds_survives_being_written_and_read() {
     let mut shop = Shop::new(settings(100), &[sale()]);
@@ -466,6 +490,30 @@ proptest! {
             }
             same_floor(&mut steady, &mut shaken, now)?;
         }
+    }
+
+    /// What a plan says beforehand is what happens.
+    #[test]
+    fn a_plan_is_what_happens(calendar in any_calendar(), sum in any::<bool>(), sudden in any::<bool>()) {
+        let settings = Settings {
+            overlap: if sum { Overlap::Sum } else { Overlap::Max },
+            ramp_down: if sudden { SignedDuration::ZERO } else { SignedDuration::from_mins(30) },
+            ..settings(100)
+        };
+        let mut shop = Shop::new(settings, &calendar);
+        let assumed = Assumed { baseline: 1, lead: SignedDuration::ZERO };
+        let plan = Timeline::planned(&shop.triggers, assumed);
+        let mut now = at(0);
+        for step in plan.steps(at(0), at(60_000)) {
+            // An operator looks when it is told to, and so comes by here.
+            while let Some(next) = shop.look_at(now).next.filter(|next| *next <= step.at) {
+                now = next;
+            }
+            let level = shop.look_at(step.at).level;
+            prop_assert_eq!((level.floor, level.active), (step.level.floor, step.level.active), "at {}", step.at);
+            now = step.at;
+        }
+        prop_assert_eq!(shop.look(60_000).level.floor, 0);
     }
 
     /// Whatever the calendar says next, a floor that holds only falls step by step: never at once by more than its ramp does.
