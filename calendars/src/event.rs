@@ -219,7 +219,12 @@ impl Event {
 
 impl CronTimes {
     fn expand(&self, collector: &mut Collector<'_>) -> Result<(), LimitError> {
-        let mut at = earlier(collector.from, self.length.as_duration());
+        // A day of the calendar may have more than 24 hours.
+        let reach = self
+            .length
+            .as_duration()
+            .saturating_add(SignedDuration::from_hours(24));
+        let mut at = earlier(collector.from, reach);
         while let Some(firing) = self.schedule.next(at, &self.zone) {
             collector.budget.step()?;
             at = firing.at;

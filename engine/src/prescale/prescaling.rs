@@ -42,7 +42,6 @@ pub struct Scene<'a> {
     pub max_replica_count: i32,
     /// How long the workload's last pods took from their creation until they were Ready.
     pub startups: &'a [SignedDuration],
-    pub history: &'a ReplicaHistory,
     /// The target's replicas, where they are known.
     pub replicas: Option<i32>,
     /// When each pod that is Ready became so; `None` where the pods are not known.
@@ -88,16 +87,28 @@ pub struct News {
     pub message: String,
 }
 
-/// The state of one object's prescaling: its runs.
+/// The state of one object's prescaling: its runs, and the replicas of normal days.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prescaling {
     runs: Vec<Run>,
+    history: ReplicaHistory,
 }
 
 impl Prescaling {
     /// Goes on with what the object's status says.
     pub fn new(remembered: Vec<Run>) -> Self {
-        Self { runs: remembered }
+        Self {
+            runs: remembered,
+            history: ReplicaHistory::default(),
+        }
+    }
+
+    /// Takes in the target's replicas, for baselines that are observed. What a floor or a limit made of them is no normal day: as
+    /// long as one lives, the number of before counts on.
+    pub fn saw(&mut self, at: Timestamp, replicas: i32) {
+        if self.runs.is_empty() {
+            self.history.saw(at, replicas);
+        }
     }
 
     /// What the status has to hold.
@@ -220,10 +231,11 @@ impl Prescaling {
             if holds_until <= now || self.runs.iter().any(is_run) {
                 continue;
             }
+            let baseline = self.baseline(settings, climbs_at, scene);
             self.runs.push(Run {
                 trigger: trigger.key.clone(),
                 occurrence: occurrence.clone(),
-                baseline: baseline(settings, climbs_at, scene),
+                baseline,
                 lead,
                 holds_until,
                 cut: None,
@@ -234,6 +246,21 @@ impl Prescaling {
             });
         }
         None
+    }
+
+    /// The baseline of a ramp that begins at `climbs_at`. Where nothing was seen since a restart, a run that goes on knows the one of
+    /// before it; else the replicas of now are all there is.
+    fn baseline(&self, settings: &Settings, climbs_at: Timestamp, scene: &Scene<'_>) -> i32 {
+        let window = match settings.baseline {
+            Baseline::Replicas(replicas) => return replicas,
+            Baseline::Observed(window) => window,
+        };
+        self.history
+            .median(climbs_at, window)
+            .or_else(|| self.runs.iter().map(|run| run.baseline).max())
+            .or(scene.replicas)
+            .unwrap_or(0)
+            .max(scene.min_replica_count)
     }
 
     /// In the order of the runs; `None` for those of a trigger that sets a limit.
@@ -290,18 +317,6 @@ fn cut(run: &mut Run, now: Timestamp, settings: &Settings) {
 fn floor_of(run: &Run, now: Timestamp, settings: &Settings) -> i32 {
     run.profile(0, settings)
         .map_or(0, |profile| profile.floor_at(now))
-}
-
-fn baseline(settings: &Settings, climbs_at: Timestamp, scene: &Scene<'_>) -> i32 {
-    match settings.baseline {
-        Baseline::Replicas(replicas) => replicas,
-        Baseline::Observed(window) => scene
-            .history
-            .median(climbs_at, window)
-            .or(scene.replicas)
-            .unwrap_or(0)
-            .max(scene.min_replica_count),
-    }
 }
 
 /// The start of the first occurrence that starts after `now`.

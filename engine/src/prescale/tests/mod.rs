@@ -1,9 +1,10 @@
 //! Prescaling through time: what a reader of Events and conditions sees, and that nothing but the calendar lowers a floor.
 
+mod properties;
+
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use proptest::prelude::*;
 
 use super::profile::tests::{at, occurrence, settings};
 use super::*;
@@ -13,7 +14,6 @@ use crate::conditions::ConditionStatus;
 struct Shop {
     triggers: Vec<Trigger>,
     startups: Vec<SignedDuration>,
-    history: ReplicaHistory,
     ready: Vec<Timestamp>,
     obstacle: Option<Obstacle>,
     max: i32,
@@ -36,7 +36,6 @@ impl Shop {
                 occurrences: complete(known),
             }],
             startups: Vec::new(),
-            history: ReplicaHistory::default(),
             ready: Vec::new(),
             obstacle: None,
             max: 1000,
@@ -60,7 +59,6 @@ impl Shop {
                 min_replica_count: 2,
                 max_replica_count: self.max,
                 startups: &self.startups,
-                history: &self.history,
                 replicas: Some(10),
                 ready_since: Some(&self.ready),
                 obstacle: self.obstacle.as_ref(),
@@ -344,14 +342,38 @@ fn the_observed_baseline_is_that_of_before_the_ramp() {
         ..settings(0)
     };
     let mut shop = Shop::new(observed.clone(), &[sale()]);
-    shop.history.saw(at(0), 14);
+    shop.prescaling.saw(at(0), 14);
     shop.look(8500);
-    shop.history.saw(at(8600), 300);
+    shop.prescaling.saw(at(8600), 300);
+    assert_eq!(shop.look(9100).level.floor, 42);
     shop.restart();
     assert_eq!(shop.look(9100).level.floor, 42);
     // Nothing seen yet: the replicas that are there now.
     let mut shop = Shop::new(observed, &[sale()]);
     assert_eq!(shop.look(9100).level.floor, 30);
+}
+
+#[test]
+fn the_sale_before_is_no_normal_day() {
+    let observed = Settings {
+        wish: Wish::Times(Factor::Fixed("3".parse().unwrap())),
+        baseline: Baseline::Observed(SignedDuration::from_hours(1)),
+        ..settings(0)
+    };
+    for restarted in [false, true] {
+        let sales = [sale(), occurrence("next", 22_000, 30_000)];
+        let mut shop = Shop::new(observed.clone(), &sales);
+        shop.prescaling.saw(at(0), 14);
+        for second in (8500..20_500).step_by(15) {
+            let floor = shop.look(second).level.floor;
+            shop.prescaling.saw(at(second), floor);
+        }
+        if restarted {
+            shop.restart();
+        }
+        // Three times a normal day again, and not three times the sale.
+        assert_eq!(shop.look(25_000).level.floor, 42, "restarted: {restarted}");
+    }
 }
 
 #[test]
@@ -406,148 +428,4 @@ fn what_the_status_holds_survives_being_written_and_read() {
     let text = serde_json::to_string(shop.prescaling.runs()).unwrap();
     let read: Vec<Run> = serde_json::from_str(&text).unwrap();
     assert_eq!(read, shop.prescaling.runs());
-}
-
-#[derive(Clone, Debug)]
-enum Doing {
-    Look,
-    Restart,
-    LoseTheCalendar,
-    FindTheCalendar,
-}
-
-fn anything() -> impl Strategy<Value = (i64, Doing)> {
-    let doing = prop_oneof![
-        3 => Just(Doing::Look),
-        1 => Just(Doing::Restart),
-        1 => Just(Doing::LoseTheCalendar),
-        1 => Just(Doing::FindTheCalendar),
-    ];
-    (1i64..900, doing)
-}
-
-fn any_calendar() -> impl Strategy<Value = Vec<Arc<Occurrence>>> {
-    proptest::collection::vec((9_000i64..30_000, 600i64..9000), 1..5).prop_map(|times| {
-        let mut list: Vec<_> = times
-            .iter()
-            .enumerate()
-            .map(|(n, (start, length))| occurrence(&n.to_string(), *start, start + length))
-            .collect();
-        list.sort_by_key(|one| one.start);
-        list
-    })
-}
-
-/// Compares the two where they know the same sales; the one that knows fewer is never higher.
-fn same_floor(steady: &mut Shop, shaken: &mut Shop, now: Timestamp) -> Result<(), TestCaseError> {
-    let (floor, other) = (
-        steady.look_at(now).level.floor,
-        shaken.look_at(now).level.floor,
-    );
-    let runs = |shop: &Shop| -> Vec<String> {
-        let mut ids: Vec<_> = shop
-            .prescaling
-            .runs()
-            .iter()
-            .map(|run| run.occurrence.id.clone())
-            .collect();
-        ids.sort();
-        ids
-    };
-    if runs(steady) == runs(shaken) {
-        prop_assert_eq!(floor, other, "at {}", now);
-    }
-    prop_assert!(other <= floor);
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    /// One operator looks at every instant that it is told; another looks at odd times, restarts, and loses the calendar for a
-    /// while. Wherever both look, they set the same floor; unless a sale began while the calendar was lost.
-    #[test]
-    fn restarts_and_lost_calendars_change_no_floor(
-        calendar in any_calendar(), trace in proptest::collection::vec(anything(), 1..120), sum in any::<bool>(),
-    ) {
-        let overlap = if sum { Overlap::Sum } else { Overlap::Max };
-        let settings = Settings { overlap, ..settings(100) };
-        let mut steady = Shop::new(settings.clone(), &calendar);
-        let mut shaken = Shop::new(settings, &calendar);
-        let mut now = at(5000);
-        for (pause, doing) in trace {
-            let until = now + SignedDuration::from_secs(pause);
-            while let Some(next) = steady.look_at(now).next.filter(|next| *next < until) {
-                same_floor(&mut steady, &mut shaken, next)?;
-                now = next;
-            }
-            now = until;
-            match doing {
-                Doing::Look => {}
-                Doing::Restart => shaken.restart(),
-                Doing::LoseTheCalendar => shaken.triggers[0].occurrences = Occurrences::default(),
-                Doing::FindTheCalendar => shaken.know(&calendar),
-            }
-            same_floor(&mut steady, &mut shaken, now)?;
-        }
-    }
-
-    /// What a plan says beforehand is what happens.
-    #[test]
-    fn a_plan_is_what_happens(calendar in any_calendar(), sum in any::<bool>(), sudden in any::<bool>()) {
-        let settings = Settings {
-            overlap: if sum { Overlap::Sum } else { Overlap::Max },
-            ramp_down: if sudden { SignedDuration::ZERO } else { SignedDuration::from_mins(30) },
-            ..settings(100)
-        };
-        let mut shop = Shop::new(settings, &calendar);
-        let assumed = Assumed { baseline: 1, lead: SignedDuration::ZERO };
-        let plan = Timeline::planned(&shop.triggers, assumed);
-        let mut now = at(0);
-        for step in plan.steps(at(0), at(60_000)) {
-            // An operator looks when it is told to, and so comes by here.
-            while let Some(next) = shop.look_at(now).next.filter(|next| *next <= step.at) {
-                now = next;
-            }
-            let level = shop.look_at(step.at).level;
-            prop_assert_eq!((level.floor, level.active), (step.level.floor, step.level.active), "at {}", step.at);
-            now = step.at;
-        }
-        prop_assert_eq!(shop.look(60_000).level.floor, 0);
-    }
-
-    /// Whatever the calendar says next, a floor that holds only falls step by step: never at once by more than its ramp does.
-    #[test]
-    fn a_changed_calendar_never_drops_a_floor_at_once(
-        before in any_calendar(), changed in any_calendar(), second in 8000i64..30_000,
-    ) {
-        let mut shop = Shop::new(settings(100), &before);
-        let mut now = at(5000);
-        while let Some(next) = shop.look_at(now).next.filter(|next| *next < at(second)) {
-            now = next;
-        }
-        let floor = shop.look(second).level.floor;
-        shop.know(&changed);
-        prop_assert!(shop.look(second).level.floor >= floor);
-    }
-
-    #[test]
-    fn each_sale_is_started_and_ended_once(calendar in any_calendar()) {
-        let mut shop = Shop::new(settings(100), &calendar);
-        let mut now = at(0);
-        let mut told = Vec::new();
-        loop {
-            let prescaled = shop.look_at(now);
-            told.extend(reasons(&prescaled));
-            let Some(next) = prescaled.next else { break };
-            prop_assert!(next > now);
-            now = next;
-            shop.restart();
-        }
-        let count = |reason: &str| told.iter().filter(|one| **one == reason).count();
-        prop_assert_eq!(count("PrescaleStarted"), calendar.len());
-        prop_assert_eq!(count("PrescaleEnded"), calendar.len());
-        prop_assert_eq!(count("PrescaleLate"), calendar.len());
-        prop_assert_eq!(shop.prescaling.runs().len(), 0);
-    }
 }
