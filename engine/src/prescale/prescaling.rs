@@ -121,10 +121,14 @@ impl Prescaling {
         let before = self.runs.clone();
         self.runs
             .retain(|run| scene.triggers.iter().any(|one| one.key == run.trigger));
+        let current = Timeline::new(
+            self.profiles(scene.triggers).into_iter().flatten(),
+            Vec::new(),
+        );
         let mut next = None;
         let mut next_start = None;
         for trigger in scene.triggers {
-            self.follow(now, trigger);
+            self.follow(now, trigger, &current);
             next = earlier(next, self.begin(now, trigger, scene));
             next_start = earlier(next_start, started_after(&trigger.occurrences.known, now));
         }
@@ -177,7 +181,7 @@ impl Prescaling {
     /// A change that leaves the floor as high as it is (or makes it higher) is taken over. Any other one (the occurrence was
     /// removed, put off, or ended earlier than now) lets the run fall from here; what has become of the occurrence gets a run
     /// of its own.
-    fn follow(&mut self, now: Timestamp, trigger: &Trigger) {
+    fn follow(&mut self, now: Timestamp, trigger: &Trigger, current: &Timeline) {
         let settings = &trigger.settings;
         let Occurrences { known, complete } = &trigger.occurrences;
         for run in self
@@ -185,23 +189,25 @@ impl Prescaling {
             .iter_mut()
             .filter(|run| run.trigger == trigger.key)
         {
-            let Some(current) = known.iter().find(|one| one.id == run.occurrence.id) else {
+            let Some(latest) = known.iter().find(|one| one.id == run.occurrence.id) else {
                 // A source may drop what is over; the floor then ends as it was going to.
                 if *complete && run.occurrence.end > now {
-                    cut(run, now, settings);
+                    cut(run, now, settings, current);
                 }
                 continue;
             };
             let changed = Run {
-                occurrence: current.clone(),
-                holds_until: after(current.end, settings.hold_after),
+                occurrence: latest.clone(),
+                holds_until: after(latest.end, settings.hold_after),
                 cut: None,
                 ..run.clone()
             };
-            if floor_of(&changed, now, settings) >= floor_of(run, now, settings) {
+            // What falls and is to climb again is two: the hand-over between them needs the first one's peak.
+            let begins_again = run.holds_until <= now && is_climbing(&changed, now, settings);
+            if !begins_again && floor_of(&changed, now, settings) >= floor_of(run, now, settings) {
                 *run = changed;
             } else {
-                cut(run, now, settings);
+                cut(run, now, settings, current);
                 let mut old = (*run.occurrence).clone();
                 old.id = format!("{}@{}", old.id, old.start);
                 run.occurrence = Arc::new(old);
@@ -305,13 +311,21 @@ impl Prescaling {
 }
 
 /// Ends the hold of `run` at `now`, unless it has ended.
-fn cut(run: &mut Run, now: Timestamp, settings: &Settings) {
+fn cut(run: &mut Run, now: Timestamp, settings: &Settings, current: &Timeline) {
     if run.cut.is_some() || run.holds_until <= now {
         return;
     }
-    let from = floor_of(run, now, settings);
+    // Within a hand-over it falls from what the hand-over holds.
+    let from = run.profile(0, settings).map_or(0, |profile| {
+        profile.floor_at(now).max(current.bridge(&profile, now))
+    });
     run.cut = Some(Cut { at: now, from });
     run.holds_until = now;
+}
+
+fn is_climbing(run: &Run, now: Timestamp, settings: &Settings) -> bool {
+    run.profile(0, settings)
+        .is_some_and(|profile| now < profile.complete_at)
 }
 
 fn floor_of(run: &Run, now: Timestamp, settings: &Settings) -> i32 {

@@ -233,7 +233,7 @@ impl Timeline {
 
     /// The floor that keeps the hand-over to `next`, which climbs at `at`, from dipping: the lower of the peaks of `next` and of
     /// what ended its hold since `next` began to climb. Their sales are then less than leadTime and rampUp apart.
-    fn bridge(&self, next: &Profile, at: Timestamp) -> i32 {
+    pub(super) fn bridge(&self, next: &Profile, at: Timestamp) -> i32 {
         if at >= next.complete_at || at >= next.holds_until {
             return 0;
         }

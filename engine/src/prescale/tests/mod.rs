@@ -277,6 +277,29 @@ fn what_is_put_off_falls_and_climbs_again_when_its_time_comes() {
 }
 
 #[test]
+fn a_hand_over_falls_from_what_it_holds_when_its_sales_change() {
+    // The second climbs when the first one's hold ends: 100 is held between them.
+    let sales = [
+        occurrence("first", 10_000, 20_000),
+        occurrence("second", 22_000, 30_000),
+    ];
+    for changed in [
+        vec![],
+        vec![occurrence("first", 10_000, 20_000)],
+        // The first one's name is given to the second one's time.
+        vec![occurrence("first", 22_000, 30_000)],
+    ] {
+        let mut shop = Shop::new(settings(100), &sales);
+        for second in [8500, 20_500, 20_600] {
+            shop.look(second);
+        }
+        assert_eq!(shop.look(20_900).level.floor, 100);
+        shop.know(&changed);
+        assert_eq!(shop.look(20_900).level.floor, 100, "{changed:?}");
+    }
+}
+
+#[test]
 fn an_unknown_calendar_leaves_a_running_sale_alone() {
     let mut shop = Shop::new(settings(100), &[sale()]);
     shop.look(8500);
