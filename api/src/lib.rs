@@ -13,8 +13,10 @@ pub mod reasons;
 
 mod checks;
 mod condition;
+mod for_calendars;
 mod for_engine;
 mod modifiers;
+mod sale_calendar;
 mod scaled_object;
 mod schema;
 mod switches;
@@ -23,7 +25,13 @@ mod trigger_authentication;
 
 pub use checks::{Problem, problems_of_triggers};
 pub use condition::Condition;
+pub use for_calendars::{CalendarProblem, next_occurrences, source_status};
 pub use for_engine::{conditions_from_engine, conditions_to_engine};
+pub use sale_calendar::{
+    CalendarSource, ClusterSaleCalendar, ClusterSaleCalendarSpec, KeyRef, NextOccurrence,
+    RecurringSale, RememberedEvent, SaleCalendar, SaleCalendarSpec, SaleCalendarStatus, SaleEvent,
+    SourceStatus,
+};
 pub use scaled_object::{
     Advanced, Fallback, GroupVersionKindResource, HealthStatus, HorizontalPodAutoscalerConfig,
     ScaleTargetRef, ScaledObject, ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers,

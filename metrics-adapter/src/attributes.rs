@@ -82,7 +82,7 @@ impl ResourceAttributes {
         let label_selector = match requirements {
             Some(Ok(requirements)) => requirements
                 .iter()
-                .filter_map(|one| one.to_review())
+                .filter_map(selector::to_review)
                 .collect(),
             Some(Err(_)) | None => Vec::new(),
         };

@@ -7,6 +7,7 @@ use sakidori_tests::binary;
 use serde::Deserialize;
 
 const API: &str = "sakidori-api";
+const CALENDARS: &str = "sakidori-calendars";
 const CLI: &str = "sakidori";
 const ENGINE: &str = "sakidori-engine";
 const METRICS_ADAPTER: &str = "sakidori-metrics-adapter";
@@ -19,10 +20,14 @@ const TESTS: &str = "sakidori-tests";
 /// Which of our crates each of our crates may depend on directly, dev-dependencies aside.
 const ALLOWED: &[(&str, &[&str])] = &[
     (ENGINE, &[]),
-    (API, &[ENGINE]),
-    (SCALERS, &[ENGINE]),
+    (CALENDARS, &[ENGINE]),
+    (API, &[CALENDARS, ENGINE]),
+    (SCALERS, &[CALENDARS, ENGINE]),
     (METRICS_ADAPTER, &[ENGINE]),
-    (OPERATOR, &[API, ENGINE, METRICS_ADAPTER, SCALERS]),
+    (
+        OPERATOR,
+        &[API, CALENDARS, ENGINE, METRICS_ADAPTER, SCALERS],
+    ),
     (CLI, &[API, OPERATOR]),
     (TEST_CLUSTER, &[]),
     (TEST_SERVERS, &[TEST_CLUSTER]),
@@ -192,6 +197,29 @@ fn the_engine_can_do_no_io() {
         assert!(
             !linked.contains(forbidden),
             "the engine is linked with {forbidden}"
+        );
+    }
+}
+
+#[test]
+fn calendars_can_do_no_io_and_know_no_kubernetes() {
+    let graph = Graph::of_workspace();
+    let linked = graph.closure(CALENDARS);
+    // Random numbers are only drawn while the cron crate's tables are compiled.
+    for forbidden in [
+        "tokio",
+        "mio",
+        "kube",
+        "kube-client",
+        "k8s-openapi",
+        "reqwest",
+        "hyper",
+        "tracing",
+        "socket2",
+    ] {
+        assert!(
+            !linked.contains(forbidden),
+            "the calendars are linked with {forbidden}"
         );
     }
 }

@@ -5,8 +5,8 @@
 //! window.
 //!
 //! Schedules are robfig/cron's, as in KEDA: minute, hour, day of month, month, day of week; a day matches when its number
-//! *or* its weekday does, if both are restricted. A `TZ=` prefix overrules `timezone`. Clocks that change: see
-//! [`schedule`].
+//! *or* its weekday does, if both are restricted. A `TZ=` prefix overrules `timezone`. A start or end in the hour that
+//! clocks skip happens at the first instant after it; in the hour that they repeat, the first of the two counts.
 //!
 //! The HPA leaves a number of replicas alone that is within 10 % of the wanted one (its tolerance), so that 47 replicas
 //! stay where 45 are wanted.
@@ -29,16 +29,15 @@
 //!         desiredReplicas: "10"
 //! ```
 
-mod fields;
-mod schedule;
 mod window;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use sakidori_calendars::cron::Schedule;
+use sakidori_calendars::time_zone;
 use serde::Deserialize;
 
-use self::schedule::{Schedule, time_zone};
 use crate::metric::{MetricSpec, Reading};
 use crate::params::{self, Field, METADATA, ParameterSet, Parameters};
 use crate::registry::Kind;
@@ -98,7 +97,6 @@ pub const KIND: Kind = Kind {
 fn build(trigger: &Trigger, _: &Context) -> Result<Box<dyn Scaler>, BuildError> {
     let cron: Cron = params::parse(trigger)?;
     // `check` has parsed them once, so these errors don't happen.
-    let invalid = |error: fields::ScheduleError| BuildError::Invalid(error.to_string());
     let scaler = CronScaler {
         metric: [MetricSpec::integer(trigger, &metric_name(&cron), 1)?],
         start: Schedule::parse(&cron.start).map_err(invalid)?,
@@ -107,6 +105,10 @@ fn build(trigger: &Trigger, _: &Context) -> Result<Box<dyn Scaler>, BuildError> 
         desired_replicas: cron.desired_replicas,
     };
     Ok(Box::new(scaler))
+}
+
+fn invalid(error: impl ToString) -> BuildError {
+    BuildError::Invalid(error.to_string())
 }
 
 struct CronScaler {

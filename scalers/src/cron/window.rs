@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-
-use super::schedule::Schedule;
+use sakidori_calendars::cron::Schedule;
 
 /// Whether `now` lies between a start and the end that follows it: the end comes next.
 ///
@@ -20,7 +19,8 @@ pub fn contains(now: Timestamp, zone: &TimeZone, start: &Schedule, end: &Schedul
 
 #[cfg(test)]
 mod tests {
-    use super::super::schedule::time_zone;
+    use sakidori_calendars::time_zone;
+
     use super::*;
 
     #[test]

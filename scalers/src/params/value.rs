@@ -2,13 +2,12 @@
 
 use std::fmt;
 
+use sakidori_engine::nearest;
 use serde::de::value::{MapDeserializer, StrDeserializer};
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, Visitor,
 };
 use serde::forward_to_deserialize_any;
-
-use sakidori_engine::nearest;
 
 /// What was expected. Never holds the value itself: it may be a secret, and who reports decides whether to quote it.
 #[derive(Debug)]

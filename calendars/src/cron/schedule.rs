@@ -5,11 +5,10 @@
 //! crate's dialect: numbers spelt out, weekdays by name, and two schedules where a day may match either field. The crate's
 //! date type (chrono) stays in here.
 //!
-//! The crate works on the wall clock, without a time zone. A wall-clock time becomes an instant in [`instant`], which
-//! is where daylight saving is decided. Two deliberate differences from KEDA, which loses an occurrence in the hour that
-//! clocks skip and fires twice in the hour that they repeat:
-//! - an occurrence in the skipped hour happens at the first instant after it;
-//! - in the repeated hour only the first of the two counts.
+//! The crate works on the wall clock, without a time zone. A wall-clock time becomes an instant in [`crate::zone`], which
+//! is where daylight saving is decided. Two deliberate differences from KEDA, which loses a firing in the hour that clocks
+//! skip and fires twice in the hour that they repeat: the first instant after a skipped hour counts, and of a repeated hour
+//! the first pass.
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
@@ -17,24 +16,25 @@ use std::str::FromStr;
 
 use chrono::{Datelike, NaiveDate, Timelike, Utc};
 use jiff::civil::DateTime;
-use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fields::{self, Field, Fields, ScheduleError};
-use crate::params::nearest;
+use crate::zone::{instant, time_zone};
 
 /// A schedule of robfig/cron's five fields, perhaps with a time zone of its own (`TZ=Asia/Tokyo 0 8 * * *`).
+#[derive(Debug)]
 pub struct Schedule {
     /// It fires when one of these does: two for a schedule that restricts both the day of month and the weekday.
     any_of: Vec<cron::Schedule>,
-    /// From a `TZ=` or `CRON_TZ=` prefix; it wins over the trigger's time zone.
+    /// From a `TZ=` or `CRON_TZ=` prefix; it wins over the caller's time zone.
     zone: Option<TimeZone>,
 }
 
 /// One firing. Of two at the same instant, the one that a skipped hour held up longer is the earlier: `30 2 * * *` and
 /// `0 3 * * *` keep their order on the day when clocks go from 2:00 to 3:00.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Occurrence {
+pub struct Firing {
     pub at: Timestamp,
     held_up: Reverse<SignedDuration>,
 }
@@ -63,17 +63,25 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// The first occurrence after `now`; `zone` is the trigger's time zone. `None` past the year 2100, where the crate's
+    /// The schedule's own time zone, from a `TZ=` prefix.
+    pub fn zone(&self) -> Option<&TimeZone> {
+        self.zone.as_ref()
+    }
+
+    /// The first firing after `now`; `zone` counts where the schedule names none itself. `None` past the year 2100, where the crate's
     /// calendar ends.
-    pub fn next(&self, now: Timestamp, zone: &TimeZone) -> Option<Occurrence> {
+    pub fn next(&self, now: Timestamp, zone: &TimeZone) -> Option<Firing> {
         let zone = self.zone.as_ref().unwrap_or(zone);
         let mut wall = zone.to_datetime(now);
-        // More than one round only in the second pass of a repeated hour, whose occurrences lie in the first pass.
+        // More than one round only in the second pass of a repeated hour, whose firings lie in the first pass.
         loop {
             wall = self.after(wall)?;
-            let occurrence = instant(wall, zone)?;
-            if occurrence.at > now {
-                return Some(occurrence);
+            let moment = instant(wall, zone)?;
+            if moment.at > now {
+                return Some(Firing {
+                    at: moment.at,
+                    held_up: Reverse(moment.held_up),
+                });
             }
         }
     }
@@ -88,52 +96,6 @@ impl Schedule {
             .min()?;
         from_chrono(next)
     }
-}
-
-/// When the wall clock of `zone` shows `wall`. `None` outside the range of years that a [`Timestamp`] has.
-fn instant(wall: DateTime, zone: &TimeZone) -> Option<Occurrence> {
-    let (offset, held_up) = match zone.to_ambiguous_timestamp(wall).offset() {
-        AmbiguousOffset::Unambiguous { offset } => (offset, SignedDuration::ZERO),
-        AmbiguousOffset::Fold { before, .. } => (before, SignedDuration::ZERO),
-        AmbiguousOffset::Gap { after, .. } => {
-            // Read with the offset that comes, a skipped time lies before the change.
-            let early = after.to_timestamp(wall).ok()?;
-            let change = zone
-                .following(early)
-                .find(|change| change.offset() == after)?
-                .timestamp();
-            let held_up = after.to_datetime(change).duration_since(wall);
-            return Some(Occurrence {
-                at: change,
-                held_up: Reverse(held_up),
-            });
-        }
-    };
-    Some(Occurrence {
-        at: offset.to_timestamp(wall).ok()?,
-        held_up: Reverse(held_up),
-    })
-}
-
-/// The time zone named `name`, as Go's `time.LoadLocation` takes it: `UTC`, `Local` (which in a container is UTC, too) or a
-/// name of the IANA database.
-///
-/// # Errors
-/// Names the time zone and the nearest that exists.
-pub fn time_zone(name: &str) -> Result<TimeZone, ScheduleError> {
-    if name.is_empty() || name == "Local" {
-        return Ok(TimeZone::UTC);
-    }
-    TimeZone::get(name).map_err(|_| {
-        let zones: Vec<_> = jiff::tz::db().available().collect();
-        let hint = match nearest(name, zones.iter().map(|zone| zone.as_str())) {
-            Some(zone) => format!(", did you mean {zone}?"),
-            None => {
-                ": expected a name of the IANA time zone database, such as Europe/Berlin".to_owned()
-            }
-        };
-        ScheduleError(format!("unknown time zone {name}{hint}"))
-    })
 }
 
 /// Splits `TZ=Asia/Tokyo 0 8 * * *` (or `CRON_TZ=`).

@@ -1,0 +1,72 @@
+//! How much a calendar may hold, and the errors past it.
+
+use jiff::SignedDuration;
+use thiserror::Error;
+
+/// The largest text of a source.
+pub const MAX_TEXT: usize = 5 * 1024 * 1024;
+/// The most occurrences of one calendar within the horizon.
+pub const MAX_OCCURRENCES: usize = 10_000;
+/// How far ahead occurrences are looked for.
+pub const HORIZON: SignedDuration = SignedDuration::from_hours(400 * 24);
+/// How far back: a floor outlives its occurrence by holdAfter and rampDown, which are minutes or hours.
+pub const LOOK_BACK: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Dates that may be tried to find the occurrences of one calendar. A rule such as "each second, in February, on the 30th" tries
+/// for ever and finds nothing; so many take a fraction of a second.
+pub const MAX_STEPS: u64 = 2_000_000;
+
+/// A limit that a calendar is past. The last good copy counts on.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum LimitError {
+    #[error("{0} bytes are more than the limit of 5 MiB ({MAX_TEXT} bytes)")]
+    Text(usize),
+    #[error(
+        "more than the limit of {MAX_OCCURRENCES} occurrences within 400 days: make rules sparser, or split the calendar"
+    )]
+    Occurrences,
+    #[error(
+        "finding the occurrences takes more than the limit of {MAX_STEPS} steps: make rules sparser (FREQ, INTERVAL, BYHOUR), or \
+         give them a later start"
+    )]
+    Steps,
+}
+
+/// # Errors
+/// [`LimitError::Text`].
+pub fn check_text(text: &str) -> Result<(), LimitError> {
+    if text.len() > MAX_TEXT {
+        return Err(LimitError::Text(text.len()));
+    }
+    Ok(())
+}
+
+/// What is left to spend on one calendar.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    steps: u64,
+    occurrences: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            steps: MAX_STEPS,
+            occurrences: MAX_OCCURRENCES,
+        }
+    }
+}
+
+impl Budget {
+    pub(crate) fn step(&mut self) -> Result<(), LimitError> {
+        self.steps = self.steps.checked_sub(1).ok_or(LimitError::Steps)?;
+        Ok(())
+    }
+
+    pub(crate) fn occurrence(&mut self) -> Result<(), LimitError> {
+        self.occurrences = self
+            .occurrences
+            .checked_sub(1)
+            .ok_or(LimitError::Occurrences)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,474 @@
+//! Prescaling of one object through time: given what is known now, the floor, the next instant, and what is to be told.
+//!
+//! The floor is a function of the triggers, the occurrences and the [`Run`]s; the runs are what a restart has to bring back. So
+//! the floor is the same at every instant whether the operator was restarted in between or not, and however often it looked.
+//!
+//! Nothing that is missing lowers a floor: a calendar that is not known (yet) leaves runs as they are, unknown pods leave the
+//! condition open. Only a calendar that is known and lacks the occurrence, or has it end earlier, does; and then the floor
+//! falls as it would have at the planned end, beginning at the moment when that was learnt.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::baseline::ReplicaHistory;
+use super::condition::{Obstacle, limited, prescaled};
+use super::lead::lead_from;
+use super::occurrence::{Occurrence, Occurrences};
+use super::profile::Profile;
+use super::report::{Report, in_words};
+use super::run::{Cut, Run};
+use super::settings::{Baseline, LeadTime, Settings};
+use super::timeline::{Bounds, Level, Limit, Timeline};
+use crate::conditions::Condition;
+use crate::effect::EventType;
+use crate::time::after;
+
+/// One `sale-calendar` trigger of the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Names the trigger over restarts: its name, or what it is made of (calendar and selector), but not its position.
+    pub key: String,
+    pub settings: Settings,
+    /// Those that the trigger's selector picks.
+    pub occurrences: Occurrences,
+}
+
+/// What is known of the object now.
+#[derive(Clone, Debug)]
+pub struct Scene<'a> {
+    pub triggers: &'a [Trigger],
+    pub min_replica_count: i32,
+    pub max_replica_count: i32,
+    /// How long the workload's last pods took from their creation until they were Ready.
+    pub startups: &'a [SignedDuration],
+    /// The target's replicas, where they are known.
+    pub replicas: Option<i32>,
+    /// When each pod that is Ready became so; `None` where the pods are not known.
+    pub ready_since: Option<&'a [Timestamp]>,
+    pub obstacle: Option<&'a Obstacle>,
+    /// The replicas that the object's other triggers ask for, where it is known.
+    pub wanted_by_others: Option<i32>,
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prescaled {
+    pub level: Level,
+    /// What to set in the HPA.
+    pub bounds: Bounds,
+    /// In the order of the triggers: what each publishes as its metric.
+    pub triggers: Vec<TriggerFloor>,
+    /// When to look again, if nothing happens before.
+    pub next: Option<Timestamp>,
+    /// The start of the next occurrence that has not started.
+    pub next_start: Option<Timestamp>,
+    /// `Prescaled`; `None` while no floor is asked for.
+    pub condition: Option<Condition>,
+    /// Events to publish, in this order.
+    pub news: Vec<News>,
+    /// Of the occurrences whose hold has ended now.
+    pub reports: Vec<Report>,
+    /// The runs are others than before: they have to be written into the status, before the floor is set.
+    pub remember: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TriggerFloor {
+    pub floor: i32,
+    pub active: bool,
+}
+
+/// One Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    pub kind: EventType,
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// The state of one object's prescaling: its runs, and the replicas of normal days.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prescaling {
+    runs: Vec<Run>,
+    history: ReplicaHistory,
+}
+
+impl Prescaling {
+    /// Goes on with what the object's status says.
+    pub fn new(remembered: Vec<Run>) -> Self {
+        Self {
+            runs: remembered,
+            history: ReplicaHistory::default(),
+        }
+    }
+
+    /// Takes in the target's replicas, for baselines that are observed. What a floor or a limit made of them is no normal day: as
+    /// long as one lives, the number of before counts on.
+    pub fn saw(&mut self, at: Timestamp, replicas: i32) {
+        if self.runs.is_empty() {
+            self.history.saw(at, replicas);
+        }
+    }
+
+    /// What the status has to hold.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Looks at `scene` at `now`. To be called when anything in the scene changes, and at the instant that the last call named.
+    pub fn advance(&mut self, now: Timestamp, scene: &Scene<'_>) -> Prescaled {
+        let before = self.runs.clone();
+        self.runs
+            .retain(|run| scene.triggers.iter().any(|one| one.key == run.trigger));
+        let current = Timeline::new(
+            self.profiles(scene.triggers).into_iter().flatten(),
+            Vec::new(),
+        );
+        let mut next = None;
+        let mut next_start = None;
+        for trigger in scene.triggers {
+            self.follow(now, trigger, &current);
+            next = earlier(next, self.begin(now, trigger, scene));
+            next_start = earlier(next_start, started_after(&trigger.occurrences.known, now));
+        }
+        let profiles = self.profiles(scene.triggers);
+        let timeline = Timeline::new(
+            profiles.iter().flatten().cloned(),
+            self.limits(scene.triggers),
+        );
+        let level = timeline.at(now);
+        let bounds = level.bounds(scene.min_replica_count, scene.max_replica_count);
+        let mut news = Vec::new();
+        let mut reports = Vec::new();
+        for (run, profile) in self.runs.iter_mut().zip(&profiles) {
+            match profile {
+                Some(profile) => {
+                    let situation = Situation {
+                        now,
+                        scene,
+                        level: &level,
+                        bounds,
+                    };
+                    tell(run, profile, &situation, &mut news, &mut reports);
+                    next = earlier(next, late_at(run, profile).filter(|at| *at > now));
+                }
+                None => run.told.started = true,
+            }
+        }
+        self.forget(now, &profiles, scene.triggers);
+        Prescaled {
+            triggers: (0..scene.triggers.len())
+                .map(|trigger| timeline.of_trigger(trigger, now))
+                .map(|(floor, active)| TriggerFloor { floor, active })
+                .collect(),
+            next: earlier(next, timeline.next_instant(now)),
+            next_start,
+            condition: (level.floor > 0 && level.active).then(|| {
+                let ready = scene.ready_since.map(<[_]>::len);
+                prescaled(&level, bounds, ready, scene.obstacle)
+            }),
+            news,
+            reports,
+            remember: self.runs != before,
+            level,
+            bounds,
+        }
+    }
+
+    /// Brings the runs of a trigger up to what the calendar says now.
+    ///
+    /// A change that leaves the floor as high as it is (or makes it higher) is taken over. Any other one (the occurrence was
+    /// removed, put off, or ended earlier than now) lets the run fall from here; what has become of the occurrence gets a run
+    /// of its own.
+    fn follow(&mut self, now: Timestamp, trigger: &Trigger, current: &Timeline) {
+        let settings = &trigger.settings;
+        let Occurrences { known, complete } = &trigger.occurrences;
+        for run in self
+            .runs
+            .iter_mut()
+            .filter(|run| run.trigger == trigger.key)
+        {
+            let Some(latest) = known.iter().find(|one| one.id == run.occurrence.id) else {
+                // A source may drop what is over; the floor then ends as it was going to.
+                if *complete && run.occurrence.end > now {
+                    cut(run, now, settings, current);
+                }
+                continue;
+            };
+            let changed = Run {
+                occurrence: latest.clone(),
+                holds_until: after(latest.end, settings.hold_after),
+                cut: None,
+                ..run.clone()
+            };
+            // What falls and is to climb again is two: the hand-over between them needs the first one's peak.
+            let begins_again = run.holds_until <= now && is_climbing(&changed, now, settings);
+            if !begins_again && floor_of(&changed, now, settings) >= floor_of(run, now, settings) {
+                *run = changed;
+            } else {
+                cut(run, now, settings, current);
+                let mut old = (*run.occurrence).clone();
+                old.id = format!("{}@{}", old.id, old.start);
+                run.occurrence = Arc::new(old);
+            }
+        }
+    }
+
+    /// Starts the runs of what has begun to climb. Returns when the next one will.
+    fn begin(&mut self, now: Timestamp, trigger: &Trigger, scene: &Scene<'_>) -> Option<Timestamp> {
+        let settings = &trigger.settings;
+        let lead = match settings.lead_time {
+            LeadTime::Fixed(lead) => lead,
+            LeadTime::Auto => lead_from(scene.startups),
+        };
+        for occurrence in &*trigger.occurrences.known {
+            let climbs_at = after(after(occurrence.start, -lead), -settings.ramp_up);
+            let is_run =
+                |run: &Run| run.trigger == trigger.key && run.occurrence.id == occurrence.id;
+            if climbs_at > now {
+                // Ordered by start, so all that follow climb later; one that runs already had another lead time.
+                if self.runs.iter().any(is_run) {
+                    continue;
+                }
+                return Some(climbs_at);
+            }
+            let holds_until = after(occurrence.end, settings.hold_after);
+            if holds_until <= now || self.runs.iter().any(is_run) {
+                continue;
+            }
+            let baseline = self.baseline(settings, climbs_at, scene);
+            self.runs.push(Run {
+                trigger: trigger.key.clone(),
+                occurrence: occurrence.clone(),
+                baseline,
+                lead,
+                holds_until,
+                cut: None,
+                requested_at: None,
+                ready_at: None,
+                needed_by_others: 0,
+                told: super::Told::default(),
+            });
+        }
+        None
+    }
+
+    /// The baseline of a ramp that begins at `climbs_at`. Where nothing was seen since a restart, a run that goes on knows the one of
+    /// before it; else the replicas of now are all there is.
+    fn baseline(&self, settings: &Settings, climbs_at: Timestamp, scene: &Scene<'_>) -> i32 {
+        let window = match settings.baseline {
+            Baseline::Replicas(replicas) => return replicas,
+            Baseline::Observed(window) => window,
+        };
+        self.history
+            .median(climbs_at, window)
+            .or_else(|| self.runs.iter().map(|run| run.baseline).max())
+            .or(scene.replicas)
+            .unwrap_or(0)
+            .max(scene.min_replica_count)
+    }
+
+    /// In the order of the runs; `None` for those of a trigger that sets a limit.
+    fn profiles(&self, triggers: &[Trigger]) -> Vec<Option<Profile>> {
+        self.runs
+            .iter()
+            .map(|run| {
+                let index = triggers.iter().position(|one| one.key == run.trigger)?;
+                run.profile(index, &triggers[index].settings)
+            })
+            .collect()
+    }
+
+    fn limits(&self, triggers: &[Trigger]) -> Vec<Limit> {
+        self.runs
+            .iter()
+            .filter_map(|run| {
+                let index = triggers.iter().position(|one| one.key == run.trigger)?;
+                run.limit(index, &triggers[index].settings)
+            })
+            .collect()
+    }
+
+    /// Drops the runs that have no floor any more, unless the hand-over to one that climbs still needs their peak.
+    fn forget(&mut self, now: Timestamp, profiles: &[Option<Profile>], triggers: &[Trigger]) {
+        let needed = |gone: &Profile| {
+            profiles.iter().flatten().any(|next| {
+                now < next.complete_at && next.climbs_at <= now && gone.holds_until > next.climbs_at
+            })
+        };
+        let mut profiles = profiles.iter();
+        self.runs
+            .retain(|run| match profiles.next().and_then(Option::as_ref) {
+                Some(profile) => now < profile.gone_at || needed(profile),
+                None => triggers
+                    .iter()
+                    .find(|one| one.key == run.trigger)
+                    .and_then(|one| run.limit(0, &one.settings))
+                    .is_some_and(|limit| now < limit.until),
+            });
+    }
+}
+
+/// Ends the hold of `run` at `now`, unless it has ended.
+fn cut(run: &mut Run, now: Timestamp, settings: &Settings, current: &Timeline) {
+    if run.cut.is_some() || run.holds_until <= now {
+        return;
+    }
+    // Within a hand-over it falls from what the hand-over holds.
+    let from = run.profile(0, settings).map_or(0, |profile| {
+        profile.floor_at(now).max(current.bridge(&profile, now))
+    });
+    run.cut = Some(Cut { at: now, from });
+    run.holds_until = now;
+}
+
+fn is_climbing(run: &Run, now: Timestamp, settings: &Settings) -> bool {
+    run.profile(0, settings)
+        .is_some_and(|profile| now < profile.complete_at)
+}
+
+fn floor_of(run: &Run, now: Timestamp, settings: &Settings) -> i32 {
+    run.profile(0, settings)
+        .map_or(0, |profile| profile.floor_at(now))
+}
+
+/// The start of the first occurrence that starts after `now`.
+fn started_after(occurrences: &[Arc<Occurrence>], now: Timestamp) -> Option<Timestamp> {
+    let first = occurrences.partition_point(|one| one.start <= now);
+    occurrences.get(first).map(|one| one.start)
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+/// When it is told that the pods are late: half of the lead time before the start, so that somebody can still act. `None` once
+/// it is told, or all were Ready.
+fn late_at(run: &Run, profile: &Profile) -> Option<Timestamp> {
+    let at = after(run.occurrence.start, -(run.lead / 2)).max(profile.complete_at);
+    (!run.told.late && !run.told.ready).then_some(at)
+}
+
+/// What one look is about.
+struct Situation<'a> {
+    now: Timestamp,
+    scene: &'a Scene<'a>,
+    level: &'a Level,
+    bounds: Bounds,
+}
+
+/// Takes in for one run what is known now, and says what is new.
+fn tell(
+    run: &mut Run,
+    profile: &Profile,
+    situation: &Situation<'_>,
+    news: &mut Vec<News>,
+    reports: &mut Vec<Report>,
+) {
+    let Situation { now, scene, .. } = *situation;
+    let occurrence = run.occurrence.clone();
+    let Occurrence {
+        name, start, end, ..
+    } = &*occurrence;
+    let (start, end, peak) = (*start, *end, profile.peak);
+    let holds = now < profile.holds_until;
+    if !run.told.started {
+        run.told.started = true;
+        news.push(News {
+            kind: EventType::Normal,
+            reason: "PrescaleStarted",
+            message: format!(
+                "{name} starts at {start}: the floor climbs from {} to {peak} replicas until {}, {} before that",
+                profile.baseline,
+                profile.complete_at,
+                in_words(run.lead)
+            ),
+        });
+    }
+    if start <= now && now < end {
+        let wanted = scene.wanted_by_others.unwrap_or(0);
+        run.needed_by_others = run.needed_by_others.max(wanted);
+    }
+    if holds && now >= profile.complete_at && run.requested_at.is_none() {
+        run.requested_at = Some(now);
+    }
+    let alone = situation.level.floor <= peak;
+    if holds
+        && !run.told.limited
+        && alone
+        && let Some(message) = limited(situation.level, situation.bounds)
+    {
+        run.told.limited = true;
+        news.push(warning("PrescaleLimited", message));
+    }
+    if holds
+        && run.requested_at.is_some()
+        && !run.told.ready
+        && let Some(ready_at) = scene.ready_since.and_then(|times| last_ready(times, peak))
+    {
+        let ready_at = ready_at.max(profile.climbs_at);
+        run.told.ready = true;
+        run.ready_at = Some(ready_at);
+        let before = start.duration_since(ready_at);
+        let (kind, when) = if before.is_negative() {
+            (
+                EventType::Warning,
+                format!("{} after the start", in_words(-before)),
+            )
+        } else {
+            (
+                EventType::Normal,
+                format!("{} before the start", in_words(before)),
+            )
+        };
+        news.push(News {
+            kind,
+            reason: "PrescaleReady",
+            message: format!("all {peak} replicas for {name} are Ready, {when}"),
+        });
+    }
+    if holds && late_at(run, profile).is_some_and(|at| at <= now) {
+        run.told.late = true;
+        let numbers = match scene.ready_since {
+            Some(times) => format!("{} of {peak} replicas for {name} are Ready", times.len()),
+            None => format!("how many of the {peak} replicas for {name} are Ready is not known"),
+        };
+        let before = start.duration_since(now);
+        let when = if before.is_negative() {
+            format!("{} after the start", in_words(-before))
+        } else {
+            format!("{} before the start", in_words(before))
+        };
+        let why = limited(situation.level, situation.bounds)
+            .or_else(|| scene.obstacle.map(Obstacle::words))
+            .map_or_else(String::new, |why| format!(": {why}"));
+        news.push(warning("PrescaleLate", format!("{numbers} {when}{why}")));
+    }
+    if !holds && !run.told.ended {
+        run.told.ended = true;
+        let report = Report::new(run, profile);
+        news.push(News {
+            kind: EventType::Normal,
+            reason: "PrescaleEnded",
+            message: report.to_string(),
+        });
+        reports.push(report);
+    }
+}
+
+fn warning(reason: &'static str, message: String) -> News {
+    News {
+        kind: EventType::Warning,
+        reason,
+        message,
+    }
+}
+
+/// When the last of `wanted` pods became Ready, if so many are.
+fn last_ready(times: &[Timestamp], wanted: i32) -> Option<Timestamp> {
+    let wanted = usize::try_from(wanted).ok().filter(|wanted| *wanted > 0)?;
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted.get(wanted - 1).copied()
+}
