@@ -164,7 +164,7 @@ fn all_problems_are_told_at_once_in_the_documented_order() {
             - MinReplicaCount=3 must be less than MaxReplicaCount=2\n\
             - IdleReplicaCount=3 must be less than MinReplicaCount=3\n\
             - property \"useCachedMetrics\" is not supported for \"cpu\" scaler\n\
-            - trigger 0 (cpu): parameter \"value\" is \"60%\": expected a whole percentage above 0\n\
+            - trigger 0 (cpu): error parsing cpu metadata: parameter \"value\" is \"60%\": expected a whole percentage above 0\n\
             - trigger 1 (cron): unable to load timezone: unknown time zone Mars/Base: expected a name of the IANA time zone database, such as Europe/Berlin\n\
             - trigger 1 (cron): start and end can not have exactly same time input\n\
             - trigger 2 (kafak): no trigger type \"kafak\", did you mean \"kafka\"?\n\

@@ -296,7 +296,7 @@ pub fn of_scaled_objects() -> Vec<Rule> {
     rules.extend(of_parameters(triggers));
     rules.push(rule(
         triggers("quantity", json!([{"type": "cpu", "metricType": "AverageValue", "metadata": {"value": "lots"}}, cron()])),
-        "trigger 0 (cpu): parameter \"value\": \"lots\" is no quantity: expected a number such as 5, 2.5, 100m or 2Gi",
+        "trigger 0 (cpu): error parsing cpu metadata: parameter \"value\": \"lots\" is no quantity: expected a number such as 5, 2.5, 100m or 2Gi",
     ));
     rules.push(rule(
         triggers(
