@@ -12,6 +12,7 @@ mod bad_answers;
 mod bad_input;
 mod bring_up;
 mod broker_faults;
+mod conformance;
 mod control_plane_restart;
 mod credentials;
 mod deletion;
