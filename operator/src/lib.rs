@@ -12,6 +12,7 @@ mod environment;
 mod events;
 mod executor;
 mod external_metrics;
+mod gate;
 mod hpa;
 mod hpa_index;
 mod hpa_writer;

@@ -6,16 +6,15 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::api_error::plain;
+use crate::gate::Gate;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
-use tokio::sync::Semaphore;
-
 use sakidori_api::{GroupVersionKindResource, ScaleTargetRef, defaults};
 
-/// Reads of `/scale` at the same time. Each takes a connection to the API server, and a poll needs one.
+/// Reads of `/scale` that begin at the same time. Each takes a connection to the API server, and a poll needs one.
 const READS_AT_ONCE: usize = 64;
 
 /// Resolves and scales targets of any kind that has a `/scale` subresource.
@@ -23,7 +22,7 @@ pub struct Targets {
     client: Client,
     /// Kinds that discovery answered for. Only successes are kept, so a CRD that is installed later is found.
     kinds: Mutex<HashMap<GroupVersionKind, ApiResource>>,
-    reads: Semaphore,
+    reads: Gate,
 }
 
 /// A `scaleTargetRef` whose resource is known.
@@ -131,7 +130,7 @@ impl Targets {
         Self {
             client,
             kinds: Mutex::default(),
-            reads: Semaphore::new(READS_AT_ONCE),
+            reads: Gate::new(READS_AT_ONCE),
         }
     }
 
@@ -188,10 +187,9 @@ impl Targets {
     /// # Errors
     /// Tells a target that isn't there from one that can't be scaled.
     pub async fn scale(&self, target: &Target) -> Result<Scale, TargetError> {
-        let _permit = self.reads.acquire().await;
         let api = self.api(target);
         let (resource, name) = (target.resource_name(), target.name.clone());
-        match api.get_scale(&target.name).await {
+        match self.reads.pass(api.get_scale(&target.name)).await {
             Ok(scale) => Ok(scale),
             // For an object that isn't there the API server names it; for a subresource that isn't there it knows nothing.
             Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -295,7 +293,8 @@ pub fn kind_of(reference: &ScaleTargetRef) -> String {
     format!("{slash}{api_version}.{kind}")
 }
 
-fn api_version_and_kind(reference: &ScaleTargetRef) -> (&str, &str) {
+/// What a reference means, with the defaults filled in.
+pub fn api_version_and_kind(reference: &ScaleTargetRef) -> (&str, &str) {
     (
         reference
             .api_version

@@ -3,6 +3,7 @@
 pub mod amqp;
 pub mod grpc;
 pub mod http;
+mod names;
 mod settings;
 pub mod tls;
 
