@@ -25,6 +25,7 @@ mod formula;
 mod freshness;
 mod hpa_upkeep;
 mod installed;
+mod isolation;
 mod operator_process;
 mod operator_restart;
 mod operator_start;
