@@ -356,7 +356,7 @@ fn among_two_thousand_objects_polls_keep_their_rhythm() {
         let objects = (0..MANY).map(|number| {
             scaled_object(
                 &format!("one-of-many-{number}"),
-                Duration::from_secs(30),
+                Duration::from_secs(15),
                 json!([trigger]),
             )
         });
@@ -380,7 +380,7 @@ fn among_two_thousand_objects_polls_keep_their_rhythm() {
 
         // Each of them is polled once more.
         let asked = scene.source.requests(crate::scene::PATH);
-        within_bound("while they are there", bystanders.watch(35).await?)?;
+        within_bound("while they are there", bystanders.watch(18).await?)?;
         let polls = scene.source.requests(crate::scene::PATH) - asked;
         ensure!(polls >= MANY as u64, "only {polls} polls of {MANY}");
         let (late, objects) = told_lateness(bed, &scene.namespace).await?;
