@@ -75,13 +75,10 @@ impl Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     #[error(
-        "scaleTargetRef.apiVersion {0:?} is not of the form group/version: expected for example \"apps/v1\""
+        "unexpected GroupVersion string: {0}: correct scaleTargetRef.apiVersion, expected for example \"apps/v1\""
     )]
     ApiVersion(String),
-    #[error(
-        "the cluster has no kind {kind} in {api_version}: install its CRD or correct scaleTargetRef ({})",
-        plain(source)
-    )]
+    #[error("{}", no_kind(api_version, kind, source))]
     Kind {
         api_version: String,
         kind: String,
@@ -107,13 +104,28 @@ impl TargetError {
     pub fn is_for_good(&self) -> bool {
         match self {
             Self::ApiVersion(_) => true,
-            Self::Kind { source, .. } => match &**source {
-                kube::Error::Api(status) => status.code == 404,
-                kube::Error::Discovery(_) => true,
-                _ => false,
-            },
+            Self::Kind { source, .. } => is_unknown(source),
             Self::NotFound { .. } | Self::NotScalable { .. } | Self::Read { .. } => false,
         }
+    }
+}
+
+/// True where the API server answered, and does not serve the kind.
+fn is_unknown(source: &kube::Error) -> bool {
+    match source {
+        kube::Error::Api(status) => status.code == 404,
+        kube::Error::Discovery(_) => true,
+        _ => false,
+    }
+}
+
+fn no_kind(api_version: &str, kind: &str, source: &kube::Error) -> String {
+    if is_unknown(source) {
+        format!(
+            "no matches for kind {kind:?} in version {api_version:?}: install its CRD or correct scaleTargetRef"
+        )
+    } else {
+        format!("looking up kind {kind} of {api_version}: {}", plain(source))
     }
 }
 

@@ -274,14 +274,26 @@ fn a_target_that_cannot_be_scaled_is_named() {
         scene
             .apply(scene.scaled_object("web", target("Deploiment", "apps/v1")))
             .await?;
-        scene
-            .until_told_that("web", "ScaledObjectCheckFailed", "Deploiment")
-            .await?;
+        let unknown = "no matches for kind \"Deploiment\" in version \"apps/v1\"";
+        for (reason, text) in [
+            ("ScaledObjectUpdateFailed", unknown.to_owned()),
+            (
+                "ScaledObjectCheckFailed",
+                format!("{WRONG_TARGET}{unknown}"),
+            ),
+        ] {
+            let note = scene.until_told_that("web", reason, &text).await?;
+            ensure!(note.starts_with(&text), "{note}");
+        }
         scene
             .apply(scene.scaled_object("web", target("Deployment", "a/b/c")))
             .await?;
+        let unexpected = "unexpected GroupVersion string: a/b/c";
         scene
-            .until_told_that("web", "ScaledObjectCheckFailed", "a/b/c")
+            .until_told_that("web", "ScaledObjectUpdateFailed", unexpected)
+            .await?;
+        scene
+            .until_told_that("web", "ScaledObjectCheckFailed", unexpected)
             .await?;
         ensure!(
             scene.get(HPAS, "keda-hpa-web").await?.is_none(),

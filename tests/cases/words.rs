@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use sakidori_test_servers::Answer;
-use sakidori_tests::bed;
+use sakidori_tests::{Operator, bed};
 use serde_json::{Value, json};
 
-use crate::scene::{PATH, SCALED_OBJECTS, Scene, Told, condition, play, text};
+use crate::installed::play_installed;
+use crate::scene::{PATH, SCALED_OBJECTS, SOON, Scene, Told, condition, play, text};
 
 /// Waits until the conditions of ScaledObject `web` are these: type, status, reason and message. Others may be as they are.
 async fn until_conditions(scene: &Scene<'_>, expected: &[[&str; 4]]) -> Result<()> {
@@ -248,6 +249,34 @@ fn every_event_has_kedas_words() {
         expected.sort();
         ensure!(found == expected, "{told:#?}\nexpected\n{expected:#?}");
         Ok(())
+    });
+}
+
+/// A line in the log otherwise.
+#[test]
+fn parameters_that_nothing_reads_are_told_where_that_is_asked_for() {
+    play_installed(async |installed| {
+        let mut settings = installed.watching("words-unread");
+        let variable = ("KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS", "enabled");
+        settings
+            .environment
+            .push((variable.0.to_owned(), variable.1.to_owned()));
+        let mut operator = Operator::start(settings)?;
+        operator.wait_ready(SOON).await?;
+        let scene = Scene::open(&installed.cluster, "words-unread").await?;
+        scene.deploy("web", 0).await?;
+        let mut trigger = scene.trigger();
+        trigger["name"] = json!("orders");
+        trigger["metadata"]["targetValu"] = json!("5");
+        scene
+            .apply(scene.scaled_object("web", json!({"triggers": [trigger]})))
+            .await?;
+        let note = scene.until_told("web", "KEDAScalerInfo").await?;
+        ensure!(
+            note == "Unmatched input property targetValu in scaler metrics-api (orders), did you mean \"targetValue\"?",
+            "{note}"
+        );
+        scene.ready("web").await
     });
 }
 

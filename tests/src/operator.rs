@@ -34,6 +34,8 @@ pub struct OperatorSettings {
     pub log_level: String,
     /// Arguments after all others.
     pub extra_args: Vec<String>,
+    /// More environment variables.
+    pub environment: Vec<(String, String)>,
     /// The soft limit of open files that it is started with; the test's own if `None`.
     pub open_files: Option<u32>,
 }
@@ -48,6 +50,7 @@ impl OperatorSettings {
             leader_elect: false,
             log_level: "info".to_owned(),
             extra_args: Vec::new(),
+            environment: Vec::new(),
             open_files: None,
         }
     }
@@ -351,6 +354,7 @@ impl Operator {
             .arg("--log-format=json")
             .arg(format!("--log-level={}", self.settings.log_level))
             .args(&self.settings.extra_args)
+            .envs(self.settings.environment.iter().cloned())
             .env("KUBECONFIG", &self.settings.kubeconfig)
             .env("POD_NAMESPACE", &self.settings.namespace)
             .env("WATCH_NAMESPACE", &self.settings.watch_namespace);
