@@ -87,7 +87,10 @@ impl Resolve for Names {
         let found = self.found(name.as_str());
         Box::pin(async move {
             match found.await {
-                Ok(addresses) => Ok(Box::new(addresses.to_vec().into_iter()) as Addrs),
+                Ok(addresses) => {
+                    let addresses: Vec<_> = addresses.iter().copied().collect();
+                    Ok(Box::new(addresses.into_iter()) as Addrs)
+                }
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string()).into()),
             }
         })
