@@ -51,9 +51,7 @@ fn all_problems_of_all_triggers_are_in_one_message() {
 #[test]
 fn a_bad_edit_loses_nothing() {
     play("input-bad-edit", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         let before = scene.get(HPAS, "keda-hpa-web").await?.context("no HPA")?;
         let edits = [
             (

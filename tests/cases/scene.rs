@@ -143,6 +143,13 @@ impl<'a> Scene<'a> {
         self.apply(deployment(name, replicas)).await
     }
 
+    /// A Deployment `web` with that many replicas, and its ScaledObject `web`, ready.
+    pub async fn bring_up(&self, replicas: i32, spec: Value) -> Result<()> {
+        self.deploy("web", replicas).await?;
+        self.apply(self.scaled_object("web", spec)).await?;
+        self.ready("web").await
+    }
+
     fn path(&self, resource: &str, name: &str) -> String {
         let (version, plural) = resource
             .rsplit_once('/')

@@ -71,9 +71,7 @@ fn a_target_that_appears_later_is_found_soon() {
 #[test]
 fn a_target_that_goes_and_comes_back_is_scaled_again() {
     play("targets-back", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         scene.delete(DEPLOYMENTS, "web").await?;
         let message = scene
             .condition("web", "Ready", "False", "ErrorGettingCurrentReplicas")

@@ -284,9 +284,7 @@ fn parameters_that_nothing_reads_are_told_where_that_is_asked_for() {
 #[test]
 fn a_failed_poll_is_counted_once() {
     play("words-counted", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         ensure!(errors(scene).await? == 0.0, "errors before any");
         scene.source.set(PATH, Answer::status(503));
         let before = scene.source.requests(PATH);
