@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use sakidori_api::{ScaleTargetRef, annotations};
 use sakidori_engine::{Event, ObjectKey};
 
+use crate::lock::lock;
 use crate::target::same_target;
 
 #[derive(Default)]
@@ -127,7 +128,7 @@ impl HpaIndex {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.known)
     }
 }
 

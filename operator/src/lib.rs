@@ -18,6 +18,7 @@ mod hpa_index;
 mod hpa_writer;
 mod leader;
 mod left_by_keda;
+mod lock;
 mod objects;
 mod options;
 mod pausing;

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::hpa::Wanted;
+use crate::lock::lock;
 use crate::prepare::Prepared;
 use crate::target::{api_version_and_kind, same_target};
 
@@ -358,7 +359,7 @@ impl Objects {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.inner)
     }
 }
 

@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use crate::api_error::plain;
 use crate::gate::Gate;
+use crate::lock::lock;
 use crate::objects::Objects;
 
 /// Status writes that begin at the same time, over all objects.
@@ -215,10 +216,6 @@ fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
         Some((key.clone(), patch))
     });
     Some(Value::Object(gone.chain(changed).collect::<Map<_, _>>()))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 #[cfg(test)]

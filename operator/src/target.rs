@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use crate::api_error::plain;
 use crate::gate::Gate;
+use crate::lock::lock;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DynamicObject, ListParams, PostParams};
@@ -172,10 +173,7 @@ impl Targets {
         }
         match kube::discovery::pinned_kind(&self.client, &kind).await {
             Ok((resource, _)) => {
-                self.kinds
-                    .lock()
-                    .unwrap_or_else(|e| e.into_inner())
-                    .insert(kind, resource.clone());
+                lock(&self.kinds).insert(kind, resource.clone());
                 Ok(target(resource))
             }
             Err(source) => Err(TargetError::Kind {
@@ -187,11 +185,7 @@ impl Targets {
     }
 
     fn known(&self, kind: &GroupVersionKind) -> Option<ApiResource> {
-        self.kinds
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .get(kind)
-            .cloned()
+        lock(&self.kinds).get(kind).cloned()
     }
 
     /// Reads `/scale`.
