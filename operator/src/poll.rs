@@ -61,11 +61,7 @@ impl Poller {
     /// Reads everything once, which was planned for `due`. Never fails as a whole: what can't be read is in the outcome.
     pub async fn poll(&self, key: &ObjectKey, due: Instant) -> PollOutcome {
         let Some(prepared) = self.objects.prepared(key) else {
-            return PollOutcome {
-                replicas: Err("the ScaledObject is gone".to_owned()),
-                triggers: Vec::new(),
-                ready_pods: None,
-            };
+            return nothing_read("the ScaledObject is gone");
         };
         let poll = self.gate.pass(self.poll_prepared(key, due, &prepared));
         // A scaler's read is guarded by itself; this is for all around it: without an answer the engine would wait for a minute.
@@ -74,10 +70,7 @@ impl Poller {
             .await
             .unwrap_or_else(|_| {
                 warn!(object = %key, "polling it panicked: this is a bug");
-                PollOutcome {
-                    replicas: Err("polling it panicked: please report this".to_owned()),
-                    triggers: Vec::new(),
-                }
+                nothing_read("polling it panicked: please report this")
             })
     }
 
@@ -103,7 +96,7 @@ impl Poller {
         );
         let (scale, triggers) = tokio::join!(scale, triggers);
         let ready_pods = self
-            .ready_pods(&prepared, scale.as_ref().ok(), &triggers)
+            .ready_pods(prepared, scale.as_ref().ok(), &triggers)
             .await;
         let replicas = scale.map(|scale| replicas(&scale));
         if replicas.is_err()
@@ -254,6 +247,15 @@ fn activity_is_unknown(outcome: &TriggerOutcome) -> bool {
         TriggerOutcome::Failed { .. } => true,
         TriggerOutcome::Read(readings) => readings.iter().all(|reading| !reading.value.is_finite()),
         TriggerOutcome::Resource => false,
+    }
+}
+
+/// The outcome of a poll that came to nothing.
+fn nothing_read(why: &str) -> PollOutcome {
+    PollOutcome {
+        replicas: Err(why.to_owned()),
+        triggers: Vec::new(),
+        ready_pods: None,
     }
 }
 

@@ -228,12 +228,10 @@ impl Targets {
             .and_then(|status| status.selector.as_deref());
         let selector = selector.filter(|selector| !selector.is_empty());
         let selector = selector.ok_or_else(|| "its scale has no selector".to_owned())?;
-        let _permit = self.reads.acquire().await;
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
-        let pods = api
-            .list(&ListParams::default().labels(selector))
-            .await
-            .map_err(|error| plain(&error))?;
+        let params = ListParams::default().labels(selector);
+        let pods = self.reads.pass(api.list(&params)).await;
+        let pods = pods.map_err(|error| plain(&error))?;
         let ready = pods.items.iter().filter(|pod| is_ready(pod)).count();
         Ok(i32::try_from(ready).unwrap_or(i32::MAX))
     }

@@ -115,6 +115,8 @@ fn poller(objects: &[(&str, &[Panics])]) -> (Poller, Vec<(ObjectKey, ScaledObjec
                 .collect(),
             readings: ObjectReadings::new(Duration::from_secs(30), [], |_| None),
             found: Found::default(),
+            fallback: None,
+            modifiers: None,
         };
         index.set_prepared(&key, Some(name), Arc::new(prepared));
         all.push((key, object));
@@ -184,6 +186,7 @@ async fn beside_a_scaler_that_panics_all_keep_their_rhythm_and_replicas() {
                     outcome: PrepareOutcome::Done {
                         target_replicas: 2,
                         problems: Vec::new(),
+                        metrics: Vec::new(),
                     },
                 }),
                 Effect::Poll { key, poll, late } => {
