@@ -197,8 +197,12 @@ impl PreparedTrigger {
             kind: "test".to_owned(),
             index,
             label: "test".to_owned(),
-            source: Source::Scaler(scaler),
+            source: Source::Scaler {
+                metrics: scaler.metrics(),
+                scaler,
+            },
             built_from: None,
+            listening: None,
             authentication: None,
         }
     }

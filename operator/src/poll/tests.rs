@@ -13,6 +13,7 @@ use sakidori_scalers::{MetricSpec, MetricType};
 use serde_json::json;
 
 use super::*;
+use crate::control::Events;
 use crate::readings::ObjectReadings;
 use crate::status::Found;
 use crate::target::Target;
@@ -34,12 +35,12 @@ struct Fragile {
 
 #[async_trait]
 impl Scaler for Fragile {
-    fn metrics(&self) -> &[MetricSpec] {
+    fn metrics(&self) -> Vec<MetricSpec> {
         assert!(
             self.panics != Panics::Telling || !self.read.load(Ordering::SeqCst),
             "told by a test"
         );
-        &self.metrics
+        self.metrics.clone()
     }
 
     async fn read(&self) -> Result<Vec<sakidori_scalers::Reading>, ScalerError> {
@@ -122,7 +123,12 @@ fn poller(objects: &[(&str, &[Panics])]) -> (Poller, Vec<(ObjectKey, ScaledObjec
         all.push((key, object));
     }
     let targets = Arc::new(Targets::new(two_replicas()));
-    let poller = Poller::new(index, targets, Arc::new(Metrics::new().unwrap()));
+    let poller = Poller::new(
+        index,
+        targets,
+        Arc::new(Metrics::new().unwrap()),
+        Events::channel().0,
+    );
     (poller, all)
 }
 
