@@ -18,7 +18,7 @@ use sakidori_tests::raw_source::{Mischief, RawSource};
 use sakidori_tests::rhythm::lateness;
 use serde_json::{Value, json};
 
-use crate::scene::{SCALED_OBJECTS, Scene, answer, condition};
+use crate::scene::{PATH, SCALED_OBJECTS, Scene, answer, condition, play};
 
 /// How late a poll may begin.
 const BOUND: Duration = Duration::from_millis(500);
@@ -201,7 +201,7 @@ fn hanging_sources_hold_up_nobody() {
     const HANGING: usize = 300;
     play_alone("isolation-hanging", async |bed, scene| {
         let bystanders = Bystanders::settle(scene).await?;
-        within_bound("beside nothing", bystanders.watch(5).await?)?;
+        within_bound("beside nothing", bystanders.watch(3).await?)?;
 
         let hanging = HttpSource::start()?;
         // Connections are accepted by the kernel, until its queue is full: then not even that.
@@ -252,24 +252,19 @@ fn hanging_sources_hold_up_nobody() {
 /// All triggers of an object are asked at once.
 #[test]
 fn a_slow_trigger_holds_up_no_other_trigger_of_its_object() {
-    play_alone("isolation-triggers", async |_, scene| {
+    play("isolation-triggers", async |scene| {
         const SLOW: Duration = Duration::from_secs(2);
         scene.source.set("/slow", answer(0).after(SLOW));
         scene.source.set("/quick", answer(0));
-        let triggers = json!([
-            metrics_api(&scene.source.url("/slow")),
-            metrics_api(&scene.source.url("/quick")),
-        ]);
-        let object = scaled_object("web", INTERVAL, triggers);
-        create(scene, [object]).await?;
-        scene.ready("web").await?;
+        let triggers = [scene.trigger_on("/slow"), scene.trigger_on("/quick")];
+        scene.bring_up(0, json!({"triggers": triggers})).await?;
         eventually("five polls", PATIENCE, async || {
             Ok((scene.source.requests("/slow") >= 5).then_some(()))
         })
         .await?;
-        let pairs = scene.source.arrivals("/slow");
+        let slow = scene.source.arrivals("/slow");
         let quick = scene.source.arrivals("/quick");
-        for (number, (slow, quick)) in pairs.iter().zip(&quick).enumerate() {
+        for (number, (slow, quick)) in slow.iter().zip(&quick).enumerate() {
             let apart = slow.max(quick).duration_since(*slow.min(quick));
             ensure!(
                 apart < BOUND,
@@ -379,9 +374,9 @@ fn among_two_thousand_objects_polls_keep_their_rhythm() {
         within_bound("while they come", bystanders.latest(begin, Instant::now())?)?;
 
         // Each of them is polled once more.
-        let asked = scene.source.requests(crate::scene::PATH);
+        let asked = scene.source.requests(PATH);
         within_bound("while they are there", bystanders.watch(18).await?)?;
-        let polls = scene.source.requests(crate::scene::PATH) - asked;
+        let polls = scene.source.requests(PATH) - asked;
         ensure!(polls >= MANY as u64, "only {polls} polls of {MANY}");
         let (late, objects) = told_lateness(bed, &scene.namespace).await?;
         ensure!(objects == MANY + BYSTANDERS, "{objects} are told of");
