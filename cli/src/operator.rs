@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use sakidori_operator::{ClientSettings, CredentialSettings, Namespaces, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// Run the operator: watch ScaledObjects, poll their triggers, scale their targets, and serve the external metrics API.
@@ -139,6 +139,7 @@ enum LogFormat {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     start_logs(arguments)?;
+    raise_open_files();
     let options = options(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -220,6 +221,24 @@ const LIBRARIES: &str = "aws_=info,hyper=info,hyper_util=info,h2=info,kube=info,
 /// The user's words come last, and so count.
 fn log_filter(text: &str) -> String {
     format!("{LIBRARIES},{text}")
+}
+
+/// Lets the process have as many open files as it may. The soft limit, 1024 on many systems, is there for programs that can't
+/// cope with more; each poll that waits for its source has a socket, so a thousand sources that hang would take all there are.
+/// (Go does the same for KEDA.)
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, limit = limit.current, "the number of open files stays limited");
+    }
 }
 
 fn start_logs(arguments: &Arguments) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! What is to be done: everything the engine can ask for. Every effect carries its reason.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::conditions::Conditions;
 use crate::fallback::MetricHealth;
@@ -17,8 +17,13 @@ pub enum Effect {
     /// Resolve target and authentication, build the scalers, apply the HPA; for a paused object, remove the HPA. Answer
     /// with `Event::Prepared`.
     Prepare { key: ObjectKey, generation: i64 },
-    /// Read the target's replicas and all triggers at once; answer with `Event::Polled`.
-    Poll { key: ObjectKey, poll: PollId },
+    /// Read the target's replicas and all triggers at once; answer with `Event::Polled`. `late` is by how much its time has
+    /// passed already.
+    Poll {
+        key: ObjectKey,
+        poll: PollId,
+        late: SignedDuration,
+    },
     /// From now on answer the HPA's reads of these metrics so, until the next poll: what counts is not what their scalers read.
     Serve {
         key: ObjectKey,

@@ -225,7 +225,7 @@ mod tests {
                         outcome,
                     }
                 }
-                Effect::Poll { key, poll } => {
+                Effect::Poll { key, poll, .. } => {
                     let reading = Reading {
                         metric: "s0-queue".into(),
                         value: 1.0,

@@ -70,7 +70,7 @@ impl Polling {
     /// Polls now unless a poll is under way; the next one follows an interval from now.
     pub(crate) fn poll_now(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
         if !self.is_under_way(turn.now, interval) {
-            self.start(turn);
+            self.start(turn, SignedDuration::ZERO);
             self.plan(turn, after(turn.now, interval));
         } else if self.planned.is_none() {
             // Should the answer never come, this is when it is noticed.
@@ -86,12 +86,13 @@ impl Polling {
         planned: Timestamp,
         interval: SignedDuration,
     ) {
-        let late = turn.now.duration_since(planned).as_nanos().max(0);
-        let into_interval = SignedDuration::from_nanos_i128(late % interval.as_nanos().max(1));
+        let late = turn.now.duration_since(planned).max(SignedDuration::ZERO);
+        let into_interval =
+            SignedDuration::from_nanos_i128(late.as_nanos() % interval.as_nanos().max(1));
         self.planned = None;
         self.plan(turn, after(turn.now, interval - into_interval));
         if !self.is_under_way(turn.now, interval) {
-            self.start(turn);
+            self.start(turn, late);
         }
     }
 
@@ -131,7 +132,7 @@ impl Polling {
             .is_some_and(|poll| now.duration_since(poll.since) < patience)
     }
 
-    fn start(&mut self, turn: &mut Turn<'_>) {
+    fn start(&mut self, turn: &mut Turn<'_>, late: SignedDuration) {
         let poll = PollId(*turn.next_poll);
         *turn.next_poll += 1;
         self.under_way = Some(UnderWay {
@@ -143,6 +144,7 @@ impl Polling {
         turn.effects.push(Effect::Poll {
             key: turn.key.clone(),
             poll,
+            late,
         });
     }
 }

@@ -5,7 +5,7 @@
 //! happens while the operator looks.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -23,6 +23,7 @@ use tracing::warn;
 use crate::api_error::plain;
 use crate::events::EventPublisher;
 use crate::left_by_keda::{is_held, release};
+use crate::lock::lock;
 use crate::objects::Objects;
 use crate::watches::{Namespaces, Watches, resilient};
 
@@ -296,7 +297,7 @@ impl Authentications {
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<Key, Seen>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

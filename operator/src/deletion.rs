@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::api_error::plain;
+use crate::lock::lock;
 use crate::target::{ScaleWrite, TargetError, Targets, replicas};
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -121,7 +122,7 @@ impl Finalizer {
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.under_way.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.under_way)
     }
 
     async fn try_finalize(&self, object: &ScaledObject) -> Result<(), String> {

@@ -150,7 +150,7 @@ async fn write_all(
     mut queue: mpsc::Receiver<Note>,
     shutdown: CancellationToken,
 ) {
-    let mut series = HashMap::new();
+    let mut series = Series::default();
     loop {
         let note = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -171,8 +171,37 @@ async fn write_all(
     }
 }
 
-/// The name of the Event that stands for a note, how often it was seen, and when last.
-type Series = HashMap<Note, (String, i32, Timestamp)>;
+/// The Events that were written, by what they say.
+#[derive(Default)]
+struct Series {
+    /// The name of the Event that stands for a note, how often it was seen, and when last.
+    written: HashMap<Note, (String, i32, Timestamp)>,
+    cleaned: Option<Timestamp>,
+}
+
+/// How often series that ended are looked for: at each Event, thousands would be looked through thousands of times.
+const CLEANING: SignedDuration = SignedDuration::from_mins(1);
+
+impl Series {
+    fn forget_old(&mut self, now: Timestamp) {
+        if self
+            .cleaned
+            .is_some_and(|at| now.duration_since(at) < CLEANING)
+        {
+            return;
+        }
+        self.cleaned = Some(now);
+        self.written
+            .retain(|_, (_, _, last)| now.duration_since(*last) < SERIES);
+    }
+
+    /// The series that `note` continues.
+    fn of(&mut self, note: &Note, now: Timestamp) -> Option<&mut (String, i32, Timestamp)> {
+        self.written
+            .get_mut(note)
+            .filter(|(_, _, last)| now.duration_since(*last) < SERIES)
+    }
+}
 
 async fn write(
     client: &Client,
@@ -181,9 +210,9 @@ async fn write(
     series: &mut Series,
 ) -> Result<(), kube::Error> {
     let now = Timestamp::now();
-    series.retain(|_, (_, _, last)| now.duration_since(*last) < SERIES);
+    series.forget_old(now);
     let api: Api<Event> = Api::namespaced(client.clone(), note.regarding.events_namespace());
-    if let Some((name, count, last)) = series.get_mut(note) {
+    if let Some((name, count, last)) = series.of(note, now) {
         let update = json!({"series": EventSeries { count: *count + 1, last_observed_time: MicroTime(now) }});
         match api
             .patch(name, &PatchParams::default(), &Patch::Merge(&update))
@@ -202,7 +231,7 @@ async fn write(
     let name = format!("{}.{:x}", note.regarding.name, now.as_nanosecond());
     api.create(&PostParams::default(), &event(note, instance, &name, now))
         .await?;
-    series.insert(note.clone(), (name, 1, now));
+    series.written.insert(note.clone(), (name, 1, now));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -10,22 +10,22 @@ use sakidori_api::ScaledObject;
 use sakidori_engine::{
     Effect, Event, ObjectKey, PrepareOutcome, ScaleDirection, ScaleOutcome, Served, Switches,
 };
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::control::Events;
 use crate::events::EventPublisher;
+use crate::gate::Gate;
 use crate::objects::Objects;
 use crate::poll::Poller;
 use crate::prepare::Preparer;
 use crate::status::StatusWriter;
 use crate::target::{ScaleWrite, Target, Targets};
 
-/// Objects that are prepared at the same time: each costs a few requests to the API server.
+/// Objects whose preparation begins at the same time: each costs a few requests to the API server.
 const PREPARATIONS_AT_ONCE: usize = 64;
-/// Writes of replicas at the same time.
+/// Writes of replicas that begin at the same time.
 const SCALES_AT_ONCE: usize = 64;
 
 /// An API server that hangs must not keep what is bounded above: kube's own timeouts are minutes long.
@@ -41,8 +41,8 @@ pub struct Executor {
     pub publisher: Arc<EventPublisher>,
     pub events: Events,
     pub tasks: TaskTracker,
-    preparations: Arc<Semaphore>,
-    scales: Arc<Semaphore>,
+    preparations: Gate,
+    scales: Gate,
 }
 
 impl Executor {
@@ -69,8 +69,8 @@ impl Executor {
             publisher,
             events,
             tasks,
-            preparations: Arc::new(Semaphore::new(PREPARATIONS_AT_ONCE)),
-            scales: Arc::new(Semaphore::new(SCALES_AT_ONCE)),
+            preparations: Gate::new(PREPARATIONS_AT_ONCE),
+            scales: Gate::new(SCALES_AT_ONCE),
         }
     }
 
@@ -81,8 +81,7 @@ impl Executor {
             Effect::Prepare { key, generation } => {
                 let uid = self.uid(&key);
                 self.tasks.spawn(async move {
-                    let prepare = async {
-                        let _permit = this.preparations.acquire().await;
+                    let prepare = timeout(PREPARE_WITHIN, async {
                         let prepare = AssertUnwindSafe(this.preparer.prepare(&key));
                         prepare.catch_unwind().await.unwrap_or_else(|_| {
                             warn!(object = %key, "preparing it panicked: this is a bug");
@@ -91,8 +90,9 @@ impl Executor {
                                 pollable: this.objects.prepared(&key).is_some(),
                             }
                         })
-                    };
-                    let outcome = match timeout(PREPARE_WITHIN, prepare).await {
+                    });
+                    // Time spent in the queue of many is no failure of this one.
+                    let outcome = match this.preparations.pass(prepare).await {
                         Ok(outcome) => outcome,
                         Err(_) => PrepareOutcome::Failed {
                             message: "the API server did not answer in time".to_owned(),
@@ -113,9 +113,10 @@ impl Executor {
                     }
                 });
             }
-            Effect::Poll { key, poll } => {
+            Effect::Poll { key, poll, late } => {
+                let due = due(late);
                 self.tasks.spawn(async move {
-                    let outcome = this.poller.poll(&key).await;
+                    let outcome = this.poller.poll(&key, due).await;
                     this.events.send(Event::Polled { key, poll, outcome });
                 });
             }
@@ -223,15 +224,14 @@ impl Executor {
             reason,
         } = decision;
         // One bound for waiting and writing: a decision that is carried out much later is none any more.
-        let write = async {
-            let _permit = self.scales.acquire().await;
+        let write = self.scales.pass(async {
             let now = self.objects.object(key);
             if now.as_deref().map(version) != decided_for.map(version) {
                 // Paused, edited or replaced meanwhile: it is decided anew.
                 return ScaleWrite::Conflict;
             }
             self.targets.write(target, from, to).await
-        };
+        });
         let written = timeout(SCALE_WITHIN, write).await;
         let unanswered = || ScaleWrite::Failed("the API server did not answer in time".to_owned());
         match written.unwrap_or_else(|_| unanswered()) {
@@ -246,6 +246,14 @@ impl Executor {
             }
         }
     }
+}
+
+/// The time for which a poll was planned that is `late` now.
+fn due(late: jiff::SignedDuration) -> Instant {
+    let now = Instant::now();
+    let late = Duration::try_from(late).unwrap_or_default();
+    // Before this machine was started there were no polls.
+    now.checked_sub(late).unwrap_or(now)
 }
 
 /// One write of replicas, as it was decided.

@@ -1,6 +1,6 @@
 //! The HPAs of ScaledObjects as the watch shows them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -9,12 +9,47 @@ use kube::ResourceExt;
 use sakidori_api::{ScaleTargetRef, annotations};
 use sakidori_engine::{Event, ObjectKey};
 
+use crate::lock::lock;
 use crate::target::same_target;
 
 #[derive(Default)]
 pub struct HpaIndex {
-    /// By namespace and name.
-    hpas: Mutex<HashMap<(String, String), Arc<HorizontalPodAutoscaler>>>,
+    known: Mutex<Known>,
+}
+
+/// Namespace and name of an HPA.
+type HpaKey = (String, String);
+
+#[derive(Default)]
+struct Known {
+    hpas: HashMap<HpaKey, Arc<HorizontalPodAutoscaler>>,
+    /// By the uid of the controller: nobody has to look at all HPAs of a large namespace.
+    by_owner: HashMap<String, BTreeSet<HpaKey>>,
+}
+
+impl Known {
+    fn insert(&mut self, hpa: Arc<HorizontalPodAutoscaler>) {
+        let key = key_of(&hpa);
+        self.remove(&key);
+        if let Some(owner) = controller(&hpa) {
+            let owned = self.by_owner.entry(owner.uid.clone()).or_default();
+            owned.insert(key.clone());
+        }
+        self.hpas.insert(key, hpa);
+    }
+
+    fn remove(&mut self, key: &HpaKey) -> Option<Arc<HorizontalPodAutoscaler>> {
+        let hpa = self.hpas.remove(key)?;
+        if let Some(owner) = controller(&hpa)
+            && let Some(owned) = self.by_owner.get_mut(&owner.uid)
+        {
+            owned.remove(key);
+            if owned.is_empty() {
+                self.by_owner.remove(&owner.uid);
+            }
+        }
+        Some(hpa)
+    }
 }
 
 /// The HPA's own word on whether it scales: its `ScalingActive` condition.
@@ -44,6 +79,7 @@ impl ScalingActive {
 impl HpaIndex {
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<HorizontalPodAutoscaler>> {
         self.lock()
+            .hpas
             .get(&(namespace.to_owned(), name.to_owned()))
             .cloned()
     }
@@ -54,17 +90,19 @@ impl HpaIndex {
         key: &ObjectKey,
         uid: Option<&str>,
     ) -> Vec<Arc<HorizontalPodAutoscaler>> {
-        self.lock()
-            .iter()
-            .filter(|((namespace, _), _)| **namespace == *key.namespace)
-            .filter(|(_, hpa)| controlled_by(hpa, uid))
-            .map(|(_, hpa)| hpa.clone())
+        let known = self.lock();
+        let owned = uid.and_then(|uid| known.by_owner.get(uid));
+        owned
+            .into_iter()
+            .flatten()
+            .filter(|(namespace, _)| **namespace == *key.namespace)
+            .filter_map(|hpa| known.hpas.get(hpa).cloned())
             .collect()
     }
 
     pub fn insert(&self, hpa: HorizontalPodAutoscaler) -> Arc<HorizontalPodAutoscaler> {
         let hpa = Arc::new(hpa);
-        self.lock().insert(key_of(&hpa), hpa.clone());
+        self.lock().insert(hpa.clone());
         hpa
     }
 
@@ -76,26 +114,25 @@ impl HpaIndex {
     pub fn retain(
         &self,
         namespace: Option<&str>,
-        names: &std::collections::HashSet<(String, String)>,
+        names: &HashSet<HpaKey>,
     ) -> Vec<Arc<HorizontalPodAutoscaler>> {
-        let mut gone = Vec::new();
-        self.lock().retain(|key, hpa| {
-            let stays =
-                namespace.is_some_and(|namespace| namespace != key.0) || names.contains(key);
-            if !stays {
-                gone.push(hpa.clone());
-            }
-            stays
-        });
-        gone
+        let mut known = self.lock();
+        let gone: Vec<HpaKey> = known
+            .hpas
+            .keys()
+            .filter(|key| namespace.is_none_or(|namespace| namespace == key.0))
+            .filter(|key| !names.contains(*key))
+            .cloned()
+            .collect();
+        gone.iter().filter_map(|key| known.remove(key)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), Arc<HorizontalPodAutoscaler>>> {
-        self.hpas.lock().unwrap_or_else(|e| e.into_inner())
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        lock(&self.known)
     }
 }
 
-pub fn key_of(hpa: &HorizontalPodAutoscaler) -> (String, String) {
+pub fn key_of(hpa: &HorizontalPodAutoscaler) -> HpaKey {
     (hpa.namespace().unwrap_or_default(), hpa.name_any())
 }
 
@@ -145,4 +182,56 @@ pub fn scaling_active(hpa: &HorizontalPodAutoscaler) -> Option<ScalingActive> {
         reason: condition.reason.clone().unwrap_or_default(),
         message: condition.message.clone().unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hpa(name: &str, owner: Option<&str>) -> HorizontalPodAutoscaler {
+        let owners: Vec<_> = owner
+            .iter()
+            .map(|uid| {
+                json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "web", "uid": uid, "controller": true})
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "shop", "ownerReferences": owners},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn hpas_are_found_by_their_owner_as_it_is_now() {
+        let index = HpaIndex::default();
+        let key = ObjectKey::new("shop", "web");
+        let owned = |uid: &str| {
+            let found = index.owned_by(&key, Some(uid));
+            let names: Vec<_> = found.iter().map(|hpa| hpa.name_any()).collect();
+            names.join(" ")
+        };
+        index.insert(hpa("one", Some("u")));
+        index.insert(hpa("two", Some("u")));
+        index.insert(hpa("three", None));
+        assert_eq!((&*owned("u"), &*owned("v")), ("one two", ""));
+        assert!(index.owned_by(&key, None).is_empty());
+        assert!(
+            index
+                .owned_by(&ObjectKey::new("pay", "web"), Some("u"))
+                .is_empty()
+        );
+        index.insert(hpa("one", Some("v")));
+        assert_eq!((&*owned("u"), &*owned("v")), ("two", "one"));
+        index.insert(hpa("one", None));
+        assert_eq!(owned("v"), "");
+        let listed = HashSet::from([("shop".to_owned(), "three".to_owned())]);
+        assert!(index.retain(Some("pay"), &listed).is_empty());
+        let gone = index.retain(Some("shop"), &listed);
+        assert_eq!(gone.len(), 2);
+        assert_eq!(owned("u"), "");
+        assert!(index.lock().by_owner.is_empty());
+        index.remove(&hpa("three", None));
+        assert!(index.get("shop", "three").is_none());
+    }
 }

@@ -1,6 +1,6 @@
 //! The index of all ScaledObjects: what the watch shows, and what preparation made of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::hpa::Wanted;
+use crate::lock::lock;
 use crate::prepare::Prepared;
-use crate::target::same_target;
+use crate::target::{api_version_and_kind, same_target};
 
 #[derive(Default)]
 pub struct Objects {
@@ -20,7 +21,59 @@ pub struct Objects {
     triggers: Notify,
 }
 
+/// What one ScaledObject of a namespace may have at a time, and several may want.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Claim {
+    /// Namespace, apiVersion, kind and name.
+    Target(Arc<str>, String, String, String),
+    /// Namespace and name.
+    Hpa(Arc<str>, String),
+}
+
+impl Claim {
+    fn target(key: &ObjectKey, target: &ScaleTargetRef) -> Self {
+        let (api_version, kind) = api_version_and_kind(target);
+        Self::Target(
+            key.namespace.clone(),
+            api_version.to_owned(),
+            kind.to_owned(),
+            target.name.clone(),
+        )
+    }
+
+    /// All that an object claims.
+    fn all(key: &ObjectKey, object: &ScaledObject) -> [Self; 2] {
+        [
+            Self::target(key, &object.spec.scale_target_ref),
+            Self::Hpa(key.namespace.clone(), object.hpa_name()),
+        ]
+    }
+}
+
 impl Inner {
+    fn claim(&mut self, key: &ObjectKey, object: &ScaledObject) {
+        for claim in Claim::all(key, object) {
+            self.claims.entry(claim).or_default().insert(key.clone());
+        }
+    }
+
+    fn give_up(&mut self, key: &ObjectKey, object: &ScaledObject) {
+        for claim in Claim::all(key, object) {
+            if let Some(claimants) = self.claims.get_mut(&claim) {
+                claimants.remove(key);
+                if claimants.is_empty() {
+                    self.claims.remove(&claim);
+                }
+            }
+        }
+    }
+
+    /// The others that want what `claim` names.
+    fn others<'i>(&'i self, claim: &Claim, key: &ObjectKey) -> impl Iterator<Item = &'i ObjectKey> {
+        let claimants = self.claims.get(claim).into_iter().flatten();
+        claimants.filter(move |other| *other != key)
+    }
+
     fn entry_of(&mut self, key: &ObjectKey, uid: Option<&str>) -> Option<&mut Entry> {
         let entry = self.objects.get_mut(key)?;
         (entry.object.metadata.uid.as_deref() == uid).then_some(entry)
@@ -30,6 +83,8 @@ impl Inner {
 #[derive(Default)]
 struct Inner {
     objects: HashMap<ObjectKey, Entry>,
+    /// Who claims what, so that nobody has to look at all objects of a large namespace.
+    claims: HashMap<Claim, BTreeSet<ObjectKey>>,
     /// Every namespace's first list is in.
     listed: bool,
 }
@@ -90,6 +145,10 @@ impl Objects {
     /// Takes in what the watch shows.
     pub fn apply(&self, key: &ObjectKey, object: Arc<ScaledObject>) -> Change {
         let mut inner = self.lock();
+        if let Some(before) = inner.objects.get(key).map(|entry| entry.object.clone()) {
+            inner.give_up(key, &before);
+        }
+        inner.claim(key, &object);
         match inner.objects.get_mut(key) {
             Some(entry) if entry.object.metadata.uid == object.metadata.uid => {
                 let before = std::mem::replace(&mut entry.object, object.clone());
@@ -132,7 +191,12 @@ impl Objects {
     /// Forgets an object; true if it was known.
     pub fn remove(&self, key: &ObjectKey) -> bool {
         self.triggers.notify_one();
-        self.lock().objects.remove(key).is_some()
+        let mut inner = self.lock();
+        let removed = inner.objects.remove(key);
+        if let Some(entry) = &removed {
+            inner.give_up(key, &entry.object);
+        }
+        removed.is_some()
     }
 
     pub fn object(&self, key: &ObjectKey) -> Option<Arc<ScaledObject>> {
@@ -286,11 +350,8 @@ impl Objects {
         };
         let own = rank(key, inner.objects.get(key)?);
         inner
-            .objects
-            .iter()
-            .filter(|(other, _)| other.namespace == key.namespace && other.name != key.name)
-            .filter(|(_, entry)| same_target(&entry.object.spec.scale_target_ref, target))
-            .map(|(other, entry)| rank(other, entry))
+            .others(&Claim::target(key, target), key)
+            .filter_map(|other| Some(rank(other, inner.objects.get(other)?)))
             .filter(|rank| *rank < own)
             .min()
             .map(|(_, _, name)| name.to_string())
@@ -305,21 +366,97 @@ impl Objects {
 
     /// The objects that would have the target or the HPA's name that `object` had: they are looked at again.
     pub fn rivals(&self, key: &ObjectKey, object: &ScaledObject) -> Vec<ObjectKey> {
-        let hpa_name = object.hpa_name();
-        self.lock()
-            .objects
+        let inner = self.lock();
+        let rivals: BTreeSet<&ObjectKey> = Claim::all(key, object)
             .iter()
-            .filter(|(other, _)| other.namespace == key.namespace && other.name != key.name)
-            .filter(|(_, entry)| {
-                let (own, theirs) = (&object.spec, &entry.object.spec);
-                same_target(&theirs.scale_target_ref, &own.scale_target_ref)
-                    || entry.object.hpa_name() == hpa_name
-            })
-            .map(|(other, _)| other.clone())
-            .collect()
+            .flat_map(|claim| inner.others(claim, key))
+            .collect();
+        rivals.into_iter().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(name: &str, spec: serde_json::Value) -> Arc<ScaledObject> {
+        let mut object = ScaledObject::new(name, serde_json::from_value(spec).unwrap());
+        object.metadata.namespace = Some("shop".into());
+        object.metadata.uid = Some(format!("uid of {name}"));
+        Arc::new(object)
+    }
+
+    fn spec(target: &str, hpa: &str) -> serde_json::Value {
+        json!({
+            "scaleTargetRef": {"name": target},
+            "advanced": {"horizontalPodAutoscalerConfig": {"name": hpa}},
+            "triggers": [],
+        })
+    }
+
+    #[test]
+    fn rivals_want_the_same_target_or_hpa_now_and_no_longer() {
+        let objects = Objects::default();
+        let key = |name: &str| ObjectKey::new("shop", name);
+        let apply = |name: &str, target: &str, hpa: &str| {
+            let object = object(name, spec(target, hpa));
+            objects.apply(&key(name), object.clone());
+            object
+        };
+        let rivals = |name: &str, object: &ScaledObject| {
+            let found = objects.rivals(&key(name), object);
+            let names: Vec<_> = found.iter().map(|key| key.name.to_string()).collect();
+            names.join(" ")
+        };
+        let a = apply("a", "web", "one");
+        apply("b", "web", "two");
+        apply("c", "api", "one");
+        apply("d", "api", "three");
+        assert_eq!(rivals("a", &a), "b c");
+        // Spelled out, the target is the same.
+        let mut spelled = spec("web", "two");
+        spelled["scaleTargetRef"] =
+            json!({"name": "web", "apiVersion": "apps/v1", "kind": "Deployment"});
+        objects.apply(&key("b"), object("b", spelled));
+        assert_eq!(rivals("a", &a), "b c");
+        apply("b", "other", "two");
+        assert_eq!(rivals("a", &a), "c");
+        objects.remove(&key("c"));
+        assert_eq!(rivals("a", &a), "");
+        // Of another namespace.
+        let elsewhere = ObjectKey::new("pay", "a");
+        objects.apply(&elsewhere, a.clone());
+        assert_eq!(rivals("a", &a), "");
+        for name in ["a", "b", "d"] {
+            objects.remove(&key(name));
+        }
+        objects.remove(&elsewhere);
+        assert!(objects.lock().claims.is_empty());
+    }
+
+    #[test]
+    fn a_target_belongs_to_who_holds_it_then_to_who_came_first() {
+        let objects = Objects::default();
+        let key = |name: &str| ObjectKey::new("shop", name);
+        let (a, b) = (
+            object("a", spec("web", "one")),
+            object("b", spec("web", "two")),
+        );
+        objects.apply(&key("a"), a.clone());
+        objects.apply(&key("b"), b.clone());
+        let nobody = |_: &ObjectKey, _: &ScaledObject| false;
+        assert_eq!(objects.winner(&key("a"), &a, nobody), None);
+        assert_eq!(objects.winner(&key("b"), &b, nobody).as_deref(), Some("a"));
+        let b_has_an_hpa = |key: &ObjectKey, _: &ScaledObject| &*key.name == "b";
+        assert_eq!(
+            objects.winner(&key("a"), &a, b_has_an_hpa).as_deref(),
+            Some("b")
+        );
+        assert_eq!(objects.winner(&key("b"), &b, b_has_an_hpa), None);
     }
 }

@@ -14,19 +14,18 @@ use sakidori_engine::{
     COMPOSITE_METRIC, Event, ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome,
 };
 use sakidori_scalers::{Scaler, ScalerError};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::control::Events;
+use crate::gate::Gate;
 use crate::objects::Objects;
 use crate::prepare::Prepared;
 use crate::prometheus::{Metrics, Series};
 use crate::target::{Targets, replicas};
 use crate::triggers::{PreparedTrigger, Source};
 
-/// Polls under way at the same time. A poll is a few sockets and little memory; what waits here is only late, so the bound
-/// is wide enough that a hundred hanging sources hold up nobody.
+/// Polls that begin at the same time. A poll is a few sockets and little memory; what waits here is only late.
 const AT_ONCE: usize = 1000;
 
 /// No read takes longer, whatever its own timeout: an object's poll must end before the engine gives it up as lost.
@@ -40,7 +39,7 @@ pub struct Poller {
     targets: Arc<Targets>,
     metrics: Arc<Metrics>,
     events: Events,
-    permits: Semaphore,
+    gate: Gate,
 }
 
 impl Poller {
@@ -55,22 +54,33 @@ impl Poller {
             targets,
             metrics,
             events,
-            permits: Semaphore::new(AT_ONCE),
+            gate: Gate::new(AT_ONCE),
         }
     }
 
-    /// Reads everything once. Never fails as a whole: what can't be read is in the outcome.
-    pub async fn poll(&self, key: &ObjectKey) -> PollOutcome {
+    /// Reads everything once, which was planned for `due`. Never fails as a whole: what can't be read is in the outcome.
+    pub async fn poll(&self, key: &ObjectKey, due: Instant) -> PollOutcome {
         let Some(prepared) = self.objects.prepared(key) else {
-            return PollOutcome {
-                replicas: Err("the ScaledObject is gone".to_owned()),
-                triggers: Vec::new(),
-                ready_pods: None,
-            };
+            return nothing_read("the ScaledObject is gone");
         };
-        let wanted = Instant::now();
-        let _permit = self.permits.acquire().await;
-        self.metrics.observe_lateness(key, wanted.elapsed());
+        let poll = self.gate.pass(self.poll_prepared(key, due, &prepared));
+        // A scaler's read is guarded by itself; this is for all around it: without an answer the engine would wait for a minute.
+        AssertUnwindSafe(poll)
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| {
+                warn!(object = %key, "polling it panicked: this is a bug");
+                nothing_read("polling it panicked: please report this")
+            })
+    }
+
+    async fn poll_prepared(
+        &self,
+        key: &ObjectKey,
+        due: Instant,
+        prepared: &Prepared,
+    ) -> PollOutcome {
+        self.metrics.observe_lateness(key, due.elapsed());
         let scale = async {
             match timeout(SCALE_WITHIN, self.targets.scale(&prepared.target)).await {
                 Ok(Ok(scale)) => Ok(scale),
@@ -82,11 +92,11 @@ impl Poller {
             prepared
                 .triggers
                 .iter()
-                .map(|trigger| self.read(key, &prepared, trigger)),
+                .map(|trigger| self.read(key, prepared, trigger)),
         );
         let (scale, triggers) = tokio::join!(scale, triggers);
         let ready_pods = self
-            .ready_pods(&prepared, scale.as_ref().ok(), &triggers)
+            .ready_pods(prepared, scale.as_ref().ok(), &triggers)
             .await;
         let replicas = scale.map(|scale| replicas(&scale));
         if replicas.is_err()
@@ -240,6 +250,15 @@ fn activity_is_unknown(outcome: &TriggerOutcome) -> bool {
     }
 }
 
+/// The outcome of a poll that came to nothing.
+fn nothing_read(why: &str) -> PollOutcome {
+    PollOutcome {
+        replicas: Err(why.to_owned()),
+        triggers: Vec::new(),
+        ready_pods: None,
+    }
+}
+
 /// Reads a scaler; a panic in it and a read that takes too long are failures like any other.
 async fn read_guarded(scaler: &dyn Scaler) -> Result<Vec<sakidori_scalers::Reading>, ScalerError> {
     let read = AssertUnwindSafe(scaler.read()).catch_unwind();
@@ -267,3 +286,6 @@ impl PreparedTrigger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

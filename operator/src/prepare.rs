@@ -139,11 +139,19 @@ impl Preparer {
         let wrong_target = |error: TargetError| Failure {
             message: format!("{}: {error}", reasons::WRONG_TARGET),
             event: match error {
-                TargetError::NotFound { .. } => Some(reasons::TARGET_NOT_FOUND_MESSAGE),
-                TargetError::NotScalable { .. } => Some(reasons::TARGET_NOT_SCALABLE_MESSAGE),
-                _ => None,
-            }
-            .map(|text| (reasons::SCALED_OBJECT_CHECK_FAILED, text.to_owned())),
+                TargetError::NotFound { .. } => Some((
+                    reasons::SCALED_OBJECT_CHECK_FAILED,
+                    reasons::TARGET_NOT_FOUND_MESSAGE.to_owned(),
+                )),
+                TargetError::NotScalable { .. } => Some((
+                    reasons::SCALED_OBJECT_CHECK_FAILED,
+                    reasons::TARGET_NOT_SCALABLE_MESSAGE.to_owned(),
+                )),
+                TargetError::ApiVersion(_) | TargetError::Kind { .. } => {
+                    Some((reasons::SCALED_OBJECT_UPDATE_FAILED, error.to_string()))
+                }
+                TargetError::Read { .. } => None,
+            },
         };
         let target = self
             .targets

@@ -9,6 +9,8 @@ use std::time::Duration;
 use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use sakidori_engine::ObjectKey;
 
+use crate::lock::lock;
+
 /// One metric of one trigger, as labels name it.
 pub struct Series<'a> {
     pub metric: &'a str,
@@ -357,10 +359,6 @@ impl Metrics {
     fn is_registered(&self, key: &ObjectKey) -> bool {
         lock(&self.registered).contains_key(key)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 fn gauge(

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sakidori_scalers::{MetricSpec, Push, Reading, Scaler, ScalerError};
 
+use crate::lock::lock;
+
 /// Pauses double from the first to the last. A corrected Secret makes a new scaler, which asks at once.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
@@ -34,7 +36,7 @@ impl Patient {
     }
 
     fn refused(&self) -> MutexGuard<'_, Option<Refused>> {
-        self.refused.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.refused)
     }
 }
 

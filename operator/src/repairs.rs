@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use sakidori_engine::ObjectKey;
 
+use crate::lock::lock;
+
 /// So many repairs in a row are made at once: a person edits several times.
 const AT_ONCE: u32 = 10;
 /// Pauses between those that follow double from the first to the last.
@@ -56,7 +58,7 @@ impl Repairs {
     }
 
     fn last(&self) -> MutexGuard<'_, HashMap<ObjectKey, Repair>> {
-        self.last.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.last)
     }
 }
 

@@ -10,14 +10,15 @@ use kube::{Api, Client};
 use sakidori_api::{ScaledObject, ScaledObjectStatus, TriggerActivity, conditions_from_engine};
 use sakidori_engine::{ObjectKey, ObjectStatus};
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::api_error::plain;
+use crate::gate::Gate;
+use crate::lock::lock;
 use crate::objects::Objects;
 
-/// Status writes at the same time, over all objects.
+/// Status writes that begin at the same time, over all objects.
 const AT_ONCE: usize = 64;
 /// Between tries while the API server can't be reached.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -32,7 +33,7 @@ pub struct StatusWriter {
     waiting: Mutex<HashMap<ObjectKey, Option<ObjectStatus>>>,
     /// What was written last, where the watch may not have shown it yet.
     written: Mutex<HashMap<ObjectKey, (String, Value)>>,
-    permits: Semaphore,
+    gate: Gate,
 }
 
 impl StatusWriter {
@@ -42,7 +43,7 @@ impl StatusWriter {
             objects,
             waiting: Mutex::default(),
             written: Mutex::default(),
-            permits: Semaphore::new(AT_ONCE),
+            gate: Gate::new(AT_ONCE),
         })
     }
 
@@ -75,7 +76,8 @@ impl StatusWriter {
                     }
                 }
             };
-            let written = timeout(WRITE_WITHIN, self.write_once(&key, &status)).await;
+            let write = timeout(WRITE_WITHIN, self.write_once(&key, &status));
+            let written = self.gate.pass(write).await;
             let written =
                 written.unwrap_or_else(|_| Err(kube::Error::Service("no answer in time".into())));
             match written {
@@ -118,7 +120,6 @@ impl StatusWriter {
         let Some(patch) = merge_patch(&before, &wanted) else {
             return Ok(());
         };
-        let _permit = self.permits.acquire().await;
         debug!(object = %key, "writing status");
         let api: Api<ScaledObject> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = json!({"metadata": {"uid": uid}, "status": patch});
@@ -215,10 +216,6 @@ fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
         Some((key.clone(), patch))
     });
     Some(Value::Object(gone.chain(changed).collect::<Map<_, _>>()))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 #[cfg(test)]

@@ -6,16 +6,16 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::api_error::plain;
+use crate::gate::Gate;
+use crate::lock::lock;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
-use tokio::sync::Semaphore;
-
 use sakidori_api::{GroupVersionKindResource, ScaleTargetRef, defaults};
 
-/// Reads of `/scale` at the same time. Each takes a connection to the API server, and a poll needs one.
+/// Reads of `/scale` that begin at the same time. Each takes a connection to the API server, and a poll needs one.
 const READS_AT_ONCE: usize = 64;
 
 /// Resolves and scales targets of any kind that has a `/scale` subresource.
@@ -23,7 +23,7 @@ pub struct Targets {
     client: Client,
     /// Kinds that discovery answered for. Only successes are kept, so a CRD that is installed later is found.
     kinds: Mutex<HashMap<GroupVersionKind, ApiResource>>,
-    reads: Semaphore,
+    reads: Gate,
 }
 
 /// A `scaleTargetRef` whose resource is known.
@@ -82,13 +82,10 @@ impl Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     #[error(
-        "scaleTargetRef.apiVersion {0:?} is not of the form group/version: expected for example \"apps/v1\""
+        "unexpected GroupVersion string: {0}: correct scaleTargetRef.apiVersion, expected for example \"apps/v1\""
     )]
     ApiVersion(String),
-    #[error(
-        "the cluster has no kind {kind} in {api_version}: install its CRD or correct scaleTargetRef ({})",
-        plain(source)
-    )]
+    #[error("{}", no_kind(api_version, kind, source))]
     Kind {
         api_version: String,
         kind: String,
@@ -114,13 +111,28 @@ impl TargetError {
     pub fn is_for_good(&self) -> bool {
         match self {
             Self::ApiVersion(_) => true,
-            Self::Kind { source, .. } => match &**source {
-                kube::Error::Api(status) => status.code == 404,
-                kube::Error::Discovery(_) => true,
-                _ => false,
-            },
+            Self::Kind { source, .. } => is_unknown(source),
             Self::NotFound { .. } | Self::NotScalable { .. } | Self::Read { .. } => false,
         }
+    }
+}
+
+/// True where the API server answered, and does not serve the kind.
+fn is_unknown(source: &kube::Error) -> bool {
+    match source {
+        kube::Error::Api(status) => status.code == 404,
+        kube::Error::Discovery(_) => true,
+        _ => false,
+    }
+}
+
+fn no_kind(api_version: &str, kind: &str, source: &kube::Error) -> String {
+    if is_unknown(source) {
+        format!(
+            "no matches for kind {kind:?} in version {api_version:?}: install its CRD or correct scaleTargetRef"
+        )
+    } else {
+        format!("looking up kind {kind} of {api_version}: {}", plain(source))
     }
 }
 
@@ -137,7 +149,7 @@ impl Targets {
         Self {
             client,
             kinds: Mutex::default(),
-            reads: Semaphore::new(READS_AT_ONCE),
+            reads: Gate::new(READS_AT_ONCE),
         }
     }
 
@@ -167,10 +179,7 @@ impl Targets {
         }
         match kube::discovery::pinned_kind(&self.client, &kind).await {
             Ok((resource, _)) => {
-                self.kinds
-                    .lock()
-                    .unwrap_or_else(|e| e.into_inner())
-                    .insert(kind, resource.clone());
+                lock(&self.kinds).insert(kind, resource.clone());
                 Ok(target(resource))
             }
             Err(source) => Err(TargetError::Kind {
@@ -182,11 +191,7 @@ impl Targets {
     }
 
     fn known(&self, kind: &GroupVersionKind) -> Option<ApiResource> {
-        self.kinds
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .get(kind)
-            .cloned()
+        lock(&self.kinds).get(kind).cloned()
     }
 
     /// Reads `/scale`.
@@ -194,10 +199,9 @@ impl Targets {
     /// # Errors
     /// Tells a target that isn't there from one that can't be scaled.
     pub async fn scale(&self, target: &Target) -> Result<Scale, TargetError> {
-        let _permit = self.reads.acquire().await;
         let api = self.api(target);
         let (resource, name) = (target.resource_name(), target.name.clone());
-        match api.get_scale(&target.name).await {
+        match self.reads.pass(api.get_scale(&target.name)).await {
             Ok(scale) => Ok(scale),
             // For an object that isn't there the API server names it; for a subresource that isn't there it knows nothing.
             Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -230,12 +234,10 @@ impl Targets {
             .and_then(|status| status.selector.as_deref());
         let selector = selector.filter(|selector| !selector.is_empty());
         let selector = selector.ok_or_else(|| "its scale has no selector".to_owned())?;
-        let _permit = self.reads.acquire().await;
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
-        let pods = api
-            .list(&ListParams::default().labels(selector))
-            .await
-            .map_err(|error| plain(&error))?;
+        let params = ListParams::default().labels(selector);
+        let pods = self.reads.pass(api.list(&params)).await;
+        let pods = pods.map_err(|error| plain(&error))?;
         let ready = pods.items.iter().filter(|pod| is_ready(pod)).count();
         Ok(i32::try_from(ready).unwrap_or(i32::MAX))
     }
@@ -301,7 +303,8 @@ pub fn kind_of(reference: &ScaleTargetRef) -> String {
     format!("{slash}{api_version}.{kind}")
 }
 
-fn api_version_and_kind(reference: &ScaleTargetRef) -> (&str, &str) {
+/// What a reference means, with the defaults filled in.
+pub fn api_version_and_kind(reference: &ScaleTargetRef) -> (&str, &str) {
     (
         reference
             .api_version

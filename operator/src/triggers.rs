@@ -189,6 +189,25 @@ fn metrics_of(hpa: Option<&HorizontalPodAutoscaler>, index: usize) -> Vec<Metric
         .collect()
 }
 
+#[cfg(test)]
+impl PreparedTrigger {
+    /// A trigger that a test's own scaler reads.
+    pub fn of(index: usize, scaler: Arc<dyn Scaler>) -> Self {
+        Self {
+            kind: "test".to_owned(),
+            index,
+            label: "test".to_owned(),
+            source: Source::Scaler {
+                metrics: scaler.metrics(),
+                scaler,
+            },
+            built_from: None,
+            listening: None,
+            authentication: None,
+        }
+    }
+}
+
 /// A trigger with everything that its scaler may look at, and what of it could not be found.
 async fn resolve(
     key: &ObjectKey,

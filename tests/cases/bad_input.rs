@@ -51,9 +51,7 @@ fn all_problems_of_all_triggers_are_in_one_message() {
 #[test]
 fn a_bad_edit_loses_nothing() {
     play("input-bad-edit", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         let before = scene.get(HPAS, "keda-hpa-web").await?.context("no HPA")?;
         let edits = [
             (
@@ -240,6 +238,34 @@ fn a_missing_trigger_authentication_is_named_and_stops_its_own_trigger_only() {
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "credentials"}, "stringData": {"token": "s3cret"},
         });
         scene.apply(secret).await?;
+        scene.ready("web").await
+    });
+}
+
+/// KEDA's operator ends with a panic.
+#[test]
+fn a_value_that_is_no_quantity_is_told_and_ends_nothing() {
+    play("input-quantity", async |scene| {
+        scene.deploy("web", 1).await?;
+        let with = |value: &str| {
+            let memory = json!({"type": "memory", "metricType": "AverageValue", "metadata": {"value": value}});
+            scene.scaled_object("web", json!({"minReplicaCount": 1, "triggers": [memory]}))
+        };
+        scene.apply(with("512Mi")).await?;
+        scene.ready("web").await?;
+        let before = scene.get(HPAS, "keda-hpa-web").await?.context("no HPA")?;
+        scene.apply(with("lots")).await?;
+        let message = scene.check_failed("web").await?;
+        ensure!(
+            message.contains("trigger 0 (memory)") && message.contains("lots"),
+            "{message}"
+        );
+        let after = scene
+            .get(HPAS, "keda-hpa-web")
+            .await?
+            .context("the HPA went")?;
+        same("its spec", &after["spec"], &before["spec"])?;
+        scene.apply(with("1Gi")).await?;
         scene.ready("web").await
     });
 }

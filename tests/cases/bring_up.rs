@@ -218,9 +218,7 @@ fn the_status_is_complete() {
 #[test]
 fn two_writes_bring_it_up() {
     play("bring-up-writes", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         let expected = [
             "patch horizontalpodautoscalers keda-hpa-web",
             "patch scaledobjects/status web",
@@ -240,11 +238,7 @@ fn two_writes_bring_it_up() {
 #[test]
 fn its_events_are_kedas() {
     play("bring-up-events", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene
-            .apply(scene.scaled_object("web", json!({"cooldownPeriod": 1})))
-            .await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({"cooldownPeriod": 1})).await?;
         scene.set(1);
         scene.until_told("web", "KEDAScaleTargetActivated").await?;
         scene.set(0);
@@ -288,11 +282,7 @@ fn its_events_are_kedas() {
 #[test]
 fn kubectl_shows_the_columns() {
     play("bring-up-columns", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene
-            .apply(scene.scaled_object("web", json!({"minReplicaCount": 0})))
-            .await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({"minReplicaCount": 0})).await?;
         let (names, cells) = columns(scene).await?;
         let expected = [
             ("Name", json!("web")),
@@ -347,9 +337,7 @@ async fn columns(scene: &Scene<'_>) -> Result<(Vec<String>, Vec<Value>)> {
 #[test]
 fn the_hpas_own_word_reaches_the_status() {
     play("bring-up-hpa-active", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         // At zero replicas the HPA switches itself off, which is as it should be.
         scene
             .until("ScalingDisabled of the HPA", HPAS, "keda-hpa-web", |hpa| {

@@ -49,6 +49,29 @@ fn consumers(name: &str, queue: &str, min: i32) -> Value {
     )
 }
 
+/// Waits until a failing trigger is told of as a condition, as an Event, and to the HPA; gives the Event's note.
+async fn told_everywhere(
+    namespace: &Namespace,
+    name: &str,
+    metric: &str,
+    why: &str,
+) -> Result<String> {
+    namespace
+        .wait_ready(name, "False", "TriggerError", SOON)
+        .await?;
+    let begins = format!("trigger 0 (rabbitmq): {why}: ");
+    let note = namespace
+        .wait_note(name, "KEDAScalerFailed", &begins, SOON)
+        .await?;
+    let error = namespace.value(metric, name).await.err();
+    let error = error.context("a value all the same")?;
+    ensure!(
+        format!("{error:#}").contains(why),
+        "the HPA is not told why: {error:#}"
+    );
+    Ok(note)
+}
+
 /// How often the HPA controller has told that it could not read a metric: once each time it looks.
 async fn failed_looks(namespace: &Namespace, hpa: &str) -> Result<i32> {
     let api: Api<Event> = Api::namespaced(namespace.client.clone(), &namespace.name);
@@ -94,29 +117,10 @@ fn replicas_stay_while_the_broker_is_away_and_it_recovers_by_itself() -> Result<
         rabbit.kill();
         let killed = Instant::now();
         for namespace in &namespaces {
-            namespace
-                .wait_ready("jobs", "False", "TriggerError", SOON)
-                .await?;
-            let note = namespace
-                .wait_note(
-                    "jobs",
-                    "KEDAScalerFailed",
-                    "trigger 0 (rabbitmq): unreachable: ",
-                    SOON,
-                )
-                .await?;
+            let note = told_everywhere(namespace, "jobs", METRIC, "unreachable").await?;
             ensure!(
                 !note.contains("guest"),
                 "the Event holds credentials: {note}"
-            );
-            let error = namespace
-                .value(METRIC, "jobs")
-                .await
-                .err()
-                .context("a value without a broker")?;
-            ensure!(
-                format!("{error:#}").contains("unreachable"),
-                "the HPA is not told why: {error:#}"
             );
             println!("{}: {note}", namespace.name);
         }
@@ -289,23 +293,7 @@ fn refused(name: &str, host: impl Fn(&RabbitMq, &str) -> String) -> Result<()> {
                 consumers("mail", "mail", 1),
             ])
             .await?;
-        namespace
-            .wait_ready("mail", "False", "TriggerError", SOON)
-            .await?;
-        let note = namespace
-            .wait_note(
-                "mail",
-                "KEDAScalerFailed",
-                "trigger 0 (rabbitmq): unauthorized: ",
-                SOON,
-            )
-            .await?;
-        let error = namespace
-            .value(METRIC, "mail")
-            .await
-            .err()
-            .context("a value without a login")?;
-        ensure!(format!("{error:#}").contains("unauthorized"), "{error:#}");
+        let note = told_everywhere(&namespace, "mail", METRIC, "unauthorized").await?;
         let left = LASTS.saturating_sub(start.elapsed());
         throughout("one replica", left, async || {
             ensure!(namespace.replicas("mail").await?.wanted == 1);

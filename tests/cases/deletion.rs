@@ -180,11 +180,7 @@ fn an_object_whose_target_is_missing_goes_at_once() {
 #[test]
 fn deleted_and_created_again_at_once_it_has_one_hpa_of_its_own() {
     play("deletion-again", async |scene| {
-        scene.deploy("web", 1).await?;
-        scene
-            .apply(scene.scaled_object("web", json!({"minReplicaCount": 1})))
-            .await?;
-        scene.ready("web").await?;
+        scene.bring_up(1, json!({"minReplicaCount": 1})).await?;
         for round in 1..=4 {
             scene.delete(SCALED_OBJECTS, "web").await?;
             // Straight after it, and a moment later, when the garbage collector is at work.
@@ -230,11 +226,7 @@ async fn one_hpa_stays(scene: &Scene<'_>, uid: &str, max: u64) -> Result<()> {
 #[test]
 fn a_deletion_in_the_foreground_ends() {
     play("deletion-foreground", async |scene| {
-        scene.deploy("web", 1).await?;
-        scene
-            .apply(scene.scaled_object("web", json!({"minReplicaCount": 1})))
-            .await?;
-        scene.ready("web").await?;
+        scene.bring_up(1, json!({"minReplicaCount": 1})).await?;
         let path = format!(
             "/apis/keda.sh/v1alpha1/namespaces/{}/scaledobjects/web?propagationPolicy=Foreground",
             scene.namespace

@@ -9,9 +9,7 @@ const HPA: &str = "keda-hpa-web";
 
 /// A ScaledObject that is ready, for a Deployment at 0.
 async fn bring_up(scene: &Scene<'_>) -> Result<Value> {
-    scene.deploy("web", 0).await?;
-    scene.apply(scene.scaled_object("web", json!({}))).await?;
-    scene.ready("web").await?;
+    scene.bring_up(0, json!({})).await?;
     scene.get(HPAS, HPA).await?.context("no HPA")
 }
 

@@ -244,9 +244,7 @@ fn one_of_two_leads_and_the_other_takes_over() {
         let mut first = Operator::start(settings.clone())?;
         first.wait_ready(SOON).await?;
         let mut second = Operator::start(settings)?;
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         scene.stays("web", 0, PATH, 3).await?;
         let (status, body) = probe(&second, "/healthz").await?;
         ensure!(status == 200, "{status}: {body}");

@@ -31,9 +31,7 @@ async fn annotate(scene: &Scene<'_>, key: &str, value: Option<&str>) -> Result<(
 /// A Deployment with that many replicas and its ScaledObject, with this number in its source.
 async fn bring_up(scene: &Scene<'_>, replicas: i32, value: i64, spec: Value) -> Result<()> {
     scene.set(value);
-    scene.deploy("web", replicas).await?;
-    scene.apply(scene.scaled_object("web", spec)).await?;
-    scene.ready("web").await
+    scene.bring_up(replicas, spec).await
 }
 
 /// Waits until condition Paused is that, with KEDA's text.

@@ -31,9 +31,7 @@ fn the_pause_of_a_refused_object_leaves_the_hpa_of_the_other() {
             .apply(scene.scaled_object("rival", json!({"scaleTargetRef": {"name": "api"}})))
             .await?;
         scene.ready("rival").await?;
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         let before = hpa_uid(scene).await?;
 
         for wanted in [
@@ -67,9 +65,7 @@ fn who_was_paused_still_holds_its_target_when_it_goes_on() {
             .apply(scene.scaled_object("older", json!({"scaleTargetRef": {"name": "api"}})))
             .await?;
         scene.ready("older").await?;
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         scene
             .apply(scene.scaled_object("older", json!({"scaleTargetRef": {"name": "web"}})))
             .await?;

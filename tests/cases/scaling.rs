@@ -11,11 +11,7 @@ use crate::scene::{DEPLOYMENTS, HPAS, PATH, SCALED_OBJECTS, answer, play, same};
 #[test]
 fn from_zero_to_one_and_back_after_the_cooldown() {
     play("scaling-cooldown", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene
-            .apply(scene.scaled_object("web", json!({"cooldownPeriod": 3})))
-            .await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({"cooldownPeriod": 3})).await?;
         scene.stays("web", 0, PATH, 2).await?;
 
         scene.set(1);
@@ -55,9 +51,7 @@ fn from_zero_to_one_and_back_after_the_cooldown() {
 #[test]
 fn the_hpa_scales_between_one_and_the_maximum() {
     play("scaling-hpa", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         scene.set(35);
         scene.until_replicas("web", 4).await?;
         scene.set(1000);
@@ -321,11 +315,7 @@ fn last_active_time_is_written_seldom() {
 #[test]
 fn scaled_by_hand_below_the_minimum_it_is_raised_again() {
     play("scaling-by-hand", async |scene| {
-        scene.deploy("web", 2).await?;
-        scene
-            .apply(scene.scaled_object("web", json!({"minReplicaCount": 2})))
-            .await?;
-        scene.ready("web").await?;
+        scene.bring_up(2, json!({"minReplicaCount": 2})).await?;
         scene
             .patch(DEPLOYMENTS, "web", &json!({"spec": {"replicas": 0}}))
             .await?;

@@ -88,7 +88,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The source goes with the case: nobody should go on asking it.
-    async fn close(&self) -> Result<()> {
+    pub async fn close(&self) -> Result<()> {
         let path = self.path(SCALED_OBJECTS, "");
         let request = http::Request::delete(path.trim_end_matches('/')).body(Vec::new())?;
         match self.client.request::<Value>(request).await {
@@ -143,6 +143,13 @@ impl<'a> Scene<'a> {
         self.apply(deployment(name, replicas)).await
     }
 
+    /// A Deployment `web` with that many replicas, and its ScaledObject `web`, ready.
+    pub async fn bring_up(&self, replicas: i32, spec: Value) -> Result<()> {
+        self.deploy("web", replicas).await?;
+        self.apply(self.scaled_object("web", spec)).await?;
+        self.ready("web").await
+    }
+
     fn path(&self, resource: &str, name: &str) -> String {
         let (version, plural) = resource
             .rsplit_once('/')
@@ -161,6 +168,15 @@ impl<'a> Scene<'a> {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// All objects of one kind.
+    pub async fn list(&self, resource: &str) -> Result<Vec<Value>> {
+        let path = self.path(resource, "");
+        let request = http::Request::get(path.trim_end_matches('/')).body(Vec::new())?;
+        let mut list: Value = self.client.request(request).await?;
+        let items = list["items"].as_array_mut().context("no list")?;
+        Ok(std::mem::take(items))
     }
 
     pub async fn delete(&self, resource: &str, name: &str) -> Result<()> {
@@ -319,14 +335,7 @@ impl<'a> Scene<'a> {
 
     /// The Events on ScaledObject `name`, the oldest first; a series stands once.
     pub async fn told(&self, name: &str) -> Result<Vec<Told>> {
-        let path = self.path(EVENTS, "");
-        let request = http::Request::get(path.trim_end_matches('/')).body(Vec::new())?;
-        let mut list: Value = self.client.request(request).await?;
-        let mut events: Vec<Value> = list["items"]
-            .as_array_mut()
-            .context("no list")?
-            .drain(..)
-            .collect();
+        let mut events = self.list(EVENTS).await?;
         events.retain(|event| {
             event["regarding"]["kind"] == "ScaledObject" && event["regarding"]["name"] == name
         });

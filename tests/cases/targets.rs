@@ -71,9 +71,7 @@ fn a_target_that_appears_later_is_found_soon() {
 #[test]
 fn a_target_that_goes_and_comes_back_is_scaled_again() {
     play("targets-back", async |scene| {
-        scene.deploy("web", 0).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
-        scene.ready("web").await?;
+        scene.bring_up(0, json!({})).await?;
         scene.delete(DEPLOYMENTS, "web").await?;
         let message = scene
             .condition("web", "Ready", "False", "ErrorGettingCurrentReplicas")
@@ -274,14 +272,26 @@ fn a_target_that_cannot_be_scaled_is_named() {
         scene
             .apply(scene.scaled_object("web", target("Deploiment", "apps/v1")))
             .await?;
-        scene
-            .until_told_that("web", "ScaledObjectCheckFailed", "Deploiment")
-            .await?;
+        let unknown = "no matches for kind \"Deploiment\" in version \"apps/v1\"";
+        for (reason, text) in [
+            ("ScaledObjectUpdateFailed", unknown.to_owned()),
+            (
+                "ScaledObjectCheckFailed",
+                format!("{WRONG_TARGET}{unknown}"),
+            ),
+        ] {
+            let note = scene.until_told_that("web", reason, &text).await?;
+            ensure!(note.starts_with(&text), "{note}");
+        }
         scene
             .apply(scene.scaled_object("web", target("Deployment", "a/b/c")))
             .await?;
+        let unexpected = "unexpected GroupVersion string: a/b/c";
         scene
-            .until_told_that("web", "ScaledObjectCheckFailed", "a/b/c")
+            .until_told_that("web", "ScaledObjectUpdateFailed", unexpected)
+            .await?;
+        scene
+            .until_told_that("web", "ScaledObjectCheckFailed", unexpected)
             .await?;
         ensure!(
             scene.get(HPAS, "keda-hpa-web").await?.is_none(),

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::canary;
 use crate::namespace::Namespace;
-use crate::operator::Operator;
+use crate::operator::{Operator, OperatorSettings};
 
 /// How often the HPA controller looks at each HPA: Kubernetes' own 15 s would make every case take minutes.
 pub const HPA_SYNC_PERIOD: Duration = Duration::from_secs(1);
@@ -52,19 +52,34 @@ impl Bed {
     /// # Errors
     /// If something doesn't start.
     pub fn start() -> Result<Self> {
+        let options = ClusterOptions {
+            hpa_sync_period: HPA_SYNC_PERIOD,
+            hpa_downscale_stabilization: Some(Duration::ZERO),
+            ..ClusterOptions::default()
+        };
+        Self::start_with(options, |_| {})
+    }
+
+    /// The same with another control plane and other settings of the operator.
+    ///
+    /// # Errors
+    /// If something doesn't start.
+    pub fn start_with(
+        options: ClusterOptions,
+        change: impl FnOnce(&mut OperatorSettings),
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()?;
         let (cluster, client, operator) = runtime.block_on(async {
-            let options = ClusterOptions {
-                hpa_sync_period: HPA_SYNC_PERIOD,
-                hpa_downscale_stabilization: Some(Duration::ZERO),
-                ..ClusterOptions::default()
-            };
             let cluster = Cluster::start(options).await?;
-            // So that what is said at that level is searched for secrets, too.
-            let operator = Operator::install_logging(&cluster, "debug").await?;
+            let operator = Operator::install_with(&cluster, |settings| {
+                // So that what is said at that level is searched for secrets, too.
+                "debug".clone_into(&mut settings.log_level);
+                change(settings);
+            })
+            .await?;
             let client = without_retries(&cluster).await?;
             anyhow::Ok((cluster, client, operator))
         })?;

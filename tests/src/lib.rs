@@ -12,6 +12,7 @@ pub mod observe;
 pub mod operator;
 pub mod raw_source;
 pub mod reference;
+pub mod rhythm;
 pub mod throughout;
 pub mod webhooks;
 

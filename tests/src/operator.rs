@@ -36,8 +36,10 @@ pub struct OperatorSettings {
     pub log_level: String,
     /// Arguments after all others.
     pub extra_args: Vec<String>,
-    /// More of its environment.
+    /// More environment variables.
     pub environment: Vec<(String, String)>,
+    /// The soft limit of open files that it is started with; the test's own if `None`.
+    pub open_files: Option<u32>,
 }
 
 impl OperatorSettings {
@@ -52,6 +54,7 @@ impl OperatorSettings {
             log_level: "info".to_owned(),
             extra_args: Vec::new(),
             environment: Vec::new(),
+            open_files: None,
         }
     }
 }
@@ -83,20 +86,22 @@ impl Operator {
     /// # Errors
     /// If one of these steps fails; the message ends with the operator's log where that may help.
     pub async fn install(cluster: &Cluster) -> Result<Self> {
-        Self::install_logging(cluster, "info").await
+        Self::install_with(cluster, |_| {}).await
     }
 
-    /// The same with another `--log-level`.
+    /// The same with other settings.
     ///
     /// # Errors
-    /// As [`install`](Self::install).
-    pub async fn install_logging(cluster: &Cluster, log_level: &str) -> Result<Self> {
+    /// If one of these steps fails; the message ends with the operator's log where that may help.
+    pub async fn install_with(
+        cluster: &Cluster,
+        change: impl FnOnce(&mut OperatorSettings),
+    ) -> Result<Self> {
         manifests::install_crds(&cluster.client()).await?;
         let kubeconfig = chart::service_account(cluster).await?;
-        let mut operator = Self::start(OperatorSettings {
-            log_level: log_level.to_owned(),
-            ..OperatorSettings::new(kubeconfig)
-        })?;
+        let mut settings = OperatorSettings::new(kubeconfig);
+        change(&mut settings);
+        let mut operator = Self::start(settings)?;
         operator.wait_ready(Duration::from_secs(30)).await?;
         operator.register(cluster).await?;
         operator
@@ -341,7 +346,17 @@ impl Operator {
 
     fn spawn(&mut self) -> Result<()> {
         let address = |port: &Port| format!("127.0.0.1:{}", port.number());
-        let mut command = Command::new(binary::sakidori()?);
+        let mut command = match self.settings.open_files {
+            None => Command::new(binary::sakidori()?),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", "ulimit -S -n \"$0\" && exec \"$@\""])
+                    .arg(limit.to_string())
+                    .arg(binary::sakidori()?);
+                shell
+            }
+        };
         command
             .arg("operator")
             .arg(format!(

@@ -17,6 +17,8 @@ use sakidori_test_cluster::pki::{Authority, Identity};
 pub enum Mischief {
     /// Promises a long answer and sends a byte of it every 50 ms.
     Trickle,
+    /// Sends without end, and without saying how much it will be.
+    Endless,
     /// Speaks TLS, with a certificate that is for another host.
     OtherHost,
 }
@@ -29,6 +31,7 @@ pub struct RawSource {
 }
 
 struct Behaviour {
+    mischief: Mischief,
     body: String,
     broken: Arc<AtomicBool>,
     /// The right identity and the wrong one.
@@ -44,7 +47,7 @@ impl RawSource {
         // An error means that one is chosen already, and ring is the only one that is compiled in.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (authority, tls) = match mischief {
-            Mischief::Trickle => (None, None),
+            Mischief::Trickle | Mischief::Endless => (None, None),
             Mischief::OtherHost => {
                 let authority = Authority::new("raw source")?;
                 let right = authority.issue("source", &[], &["127.0.0.1"])?;
@@ -57,6 +60,7 @@ impl RawSource {
         let port = listener.local_addr()?.port();
         let broken = Arc::new(AtomicBool::new(false));
         let behaviour = Arc::new(Behaviour {
+            mischief,
             body: body.to_string(),
             broken: Arc::clone(&broken),
             tls,
@@ -100,34 +104,42 @@ impl Behaviour {
     fn serve(&self, stream: TcpStream) -> Result<()> {
         let broken = self.broken.load(Ordering::SeqCst);
         match &self.tls {
-            None => self.answer(stream, broken),
+            None => self.answer(stream, broken.then_some(self.mischief)),
             Some([right, wrong]) => {
                 let config = if broken { wrong } else { right };
                 let connection = ServerConnection::new(Arc::clone(config))?;
-                self.answer(StreamOwned::new(connection, stream), false)
+                self.answer(StreamOwned::new(connection, stream), None)
             }
         }
     }
 
-    fn answer(&self, stream: impl Read + Write, trickle: bool) -> Result<()> {
+    fn answer(&self, stream: impl Read + Write, mischief: Option<Mischief>) -> Result<()> {
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
         while stream.read_line(&mut line)? > 0 && !line.trim().is_empty() {
             line.clear();
         }
         let stream = stream.get_mut();
-        let length = if trickle { 10_000 } else { self.body.len() };
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        let length = match mischief {
+            Some(Mischief::Endless) => String::new(),
+            Some(Mischief::Trickle) => "content-length: 10000\r\n".to_owned(),
+            _ => format!("content-length: {}\r\n", self.body.len()),
+        };
+        let head = format!("HTTP/1.1 200 OK\r\n{length}connection: close\r\n\r\n");
         stream.write_all(head.as_bytes())?;
-        if !trickle {
-            stream.write_all(self.body.as_bytes())?;
-            return Ok(stream.flush()?);
-        }
-        loop {
-            stream.write_all(b" ")?;
-            stream.flush()?;
-            std::thread::sleep(Duration::from_millis(50));
+        match mischief {
+            Some(Mischief::Trickle) => loop {
+                stream.write_all(b" ")?;
+                stream.flush()?;
+                std::thread::sleep(Duration::from_millis(50));
+            },
+            Some(Mischief::Endless) => loop {
+                stream.write_all(&[b' '; 64 * 1024])?;
+            },
+            _ => {
+                stream.write_all(self.body.as_bytes())?;
+                Ok(stream.flush()?)
+            }
         }
     }
 }

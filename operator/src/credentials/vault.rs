@@ -7,7 +7,7 @@ mod session;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::Fetched;
 use super::bound_token::Tokens;
+use crate::lock::lock;
 pub use session::Session;
 
 /// The most of an answer that is read: Vault itself takes no secret larger than 1 MiB.
@@ -154,7 +155,7 @@ impl Vault {
     }
 
     fn session(&self, login: &Login) -> Arc<Session> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = lock(&self.sessions);
         if let Some(session) = sessions.get(login).and_then(Weak::upgrade) {
             return session;
         }

@@ -16,7 +16,7 @@ mod object;
 mod watch;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kube::Client;
@@ -26,6 +26,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::credentials::Fetcher;
 use book::{Book, Sight};
+
+use crate::lock::lock;
 pub use object::{Reference, Referenced};
 
 /// How long [`References::get`] waits for the first state of an object: an API server that works answers in
@@ -173,7 +175,7 @@ impl References {
     }
 
     fn book(&self) -> MutexGuard<'_, Book<AbortOnDropHandle<()>>> {
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.watches)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::object::{ObjectReference, Reference, Referenced};
 use super::{ReferenceError, Watches};
+use crate::lock::lock;
 
 /// First and longest pause after a failure. The longest bounds how late a rotation is seen after the API server came
 /// back; the first keeps hundreds of watches from falling on it at once.
@@ -40,10 +41,7 @@ impl Told {
         let Some(watches) = self.watches.upgrade() else {
             return;
         };
-        let owners = watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .learned(&self.reference, self.id, seen.map(Arc::new));
+        let owners = lock(&watches).learned(&self.reference, self.id, seen.map(Arc::new));
         for owner in owners {
             tracing::debug!(%owner, reference = %self.reference, "a reference changed");
             // No receiver: the operator is shutting down.
@@ -55,10 +53,7 @@ impl Told {
         let Some(watches) = self.watches.upgrade() else {
             return;
         };
-        let unknown = watches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .failed(&self.reference, self.id, error.clone());
+        let unknown = lock(&watches).failed(&self.reference, self.id, error.clone());
         // The first failure is routine (a server restarts); what lasts is worth a line, once.
         if failures == 2 || (unknown && failures == 1) {
             tracing::warn!(reference = %self.reference, %error, "a reference can't be followed; trying again");

@@ -8,11 +8,13 @@ use reqwest::Client;
 use reqwest::redirect::Policy;
 
 use super::ClientSettings;
+use super::names::Names;
 use super::tls::TlsSettings;
 
 /// All HTTP clients of the process.
 pub struct HttpPool {
     settings: ClientSettings,
+    names: Arc<Names>,
     /// A client lives as long as a scaler uses it.
     clients: Mutex<HashMap<TlsSettings, Weak<Client>>>,
 }
@@ -21,6 +23,7 @@ impl HttpPool {
     pub fn new(settings: ClientSettings) -> Self {
         Self {
             settings,
+            names: Arc::new(Names::of_the_system()),
             clients: Mutex::default(),
         }
     }
@@ -46,6 +49,7 @@ impl HttpPool {
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls.client_config(self.settings.oldest_tls)?)
             .redirect(Policy::none())
+            .dns_resolver(self.names.clone())
             // Not the environment's of this process: those of the settings.
             .no_proxy();
         for proxy in self.settings.proxies() {

@@ -4,6 +4,7 @@ pub mod amqp;
 pub mod aws;
 pub mod grpc;
 pub mod http;
+mod names;
 mod settings;
 pub mod tls;
 

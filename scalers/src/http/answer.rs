@@ -1,10 +1,12 @@
 //! One HTTP answer: bounded in time and size, its failures told by what to do about them.
 
 use std::error::Error;
+use std::ops::Deref;
 use std::time::Duration;
 
 use reqwest::header::{LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Request, Response, StatusCode, Url};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::address::{host_of, without_user};
@@ -17,6 +19,15 @@ const BODY_LIMIT: usize = 10 * 1024 * 1024;
 /// The most of a refusal that is read: so much that the connection is usually left clean for the next request.
 const REFUSAL_LIMIT: usize = 64 * 1024;
 
+/// A larger answer waits for room, and is taken apart on a thread of its own: thousands of polls share a few threads, and a
+/// parser needs milliseconds for a megabyte (a debug build fifty times that).
+const LARGE: usize = 256 * 1024;
+
+/// Large answers in memory at the same time, over all triggers: 160 MiB, where each is as large as it may be. Whoever waits for room
+/// does so within its own time limit.
+const LARGE_AT_ONCE: usize = 16;
+static ROOM: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
+
 /// Redirects that are followed (Go's client: 10).
 const MOST_REDIRECTS: usize = 10;
 
@@ -27,7 +38,48 @@ pub struct Answer {
     /// `host:port`, where another host answered than the one that was asked.
     redirected_to: Option<String>,
     /// Of a refusal only the beginning.
-    pub body: Vec<u8>,
+    pub body: Body,
+}
+
+/// What was read of an answer.
+#[derive(Debug, Default)]
+pub struct Body {
+    bytes: Vec<u8>,
+    /// A large one's.
+    room: Option<SemaphorePermit<'static>>,
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Body {
+    async fn push(&mut self, chunk: &[u8]) {
+        if self.bytes.len() + chunk.len() > LARGE && self.room.is_none() {
+            // The semaphore is never closed.
+            self.room = ROOM.acquire().await.ok();
+        }
+        self.bytes.extend_from_slice(chunk);
+    }
+
+    /// Takes it apart without holding up the other polls.
+    pub async fn parse<T: Send + 'static>(
+        self,
+        parse: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> T {
+        if self.room.is_none() {
+            return parse(&self);
+        }
+        match tokio::task::spawn_blocking(move || parse(&self)).await {
+            Ok(parsed) => parsed,
+            // It never ends but by a panic, which is told where all panics of scalers are.
+            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        }
+    }
 }
 
 impl Answer {
@@ -35,7 +87,7 @@ impl Answer {
     ///
     /// # Errors
     /// See [`Answer::refusal`]. The message is the status alone: a refusal's body may repeat what was sent.
-    pub fn accepted(self) -> Result<Vec<u8>, ScalerError> {
+    pub fn accepted(self) -> Result<Body, ScalerError> {
         if self.status.is_success() {
             return Ok(self.body);
         }
@@ -165,23 +217,34 @@ async fn read(mut response: Response) -> Result<Answer, ScalerError> {
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
-    let mut body = Vec::new();
+    let too_large = || {
+        ScalerError::Malformed(format!(
+            "the answer is larger than {} MiB",
+            BODY_LIMIT / (1024 * 1024)
+        ))
+    };
+    if status.is_success()
+        && response
+            .content_length()
+            .is_some_and(|length| length > BODY_LIMIT as u64)
+    {
+        return Err(too_large());
+    }
+    let mut body = Body::default();
     while let Some(chunk) = response
         .chunk()
         .await
         .map_err(|error| ScalerError::Unreachable(describe(error)))?
     {
-        body.extend_from_slice(&chunk);
-        if !status.is_success() && body.len() >= REFUSAL_LIMIT {
-            body.truncate(REFUSAL_LIMIT);
+        if !status.is_success() && body.len() + chunk.len() >= REFUSAL_LIMIT {
+            let rest = REFUSAL_LIMIT - body.len();
+            body.push(&chunk[..rest.min(chunk.len())]).await;
             break;
         }
-        if body.len() > BODY_LIMIT {
-            return Err(ScalerError::Malformed(format!(
-                "the answer is larger than {} MiB",
-                BODY_LIMIT / (1024 * 1024)
-            )));
+        if body.len() + chunk.len() > BODY_LIMIT {
+            return Err(too_large());
         }
+        body.push(&chunk).await;
     }
     Ok(Answer {
         status,

@@ -202,12 +202,12 @@ impl MetricsApiScaler {
     async fn read_named(&self, url: &Url) -> Result<f64, ScalerError> {
         let answer = self.authentication.get(&self.client, url, self.timeout);
         let body = answer.await?.accepted()?;
-        let value = value::extract(
-            &body,
-            self.parameters.format,
-            &self.parameters.value_location,
-        )
-        .map_err(ScalerError::Malformed)?;
+        let format = self.parameters.format;
+        let location = self.parameters.value_location.clone();
+        let value = body
+            .parse(move |body| value::extract(body, format, &location))
+            .await
+            .map_err(ScalerError::Malformed)?;
         if value.is_finite() {
             Ok(value)
         } else {

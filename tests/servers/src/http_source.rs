@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::Router;
@@ -126,7 +126,7 @@ pub struct Received {
 
 #[derive(Debug, Default)]
 struct Path {
-    requests: u64,
+    arrivals: Vec<Instant>,
     last: Option<Received>,
 }
 
@@ -211,12 +211,22 @@ impl HttpSource {
         self.shared
             .paths()
             .get(path)
-            .map_or(0, |path| path.requests)
+            .map_or(0, |path| path.arrivals.len() as u64)
+    }
+
+    /// When each of them came.
+    pub fn arrivals(&self, path: &str) -> Vec<Instant> {
+        self.shared
+            .paths()
+            .get(path)
+            .map(|path| path.arrivals.clone())
+            .unwrap_or_default()
     }
 
     /// How many requests all paths have got.
     pub fn all_requests(&self) -> u64 {
-        self.shared.paths().values().map(|path| path.requests).sum()
+        let paths = self.shared.paths();
+        paths.values().map(|path| path.arrivals.len() as u64).sum()
     }
 
     /// The last request that a path has got.
@@ -260,6 +270,7 @@ impl Drop for HttpSource {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+    let arrived = Instant::now();
     let (parts, body) = request.into_parts();
     let name = parts.uri.path().to_owned();
     let body = axum::body::to_bytes(body, LONGEST_REQUEST)
@@ -274,7 +285,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     {
         let mut paths = shared.paths();
         let path = paths.entry(name.clone()).or_default();
-        path.requests += 1;
+        path.arrivals.push(arrived);
         path.last = Some(received.clone());
     }
     let current = |answers: &HashMap<String, Answer>| {
