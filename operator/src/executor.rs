@@ -16,15 +16,16 @@ use tracing::{info, warn};
 
 use crate::control::Events;
 use crate::events::EventPublisher;
-use crate::gate::Gate;
+use crate::gate::{Gate, QUICK_REQUEST};
 use crate::objects::Objects;
 use crate::poll::Poller;
 use crate::prepare::Preparer;
 use crate::status::StatusWriter;
 use crate::target::{ScaleWrite, Target, Targets};
 
-/// Objects whose preparation begins at the same time: each costs a few requests to the API server.
-const PREPARATIONS_AT_ONCE: usize = 64;
+/// Objects whose preparation begins at the same time: each costs a few requests to the API server. More at once would be done no
+/// sooner, and what a poll asks of the API server would wait behind them.
+const PREPARATIONS_AT_ONCE: usize = 16;
 /// Writes of replicas that begin at the same time.
 const SCALES_AT_ONCE: usize = 64;
 
@@ -69,8 +70,8 @@ impl Executor {
             publisher,
             events,
             tasks,
-            preparations: Gate::new(PREPARATIONS_AT_ONCE),
-            scales: Gate::new(SCALES_AT_ONCE),
+            preparations: Gate::new(PREPARATIONS_AT_ONCE, QUICK_REQUEST),
+            scales: Gate::new(SCALES_AT_ONCE, QUICK_REQUEST),
         }
     }
 

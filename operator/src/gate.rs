@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// What takes longer than this waits for something of its own: a source that hangs, an admission webhook, a Vault. It costs a
-/// socket and no work, and its room goes to the next. A request that goes well takes milliseconds.
-const QUICK: Duration = Duration::from_secs(1);
+/// Requests to the API server that go well take milliseconds.
+pub const QUICK_REQUEST: Duration = Duration::from_millis(250);
 
-/// A bound on work of one sort.
+/// A bound on work of one sort. What takes longer than is `quick` for it waits for something of its own: a source that hangs, an
+/// admission webhook, a Vault. It costs a socket and no work, and its room goes to the next.
 pub struct Gate {
     room: Semaphore,
     quick: Duration,
@@ -18,10 +18,10 @@ pub struct Gate {
 
 impl Gate {
     /// Room for that many, as long as each is quick.
-    pub fn new(at_once: usize) -> Self {
+    pub fn new(at_once: usize, quick: Duration) -> Self {
         Self {
             room: Semaphore::new(at_once),
-            quick: QUICK,
+            quick,
         }
     }
 
@@ -48,7 +48,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_quick_waits_for_room() {
-        let gate = Gate::new(2);
+        let gate = Gate::new(2, QUICK_REQUEST);
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let work = || {
             gate.pass(async {
@@ -63,10 +63,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_hangs_holds_up_nobody() {
-        let gate = Gate {
-            quick: Duration::from_millis(1),
-            ..Gate::new(2)
-        };
+        let gate = Gate::new(2, Duration::from_millis(1));
         let hang = || gate.pass(std::future::pending::<()>());
         let hanging = futures::future::join_all((0..10).map(|_| hang()));
         // Behind all that hang.

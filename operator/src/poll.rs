@@ -28,6 +28,9 @@ use crate::triggers::{PreparedTrigger, Source};
 /// Polls that begin at the same time. A poll is a few sockets and little memory; what waits here is only late.
 const AT_ONCE: usize = 1000;
 
+/// A poll that takes longer waits for its source.
+const QUICK: Duration = Duration::from_secs(1);
+
 /// No read takes longer, whatever its own timeout: an object's poll must end before the engine gives it up as lost.
 const LONGEST_READ: Duration = Duration::from_secs(30);
 
@@ -54,7 +57,7 @@ impl Poller {
             targets,
             metrics,
             events,
-            gate: Gate::new(AT_ONCE),
+            gate: Gate::new(AT_ONCE, QUICK),
         }
     }
 

@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::api_error::plain;
-use crate::gate::Gate;
+use crate::gate::{Gate, QUICK_REQUEST};
 use crate::lock::lock;
 use crate::objects::Objects;
 
-/// Status writes that begin at the same time, over all objects.
-const AT_ONCE: usize = 64;
+/// Status writes that begin at the same time, over all objects. Nobody waits for one, but much waits behind them.
+const AT_ONCE: usize = 16;
 /// Between tries while the API server can't be reached.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ impl StatusWriter {
             objects,
             waiting: Mutex::default(),
             written: Mutex::default(),
-            gate: Gate::new(AT_ONCE),
+            gate: Gate::new(AT_ONCE, QUICK_REQUEST),
         })
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::api_error::plain;
-use crate::gate::Gate;
+use crate::gate::{Gate, QUICK_REQUEST};
 use crate::lock::lock;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Pod;
@@ -149,7 +149,7 @@ impl Targets {
         Self {
             client,
             kinds: Mutex::default(),
-            reads: Gate::new(READS_AT_ONCE),
+            reads: Gate::new(READS_AT_ONCE, QUICK_REQUEST),
         }
     }
 
