@@ -21,6 +21,8 @@ pub(crate) struct Polling {
     under_way: Option<UnderWay>,
     planned: Option<Ticket>,
     last_start: Option<Timestamp>,
+    /// The first time planned for a poll that passed while one was under way.
+    missed: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -49,12 +51,17 @@ impl Polling {
 
     /// Plans the next poll for `at`, instead of what was planned before.
     pub(crate) fn plan(&mut self, turn: &mut Turn<'_>, at: Timestamp) {
-        self.stop(turn);
+        self.unplan(turn);
         self.planned = Some(turn.agenda.add(at, Task::Poll, turn.key));
     }
 
     /// Plans nothing any more. The answer of a poll under way is still awaited.
     pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
+        self.missed = None;
+        self.unplan(turn);
+    }
+
+    fn unplan(&mut self, turn: &mut Turn<'_>) {
         if let Some(ticket) = self.planned.take() {
             turn.agenda.cancel(ticket);
         }
@@ -79,7 +86,8 @@ impl Polling {
     }
 
     /// The time planned for a poll has come. The next one follows an interval after the planned time, however late
-    /// this one is; times that were missed altogether are left out rather than made up for.
+    /// this one is; times that were missed altogether are left out rather than made up for. While a poll is under way, this one
+    /// waits for its end.
     pub(crate) fn due(
         &mut self,
         turn: &mut Turn<'_>,
@@ -91,7 +99,18 @@ impl Polling {
             SignedDuration::from_nanos_i128(late.as_nanos() % interval.as_nanos().max(1));
         self.planned = None;
         self.plan(turn, after(turn.now, interval - into_interval));
-        if !self.is_under_way(turn.now, interval) {
+        if self.is_under_way(turn.now, interval) {
+            self.missed.get_or_insert(planned);
+        } else {
+            self.start(turn, late);
+        }
+    }
+
+    /// The poll under way has ended: one that was to begin meanwhile does so now. (KEDA, too, polls again at once after a poll that
+    /// took longer than the interval.)
+    pub(crate) fn catch_up(&mut self, turn: &mut Turn<'_>) {
+        if let Some(missed) = self.missed.filter(|_| self.under_way.is_none()) {
+            let late = turn.now.duration_since(missed).max(SignedDuration::ZERO);
             self.start(turn, late);
         }
     }
@@ -141,6 +160,7 @@ impl Polling {
             outdated: false,
         });
         self.last_start = Some(turn.now);
+        self.missed = None;
         turn.effects.push(Effect::Poll {
             key: turn.key.clone(),
             poll,

@@ -250,6 +250,7 @@ impl Tracked {
         }
         self.status.release();
         self.flush(turn);
+        self.polling.catch_up(turn);
     }
 
     /// Tells a failure when it begins, and when its message changes, but not at every poll: of each trigger, and of a formula

@@ -54,6 +54,8 @@ fn play_alone(name: &str, case: impl AsyncFnOnce(&Bed, &Scene) -> Result<()>) {
         };
         let limited = |settings: &mut sakidori_tests::OperatorSettings| {
             settings.open_files = Some(OPEN_FILES);
+            // As it is run: thousands of polls a minute are thousands of lines otherwise.
+            "info".clone_into(&mut settings.log_level);
         };
         let bed = Bed::start_with(options, limited).map_err(|error| format!("{error:#}"))?;
         Ok(Mutex::new(bed))

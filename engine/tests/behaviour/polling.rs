@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use sakidori_engine::{
-    ConditionStatus, Event, PollOutcome, Remembered, ScaleDirection, ScaleOutcome,
+    ConditionStatus, Effect, Event, Pause, PollOutcome, Remembered, ScaleDirection, ScaleOutcome,
 };
 
 use crate::story::{Brief, Story, brief, failing, poll_of, reading, seconds, status};
@@ -166,6 +166,36 @@ fn polls_keep_their_rhythm_and_missed_ones_are_left_out() {
         [],
         "and its answer comes too late"
     );
+}
+
+/// A poll that takes a little longer than the interval must not cost the whole next one.
+#[test]
+fn a_poll_that_was_due_while_one_was_under_way_begins_when_that_ends() {
+    let (mut story, poll) = Story::brought_up();
+    let start = story.now;
+    assert!(!brief(&story.wait(seconds(31))).contains(&Brief::Poll));
+    story.wait(seconds(4));
+    let effects = story.polled(poll, 0, reading(0.0));
+    let Some(Effect::Poll { poll, late, .. }) = effects.last() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(*late, seconds(5), "it was to begin after 30 s");
+    assert_eq!(
+        story.engine.next_wakeup(),
+        Some(start + seconds(60)),
+        "it delays no other"
+    );
+    assert!(!brief(&story.polled(*poll, 0, reading(0.0))).contains(&Brief::Poll));
+    assert_eq!(brief(&story.wait(seconds(25))), [Brief::Poll]);
+}
+
+#[test]
+fn a_pause_leaves_out_a_poll_that_waits_for_the_end_of_another() {
+    let (mut story, poll) = Story::brought_up();
+    story.wait(seconds(31));
+    story.object.switches.pause = Some(Pause::Whole);
+    story.apply(Remembered::default());
+    assert!(!brief(&story.polled(poll, 0, reading(0.0))).contains(&Brief::Poll));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::lock::lock;
 use crate::target::same_target;
 use crate::watches::{Namespaces, resilient};
 
@@ -79,7 +80,7 @@ impl<E> Default for Entries<E> {
 
 impl<E: Clone> Entries<E> {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, HashMap<String, E>>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.0)
     }
 
     fn insert(&self, namespace: String, name: String, entry: E) {
