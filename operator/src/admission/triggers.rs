@@ -219,7 +219,7 @@ pub(super) mod tests {
                 "trigger 0 (cron): error parsing start schedule: 0 0 31 2 * never fires: no month in it has such a day",
                 "trigger 0 (cron): error parsing end schedule: end of range (61) above maximum (59): \"61\" in the minute field; expected 0-59",
                 "trigger 0 (cron): unable to load timezone: unknown time zone Mars/Base: expected a name of the IANA time zone database, such as Europe/Berlin",
-                "trigger 1 (cpu): parameter \"value\": \"lots\" is no quantity: expected a number such as 5, 2.5, 100m or 2Gi",
+                "trigger 1 (cpu): error parsing cpu metadata: parameter \"value\": \"lots\" is no quantity: expected a number such as 5, 2.5, 100m or 2Gi",
                 "trigger 2 (rabitmq): no trigger type \"rabitmq\", did you mean \"rabbitmq\"?",
                 "trigger 3 (solarwinds): the trigger type \"solarwinds\" of KEDA is not supported by this version",
                 "trigger 4 (rabbitmq): pageSize should be 1 or greater",
