@@ -10,8 +10,6 @@ use sakidori_tests::binary;
 const COLUMNS: [&str; 4] = ["Rule", "KEDA", "Test", "Here"];
 /// The columns of the table of what this version does not have.
 const OUT_OF_SCOPE: [&str; 3] = ["Rule", "KEDA", "Why not yet"];
-/// What stands in the column Test where the code is written in another branch.
-const PENDING: &str = "pending";
 
 /// Parts of KEDA that have rules a user can see: each has rows.
 const SECTIONS: [&str; 19] = [
@@ -133,17 +131,12 @@ fn problems(row: &Row, mut exists: impl FnMut(&str, &str) -> Result<(), String>)
         ));
     }
     for word in test.split_whitespace() {
-        if word == PENDING {
-            continue;
-        }
         let named = word
             .strip_prefix('`')
             .and_then(|word| word.strip_suffix('`'))
             .and_then(|word| word.split_once("::"));
         match named {
-            None => problems.push(format!(
-                "{word:?} is no test: expected `file::function` or {PENDING}"
-            )),
+            None => problems.push(format!("{word:?} is no test: expected `file::function`")),
             Some((file, function)) => problems.extend(exists(file, function).err()),
         }
     }
@@ -177,19 +170,6 @@ fn every_row_is_whole_and_every_test_that_it_names_exists() {
                 .map(|problem| format!("{}: {problem}", row.at))
         })
         .collect();
-    let pending: Vec<String> = rows
-        .iter()
-        .filter(|row| {
-            let test = row.cells.get(2);
-            row.header.len() == COLUMNS.len()
-                && test.is_some_and(|test| test.split_whitespace().any(|word| word == PENDING))
-        })
-        .map(|row| format!("{}: {}", row.at, row.cells[0]))
-        .collect();
-    println!("{} rows, {} pending", rows.len(), pending.len());
-    for row in &pending {
-        println!("pending: {row}");
-    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -239,13 +219,10 @@ fn what_is_wrong_with_a_row_is_told() {
     };
     let cases = [
         ("| r | 1.1 | `a.rs::it_works` | same |", ""),
-        (
-            "| r | 1.1 | `a.rs::it_works` pending | departs: better |",
-            "",
-        ),
+        ("| r | 1.1 | `a.rs::it_works` | departs: better |", ""),
         ("| r | 1.1 | | same |", "Test is empty"),
         (
-            "| | 1.1 | pending | departs: |",
+            "| | 1.1 | `a.rs::it_works` | departs: |",
             "Rule is empty; Here is \"departs:\", expected `same` or `departs: ` and why",
         ),
         ("| r | 1.1 | same |", "3 cells, expected 4"),
@@ -255,7 +232,7 @@ fn what_is_wrong_with_a_row_is_told() {
         ),
         (
             "| r | 1.1 | later | same |",
-            "\"later\" is no test: expected `file::function` or pending",
+            "\"later\" is no test: expected `file::function`",
         ),
     ];
     for (row, expected) in cases {
