@@ -58,6 +58,7 @@ impl fmt::Display for CalendarRef {
 #[derive(Clone)]
 struct Known {
     occurrences: Arc<Occurrences>,
+    #[allow(dead_code, reason = "asked by the sale-calendar trigger")]
     stale_since: Option<Timestamp>,
 }
 
@@ -81,6 +82,7 @@ impl Calendars {
 
     /// What is known of a calendar; `None` while it does not exist or was not looked at yet. From now on `owner` is told when
     /// that changes.
+    #[allow(dead_code, reason = "asked by the sale-calendar trigger")]
     pub fn occurrences(
         &self,
         owner: &ObjectKey,
@@ -96,6 +98,7 @@ impl Calendars {
     }
 
     /// `owner` is gone, or asks for other calendars: it is told of none any more.
+    #[allow(dead_code, reason = "asked by the sale-calendar trigger")]
     pub fn forget(&self, owner: &ObjectKey) {
         lock(&self.asked).retain(|_, owners| {
             owners.remove(owner);
@@ -104,6 +107,7 @@ impl Calendars {
     }
 
     /// Since when a source of the calendar can't be read.
+    #[allow(dead_code, reason = "asked by the sale-calendar trigger")]
     pub fn stale_since(&self, calendar: &CalendarRef) -> Option<Timestamp> {
         lock(&self.known).get(calendar)?.stale_since
     }

@@ -20,6 +20,27 @@ const REFUSAL_LIMIT: usize = 64 * 1024;
 /// Redirects that are followed (Go's client: 10).
 const MOST_REDIRECTS: usize = 10;
 
+/// What of an answer is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The most of a body that is read.
+    pub bytes: usize,
+    /// Redirects that are followed.
+    pub redirects: usize,
+    /// Whether they may lead to other hosts.
+    pub other_hosts: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            bytes: BODY_LIMIT,
+            redirects: MOST_REDIRECTS,
+            other_hosts: true,
+        }
+    }
+}
+
 /// What a server answered, whatever its status.
 pub struct Answer {
     pub status: StatusCode,
@@ -78,8 +99,9 @@ pub async fn fetch(
     client: &Client,
     request: Request,
     within: Duration,
+    bounds: Bounds,
 ) -> Result<Answer, ScalerError> {
-    match timeout(within, follow(client, request)).await {
+    match timeout(within, follow(client, request, bounds)).await {
         Ok(answer) => answer,
         Err(_) => Err(ScalerError::Unreachable(format!(
             "no complete answer within {} ms",
@@ -88,9 +110,14 @@ pub async fn fetch(
     }
 }
 
-async fn follow(client: &Client, mut request: Request) -> Result<Answer, ScalerError> {
+async fn follow(
+    client: &Client,
+    mut request: Request,
+    bounds: Bounds,
+) -> Result<Answer, ScalerError> {
+    let asked = request.url().host_str().map(str::to_owned);
     let first = host_of(request.url());
-    for _ in 0..=MOST_REDIRECTS {
+    for _ in 0..=bounds.redirects {
         let host = host_of(request.url());
         let redirected_to = (host != first).then_some(host);
         let at = |error| placed(error, redirected_to.as_deref());
@@ -102,16 +129,23 @@ async fn follow(client: &Client, mut request: Request) -> Result<Answer, ScalerE
         match again {
             Some(sent) if response.status().is_redirection() => {
                 request = redirected(sent, &response).map_err(at)?;
+                if !bounds.other_hosts && request.url().host_str() != asked.as_deref() {
+                    return Err(ScalerError::Malformed(format!(
+                        "it redirects to another host, {}, which is not followed: give the URL that is meant",
+                        host_of(request.url())
+                    )));
+                }
             }
             _ => {
-                let mut answer = read(response).await.map_err(at)?;
+                let mut answer = read(response, bounds.bytes).await.map_err(at)?;
                 answer.redirected_to = redirected_to;
                 return Ok(answer);
             }
         }
     }
     Err(ScalerError::Malformed(format!(
-        "stopped after {MOST_REDIRECTS} redirects"
+        "stopped after {} redirects",
+        bounds.redirects
     )))
 }
 
@@ -158,7 +192,7 @@ fn may_know_credentials(from: &Url, to: &Url) -> bool {
         || (from.host() == to.host() && from.scheme() == "http" && to.scheme() == "https")
 }
 
-async fn read(mut response: Response) -> Result<Answer, ScalerError> {
+async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerError> {
     let status = response.status();
     let retry_after = response
         .headers()
@@ -176,10 +210,10 @@ async fn read(mut response: Response) -> Result<Answer, ScalerError> {
             body.truncate(REFUSAL_LIMIT);
             break;
         }
-        if body.len() > BODY_LIMIT {
+        if body.len() > limit {
             return Err(ScalerError::Malformed(format!(
                 "the answer is larger than {} MiB",
-                BODY_LIMIT / (1024 * 1024)
+                limit / (1024 * 1024)
             )));
         }
     }
