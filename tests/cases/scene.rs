@@ -328,7 +328,8 @@ impl<'a> Scene<'a> {
             .drain(..)
             .collect();
         events.retain(|event| {
-            event["regarding"]["kind"] == "ScaledObject" && event["regarding"]["name"] == name
+            let kind = &event["regarding"]["kind"];
+            (kind == "ScaledObject" || kind == "SaleCalendar") && event["regarding"]["name"] == name
         });
         events.sort_by_key(|event| text(&event["eventTime"]));
         Ok(events
