@@ -40,6 +40,13 @@ pub const CLUSTER_TRIGGER_AUTHENTICATION_DELETED: &str = "ClusterTriggerAuthenti
 /// both cases; whoever matches on it does too.
 pub const CLUSTER_TRIGGER_AUTHENTICATION_UPDATED: &str = "ClusterTriggerAuthenticationUpdated";
 
+/// Warning: a source of a calendar can't be read; its last copy counts.
+pub const CALENDAR_STALE: &str = "CalendarStale";
+/// Normal: all sources of a calendar can be read again.
+pub const CALENDAR_FRESH: &str = "CalendarFresh";
+/// Warning: events of a calendar are left out, or it is past a limit.
+pub const CALENDAR_INVALID: &str = "CalendarInvalid";
+
 /// Message of the Event [`SCALED_OBJECT_CHECK_FAILED`] for a target that does not exist.
 pub const TARGET_NOT_FOUND_MESSAGE: &str = "Target resource doesn't exist";
 /// Message of the Event [`SCALED_OBJECT_CHECK_FAILED`] for a target without a `/scale` subresource.

@@ -72,6 +72,24 @@ impl Book {
         Self { inline, sources }
     }
 
+    /// What a status says of a source from before a restart; whether its copy is up to date is not known from that.
+    pub fn remember(
+        &mut self,
+        source: &str,
+        refreshed_at: Option<Timestamp>,
+        stale_since: Option<Timestamp>,
+        error: Option<String>,
+    ) {
+        if let Some(source) = self.sources.get_mut(source) {
+            source.state = SourceState {
+                refreshed_at,
+                stale_since,
+                error,
+                problems: Vec::new(),
+            };
+        }
+    }
+
     /// Takes in another spec of the object. A source that is no longer in it is gone, with its events: that is deliberate.
     pub fn respecify<'a>(&mut self, inline: Events, sources: impl IntoIterator<Item = &'a str>) {
         self.inline = inline;

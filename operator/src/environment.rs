@@ -64,7 +64,8 @@ impl Environment {
 pub struct TargetEnvironment<'a> {
     references: &'a References,
     owner: &'a ObjectKey,
-    target: &'a Target,
+    /// `None` for what scales nothing, such as a calendar.
+    target: Option<&'a Target>,
     /// `scaleTargetRef.envSourceContainerName`.
     default_container: Option<&'a str>,
     resolved: HashMap<Option<String>, Environment>,
@@ -80,8 +81,19 @@ impl<'a> TargetEnvironment<'a> {
         Self {
             references,
             owner,
-            target,
+            target: Some(target),
             default_container,
+            resolved: HashMap::new(),
+        }
+    }
+
+    /// Where there is no target, and so no container.
+    pub fn none(references: &'a References, owner: &'a ObjectKey) -> Self {
+        Self {
+            references,
+            owner,
+            target: None,
+            default_container: None,
             resolved: HashMap::new(),
         }
     }
@@ -115,16 +127,16 @@ impl<'a> TargetEnvironment<'a> {
         Ok(named.unwrap_or_else(|| "default".to_owned()))
     }
 
-    fn target(&self) -> Reference {
-        Reference::target(
-            self.target.resource.clone(),
-            &self.target.namespace,
-            &self.target.name,
-        )
+    fn target(&self) -> Result<(&'a Target, Reference), String> {
+        let target = self
+            .target
+            .ok_or("a calendar has no container and no ServiceAccount to look at")?;
+        let reference = Reference::target(target.resource.clone(), &target.namespace, &target.name);
+        Ok((target, reference))
     }
 
     async fn pod(&self, used: &mut HashSet<Reference>) -> Result<PodSpec, String> {
-        let target = self.target();
+        let (_, target) = self.target()?;
         used.insert(target.clone());
         match self.references.get(self.owner, &target).await {
             Ok(Some(found)) => found.pod_spec()?.ok_or_else(|| {
@@ -136,6 +148,10 @@ impl<'a> TargetEnvironment<'a> {
     }
 
     async fn resolve(&self, container: Option<&str>, used: &mut HashSet<Reference>) -> Environment {
+        let (target, named) = match self.target() {
+            Ok(target) => target,
+            Err(problem) => return Environment::unknown(problem),
+        };
         let pod = match self.pod(used).await {
             Ok(pod) => pod,
             Err(problem) => return Environment::unknown(problem),
@@ -143,11 +159,11 @@ impl<'a> TargetEnvironment<'a> {
         let container = match pick(&pod, container) {
             Ok(container) => container,
             Err(problem) => {
-                return Environment::unknown(format!("{}: {problem}", self.target()));
+                return Environment::unknown(format!("{named}: {problem}"));
             }
         };
         let mut sources = Sources::default();
-        for reference in referenced(container, &self.target.namespace) {
+        for reference in referenced(container, &target.namespace) {
             used.insert(reference.clone());
             let source = match self.references.get(self.owner, &reference).await {
                 Ok(Some(found)) if reference.is_secret() => found
@@ -162,7 +178,7 @@ impl<'a> TargetEnvironment<'a> {
             };
             sources.insert(reference, source);
         }
-        assemble(container, &self.target.namespace, &sources)
+        assemble(container, &target.namespace, &sources)
     }
 }
 

@@ -5,6 +5,7 @@ mod api_error;
 mod api_service;
 mod authentication;
 mod authentications;
+mod calendars;
 mod certificates;
 mod clock;
 mod cluster_view;

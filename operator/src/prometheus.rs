@@ -220,6 +220,17 @@ impl Metrics {
         self.scaler_active.with_label_values(&labels).set(1);
     }
 
+    /// Adds metrics that somebody else keeps.
+    ///
+    /// # Errors
+    /// Where a metric of that name is there already.
+    pub fn add(
+        &self,
+        collector: Box<dyn prometheus::core::Collector>,
+    ) -> Result<(), prometheus::Error> {
+        self.registry.register(collector)
+    }
+
     /// One read of a source, for counting how much is asked of sources.
     pub fn count_read(&self, trigger_type: &str, ok: bool) {
         self.source_reads

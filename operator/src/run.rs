@@ -18,6 +18,7 @@ use tracing::{error, info};
 
 use crate::admission::{Admission, ClusterReads, Neighbours};
 use crate::authentications::Authentications;
+use crate::calendars::{Around, CalendarMetrics, Calendars, Follower};
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::control::{self, Events, Heartbeat, LONGEST_SLEEP};
@@ -83,7 +84,14 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let fetcher = Fetcher::new(client.clone(), clients.clone(), options.credentials.clone());
     let own = options.cluster_object_namespace.as_str();
     let only_in = options.restrict_secret_access.then_some(own);
+    let calendars = Arc::new(Calendars::new(changes.clone()));
     let references = References::new(client.clone(), fetcher, only_in, changes);
+    let (calendar_changes, calendars_changed) = mpsc::unbounded_channel();
+    let calendar_metrics = CalendarMetrics::new(clock).context("registering metrics")?;
+    let collected = Box::new(calendar_metrics.clone());
+    metrics.add(collected).context("registering metrics")?;
+    let fetcher = Fetcher::new(client.clone(), clients.clone(), options.credentials.clone());
+    let calendar_clients = clients.clone();
     let references = Arc::new(references);
     let targets = Arc::new(Targets::new(client.clone()));
     let hpas = Arc::new(HpaIndex::default());
@@ -95,6 +103,20 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         targets.clone(),
         tasks.clone(),
     ));
+    let calendar_references = References::new(client.clone(), fetcher, only_in, calendar_changes);
+    let follower = Follower::new(
+        Around {
+            client: client.clone(),
+            calendars,
+            references: calendar_references,
+            clients: calendar_clients,
+            publisher: publisher.clone(),
+            metrics: calendar_metrics,
+            clock,
+            cluster_object_namespace: options.cluster_object_namespace.clone(),
+        },
+        options.watch.clone(),
+    );
     let status = StatusWriter::new(client.clone(), objects.clone());
     let scaling = sakidori_scalers::Context {
         clients,
@@ -229,6 +251,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         servers.spawn(forward(changed, events));
         servers.spawn(authentications.run(shutdown.clone()));
         servers.spawn(watches.run(shutdown.clone()));
+        servers.spawn(follower.run(calendars_changed, shutdown.clone()));
         if let Some((name, authority)) = options.webhook_configuration.zip(authority.clone()) {
             let (client, shutdown) = (client.clone(), shutdown.clone());
             servers.spawn(admission::announce(client, name, authority, shutdown));

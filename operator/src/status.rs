@@ -198,7 +198,7 @@ fn is_final(error: &kube::Error) -> bool {
 }
 
 /// The merge patch (RFC 7386) that turns `from` into `to`; `None` where they are equal.
-fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
+pub(crate) fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
     if from == to {
         return None;
     }

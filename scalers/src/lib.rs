@@ -4,6 +4,7 @@
 mod check;
 pub mod clients;
 mod cron;
+mod document;
 #[cfg(test)]
 mod example;
 mod external;
@@ -21,6 +22,7 @@ mod registry;
 mod scaler;
 
 pub use check::{Known, check};
+pub use document::{Document, DocumentLimits};
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;
 pub use registry::{Kind, build, kinds, warnings};

@@ -337,7 +337,8 @@ impl<'a> Scene<'a> {
     pub async fn told(&self, name: &str) -> Result<Vec<Told>> {
         let mut events = self.list(EVENTS).await?;
         events.retain(|event| {
-            event["regarding"]["kind"] == "ScaledObject" && event["regarding"]["name"] == name
+            let kind = &event["regarding"]["kind"];
+            (kind == "ScaledObject" || kind == "SaleCalendar") && event["regarding"]["name"] == name
         });
         events.sort_by_key(|event| text(&event["eventTime"]));
         Ok(events

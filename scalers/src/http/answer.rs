@@ -31,6 +31,27 @@ static ROOM: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
 /// Redirects that are followed (Go's client: 10).
 const MOST_REDIRECTS: usize = 10;
 
+/// What of an answer is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The most of a body that is read.
+    pub bytes: usize,
+    /// Redirects that are followed.
+    pub redirects: usize,
+    /// Whether they may lead to other hosts.
+    pub other_hosts: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            bytes: BODY_LIMIT,
+            redirects: MOST_REDIRECTS,
+            other_hosts: true,
+        }
+    }
+}
+
 /// What a server answered, whatever its status.
 pub struct Answer {
     pub status: StatusCode,
@@ -130,8 +151,9 @@ pub async fn fetch(
     client: &Client,
     request: Request,
     within: Duration,
+    bounds: Bounds,
 ) -> Result<Answer, ScalerError> {
-    match timeout(within, follow(client, request)).await {
+    match timeout(within, follow(client, request, bounds)).await {
         Ok(answer) => answer,
         Err(_) => Err(ScalerError::Unreachable(format!(
             "no complete answer within {} ms",
@@ -140,9 +162,14 @@ pub async fn fetch(
     }
 }
 
-async fn follow(client: &Client, mut request: Request) -> Result<Answer, ScalerError> {
+async fn follow(
+    client: &Client,
+    mut request: Request,
+    bounds: Bounds,
+) -> Result<Answer, ScalerError> {
+    let asked = request.url().host_str().map(str::to_owned);
     let first = host_of(request.url());
-    for _ in 0..=MOST_REDIRECTS {
+    for _ in 0..=bounds.redirects {
         let host = host_of(request.url());
         let redirected_to = (host != first).then_some(host);
         let at = |error| placed(error, redirected_to.as_deref());
@@ -154,16 +181,23 @@ async fn follow(client: &Client, mut request: Request) -> Result<Answer, ScalerE
         match again {
             Some(sent) if response.status().is_redirection() => {
                 request = redirected(sent, &response).map_err(at)?;
+                if !bounds.other_hosts && request.url().host_str() != asked.as_deref() {
+                    return Err(ScalerError::Malformed(format!(
+                        "it redirects to another host, {}, which is not followed: give the URL that is meant",
+                        host_of(request.url())
+                    )));
+                }
             }
             _ => {
-                let mut answer = read(response).await.map_err(at)?;
+                let mut answer = read(response, bounds.bytes).await.map_err(at)?;
                 answer.redirected_to = redirected_to;
                 return Ok(answer);
             }
         }
     }
     Err(ScalerError::Malformed(format!(
-        "stopped after {MOST_REDIRECTS} redirects"
+        "stopped after {} redirects",
+        bounds.redirects
     )))
 }
 
@@ -210,7 +244,7 @@ fn may_know_credentials(from: &Url, to: &Url) -> bool {
         || (from.host() == to.host() && from.scheme() == "http" && to.scheme() == "https")
 }
 
-async fn read(mut response: Response) -> Result<Answer, ScalerError> {
+async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerError> {
     let status = response.status();
     let retry_after = response
         .headers()
@@ -220,13 +254,13 @@ async fn read(mut response: Response) -> Result<Answer, ScalerError> {
     let too_large = || {
         ScalerError::Malformed(format!(
             "the answer is larger than {} MiB",
-            BODY_LIMIT / (1024 * 1024)
+            limit / (1024 * 1024)
         ))
     };
     if status.is_success()
         && response
             .content_length()
-            .is_some_and(|length| length > BODY_LIMIT as u64)
+            .is_some_and(|length| length > limit as u64)
     {
         return Err(too_large());
     }
@@ -241,7 +275,7 @@ async fn read(mut response: Response) -> Result<Answer, ScalerError> {
             body.push(&chunk[..rest.min(chunk.len())]).await;
             break;
         }
-        if body.len() + chunk.len() > BODY_LIMIT {
+        if body.len() + chunk.len() > limit {
             return Err(too_large());
         }
         body.push(&chunk).await;

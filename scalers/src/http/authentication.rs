@@ -8,7 +8,7 @@ use reqwest::{Client, Method, Request, StatusCode, Url};
 use serde::Deserialize;
 
 use super::address::{user_of, without_user};
-use super::answer::{Answer, fetch};
+use super::answer::{Answer, Bounds, fetch};
 use super::oauth::{OAuthParameters, Tokens, basic};
 use crate::clients::tls::{Identity, TlsSettings};
 use crate::params::{AUTHENTICATION, Field, METADATA_AUTHENTICATION, ParameterSet, Parameters};
@@ -265,6 +265,21 @@ impl Authentication {
         url: &Url,
         within: Duration,
     ) -> Result<Answer, ScalerError> {
+        self.get_bounded(client, url, within, Bounds::default())
+            .await
+    }
+
+    /// The same, with bounds of the caller's.
+    ///
+    /// # Errors
+    /// As [`Authentication::get`].
+    pub async fn get_bounded(
+        &self,
+        client: &Client,
+        url: &Url,
+        within: Duration,
+        bounds: Bounds,
+    ) -> Result<Answer, ScalerError> {
         let token = match &self.tokens {
             Some(tokens) => Some(tokens.token(client, within).await?),
             None => None,
@@ -272,7 +287,7 @@ impl Authentication {
         let request = self
             .request(url, token.as_deref())
             .map_err(ScalerError::Unauthorized)?;
-        let answer = fetch(client, request, within).await?;
+        let answer = fetch(client, request, within, bounds).await?;
         if let (Some(tokens), Some(token), StatusCode::UNAUTHORIZED) =
             (&self.tokens, &token, answer.status)
         {

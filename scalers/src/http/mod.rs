@@ -6,5 +6,6 @@ mod authentication;
 mod oauth;
 
 pub use address::{host_of, parse as parse_url, user_of, without_user};
+pub use answer::Bounds;
 pub use authentication::{Authentication, AuthenticationParameters};
 pub use oauth::OAuthParameters;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use tokio::sync::Mutex;
 
 use super::address;
-use super::answer::fetch;
+use super::answer::{Bounds, fetch};
 use crate::params::{AUTHENTICATION, Field, Parameters, QueryString};
 use crate::scaler::ScalerError;
 
@@ -175,7 +175,9 @@ impl Tokens {
         place: Place,
         within: Duration,
     ) -> Result<TokenAnswer, ScalerError> {
-        let answer = fetch(client, self.request(place), within).await?.accepted();
+        let answer = fetch(client, self.request(place), within, Bounds::default())
+            .await?
+            .accepted();
         let body = answer.map_err(|error| match error {
             // RFC 6749, 5.2: wrong credentials are a 400 or a 401.
             ScalerError::Malformed(what) => ScalerError::Unauthorized(what),

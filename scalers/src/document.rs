@@ -1,0 +1,81 @@
+//! One text by HTTP, such as a calendar: bounded in time and size, and from the host that was asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+
+use crate::clients::Clients;
+use crate::http::{Authentication, AuthenticationParameters, Bounds, host_of, parse_url};
+use crate::params;
+use crate::scaler::{ScalerError, Trigger};
+
+/// Where a text is, and how to ask for it.
+pub struct Document {
+    url: Url,
+    client: Arc<Client>,
+    authentication: Authentication,
+}
+
+/// Past these, reading fails.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentLimits {
+    pub bytes: usize,
+    pub within: Duration,
+    /// On the same host; to another host none is followed.
+    pub redirects: usize,
+}
+
+impl Document {
+    /// `authentication` has the parameters that all triggers that speak HTTP share (`authModes`, `username`, `ca`, ...), and
+    /// `unsafeSsl`.
+    ///
+    /// # Errors
+    /// For what is no URL, and parameters that don't go together. Quotes no secret.
+    pub fn new(
+        url: &str,
+        authentication: BTreeMap<String, String>,
+        clients: &Clients,
+    ) -> Result<Self, String> {
+        let url = parse_url(url).map_err(|message| format!("the url {message}"))?;
+        let insecure = authentication
+            .get("unsafeSsl")
+            .is_some_and(|value| value == "true");
+        let trigger = Trigger {
+            authentication,
+            ..Trigger::new("document")
+        };
+        let parameters: AuthenticationParameters =
+            params::parse(&trigger).map_err(|error| error.to_string())?;
+        let client = clients.http.client(&parameters.tls(insecure))?;
+        Ok(Self {
+            url,
+            client,
+            authentication: Authentication::new(parameters)?,
+        })
+    }
+
+    /// # Errors
+    /// With the host and never the URL, which may hold a secret; also for an answer that is no text in UTF-8.
+    pub async fn read(&self, limits: &DocumentLimits) -> Result<String, ScalerError> {
+        let bounds = Bounds {
+            bytes: limits.bytes,
+            redirects: limits.redirects,
+            other_hosts: false,
+        };
+        let answer = self
+            .authentication
+            .get_bounded(&self.client, &self.url, limits.within, bounds)
+            .await;
+        answer
+            .and_then(|answer| answer.accepted())
+            .and_then(|body| {
+                String::from_utf8(body).map_err(|_| {
+                    // A server that compresses what nobody asked it to compress ends here too.
+                    ScalerError::Malformed("the answer is no text in UTF-8".to_owned())
+                })
+            })
+            .map_err(|error| error.at(&host_of(&self.url)))
+    }
+}
