@@ -8,12 +8,17 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::{ClusterTriggerAuthentication, ScaledObject, TriggerAuthentication};
+use crate::{
+    ClusterSaleCalendar, ClusterTriggerAuthentication, SaleCalendar, ScaledObject,
+    TriggerAuthentication,
+};
 
 /// All CustomResourceDefinitions, in the order of their names.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let mut all = vec![
+        ClusterSaleCalendar::crd(),
         ClusterTriggerAuthentication::crd(),
+        SaleCalendar::crd(),
         ScaledObject::crd(),
         TriggerAuthentication::crd(),
     ];

@@ -34,6 +34,7 @@ mod refusals;
 mod repairs;
 mod resource_trigger;
 mod run;
+mod sales;
 mod status;
 mod target;
 mod triggers;

@@ -36,6 +36,7 @@ use crate::probes::{Check, Probes, serve_metrics, serve_probes};
 use crate::prometheus::Metrics;
 use crate::references::References;
 use crate::repairs::Repairs;
+use crate::sales::Calendars;
 use crate::status::StatusWriter;
 use crate::target::Targets;
 use crate::watches::Watches;
@@ -83,6 +84,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let fetcher = Fetcher::new(client.clone(), clients.clone(), options.credentials.clone());
     let own = options.cluster_object_namespace.as_str();
     let only_in = options.restrict_secret_access.then_some(own);
+    let calendars = Arc::new(Calendars::new(changes.clone()));
     let references = References::new(client.clone(), fetcher, only_in, changes);
     let references = Arc::new(references);
     let targets = Arc::new(Targets::new(client.clone()));
@@ -117,6 +119,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         targets: targets.clone(),
         references: references.clone(),
         hpas: hpas.clone(),
+        calendars: calendars.clone(),
         writer: HpaWriter::new(client.clone()),
         finalizer: finalizer.clone(),
         scaling,
@@ -147,6 +150,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         objects: objects.clone(),
         hpas,
         references,
+        calendars: calendars.clone(),
         status,
         metrics: metrics.clone(),
         finalizer,
@@ -229,6 +233,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         servers.spawn(forward(changed, events));
         servers.spawn(authentications.run(shutdown.clone()));
         servers.spawn(watches.run(shutdown.clone()));
+        let (client_of_calendars, stop) = (client.clone(), shutdown.clone());
+        servers.spawn(async move {
+            let watching = calendars.run(client_of_calendars, options.watch.clone());
+            stop.run_until_cancelled(watching).await;
+        });
         if let Some((name, authority)) = options.webhook_configuration.zip(authority.clone()) {
             let (client, shutdown) = (client.clone(), shutdown.clone());
             servers.spawn(admission::announce(client, name, authority, shutdown));

@@ -26,6 +26,7 @@ use crate::objects::{Change, Objects};
 use crate::prometheus::Metrics;
 use crate::references::References;
 use crate::repairs::Repairs;
+use crate::sales::Calendars;
 use crate::status::StatusWriter;
 use crate::target::kind_of;
 
@@ -74,6 +75,7 @@ pub struct Watches {
     pub objects: Arc<Objects>,
     pub hpas: Arc<HpaIndex>,
     pub references: Arc<References>,
+    pub calendars: Arc<Calendars>,
     pub status: Arc<StatusWriter>,
     pub metrics: Arc<Metrics>,
     pub finalizer: Arc<Finalizer>,
@@ -274,6 +276,7 @@ impl Watches {
         }
         self.repairs.forget(key);
         self.references.forget(key);
+        self.calendars.forget(key);
         self.status.forget(key);
         self.metrics.forget(key);
         if let Some(object) = object {
