@@ -198,11 +198,11 @@ impl Sales {
             true => every(MISSING_PODS),
             false => None,
         };
-        let learning = next_start.filter(|_| learns).and_then(|start| {
+        let learning = next_start.filter(|_| learns).map(|start| {
             let from = after(after(start, -LEARN_BEFORE), -longest_ramp);
             match since {
-                None => Some(Timestamp::MIN),
-                Some(at) => Some(after(at, LEARNING).max(from)),
+                None => Timestamp::MIN,
+                Some(at) => after(at, LEARNING).max(from),
             }
         });
         looks.into_iter().chain(learning).min()

@@ -1,7 +1,11 @@
 //! Sales on a real HPA: capacity is there before the start, whatever happens in between, and goes after the end.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
+use sakidori_tests::bed::Bed;
+use sakidori_tests::namespace::deployment;
 use serde_json::{Value, json};
 
 use crate::scene::{HPAS, SCALED_OBJECTS, Scene, play};
@@ -177,5 +181,85 @@ fn a_floor_above_the_maximum_says_so_and_max_replicas_raises_it() {
         scene.apply(scene.scaled_object("web", spec)).await?;
         until_bounds(scene, "web", 8, 8).await?;
         scene.until_replicas("web", 8).await
+    });
+}
+
+#[test]
+fn an_operator_that_dies_between_ramp_and_start_changes_nothing() -> Result<()> {
+    let bed = Bed::start()?;
+    bed.run(async {
+        let scene = Scene::open(&bed.cluster, "prescaling-restart").await?;
+        scene.deploy("web", 1).await?;
+        let (start, end) = (from_now(24), from_now(45));
+        scene.apply(calendar("sales", &[("a", start, end)])).await?;
+        // It climbs from 12 s to 6 s before the start, and the operator comes back when it is complete.
+        let times = json!({"multiplier": "4", "baseline": "observed:1h", "rampUp": "6s"});
+        let spec = json!({"minReplicaCount": 1, "triggers": [trigger("sales", times)]});
+        scene.apply(scene.scaled_object("web", spec)).await?;
+        scene.ready("web").await?;
+        scene
+            .until("a run in the status", SCALED_OBJECTS, "web", |object| {
+                let run = object["status"]["sakidori"]["prescaling"]["runs"].get(0)?;
+                (run["baseline"] == 1).then_some(())
+            })
+            .await?;
+        bed.operator.lock().await.kill()?;
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        bed.operator.lock().await.restart()?;
+        // From the baseline of before, not from what the ramp has made of it.
+        scene.until_replicas("web", 4).await?;
+        ensure!(Timestamp::now() < start, "it is after the start");
+        until_bounds(&scene, "web", 4, 5).await?;
+        // And once more within the sale: nothing moves.
+        bed.operator.lock().await.kill()?;
+        bed.operator.lock().await.restart()?;
+        let left = end.duration_since(Timestamp::now()) - SignedDuration::from_secs(1);
+        let left = Duration::try_from(left).unwrap_or_default();
+        scene.stays_for("web", 4, left).await?;
+        scene.until_told("web", "PrescaleReady").await?;
+        until_bounds(&scene, "web", 1, 5).await?;
+        let started = scene.told("web").await?;
+        let started = started.iter().filter(|told| told.1 == "PrescaleStarted");
+        ensure!(started.count() == 1, "it is told once");
+        Ok(())
+    })
+}
+
+#[test]
+fn pods_that_find_no_node_are_told_before_the_start() {
+    play("prescaling-no-room", async |scene| {
+        let mut deployment = deployment("web", 1);
+        deployment["spec"]["template"]["spec"]["nodeSelector"] = json!({"room": "none"});
+        scene.apply(deployment).await?;
+        let (start, end) = (from_now(25), from_now(600));
+        scene.apply(calendar("sales", &[("a", start, end)])).await?;
+        let lead = json!({"desiredReplicas": "3", "leadTime": "20s"});
+        let spec = json!({"minReplicaCount": 1, "triggers": [trigger("sales", lead)]});
+        scene.apply(scene.scaled_object("web", spec)).await?;
+        let message = scene
+            .condition("web", "Prescaled", "False", "Unschedulable")
+            .await?;
+        ensure!(
+            message.starts_with("0 of 3 replicas for a are Ready"),
+            "{message}"
+        );
+        let note = scene.until_told("web", "PrescaleLate").await?;
+        ensure!(note.contains("before the start"), "{note}");
+        Ok(())
+    });
+}
+
+#[test]
+fn wrong_parameters_are_told_by_name() {
+    play("prescaling-wrong", async |scene| {
+        scene.deploy("web", 1).await?;
+        let wrong = json!({"desiredReplicas": "3", "match": "tier in S", "leedTime": "5m"});
+        let spec = json!({"triggers": [trigger("sales", wrong)]});
+        scene.apply(scene.scaled_object("web", spec)).await?;
+        let message = scene.check_failed("web").await?;
+        for part in ["did you mean leadTime?", "trigger 0 (sale-calendar): match"] {
+            ensure!(message.contains(part), "{message}");
+        }
+        Ok(())
     });
 }

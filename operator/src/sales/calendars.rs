@@ -20,18 +20,9 @@ use crate::watches::{Namespaces, resilient};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CalendarRef {
     pub cluster: bool,
-    /// Of the object that refers to it; counts for a SaleCalendar.
+    /// Empty for a ClusterSaleCalendar.
     pub namespace: String,
     pub name: String,
-}
-
-impl CalendarRef {
-    fn normalized(mut self) -> Self {
-        if self.cluster {
-            self.namespace.clear();
-        }
-        self
-    }
 }
 
 #[derive(Default)]
@@ -60,11 +51,10 @@ impl Calendars {
         owner: &ObjectKey,
         calendar: &CalendarRef,
     ) -> Option<Arc<Occurrences>> {
-        let calendar = calendar.clone().normalized();
         let mut inner = self.lock();
         let owners = inner.owners.entry(calendar.clone()).or_default();
         owners.insert(owner.clone());
-        let spec = inner.specs.get(&calendar)?.clone();
+        let spec = inner.specs.get(calendar)?.clone();
         drop(inner);
         let zone = spec.zone().ok()?;
         let sources = spec.sources.iter().map(|source| source.name.as_str());

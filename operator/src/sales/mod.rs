@@ -68,7 +68,10 @@ pub fn triggers(key: &ObjectKey, object: &ScaledObject, calendars: &Calendars) -
         };
         let reference = CalendarRef {
             cluster: !parsed.namespaced,
-            namespace: key.namespace.to_string(),
+            namespace: match parsed.namespaced {
+                true => key.namespace.to_string(),
+                false => String::new(),
+            },
             name: parsed.calendar.clone(),
         };
         let occurrences = calendars.occurrences(key, &reference);
