@@ -1,13 +1,16 @@
 //! Between the API's types and the engine's: the specification with its defaults filled in, and what a status remembers.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sakidori_engine::prescale::{PrescaleStatus, Report};
 use sakidori_engine::{ConditionStatus, ConditionType, Conditions, MetricHealth, Remembered};
 
 use crate::annotations;
 use crate::condition::Condition;
 use crate::defaults;
 use crate::scaled_object::{
-    HealthStatus, ScaledObject, ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers,
+    HealthStatus, PrescaleReport, PrescalingStatus, ScaledObject, ScaledObjectSpec,
+    ScaledObjectStatus, ScalingModifiers,
 };
 use crate::trigger::Trigger;
 
@@ -132,11 +135,72 @@ impl ScaledObjectStatus {
                 .iter()
                 .map(|(metric, health)| (metric.clone(), health.to_engine()))
                 .collect(),
+            prescale: self
+                .sakidori
+                .as_ref()
+                .and_then(|sakidori| sakidori.prescaling.as_ref())
+                .map(PrescalingStatus::to_engine)
+                .unwrap_or_default(),
             // Written together with the first HPA, by KEDA too; conditions are there before.
             seen_before: self
                 .hpa_name
                 .as_deref()
                 .is_some_and(|name| !name.is_empty()),
+        }
+    }
+}
+
+impl PrescalingStatus {
+    /// A run that can't be read (it is another version's) is left out.
+    pub fn to_engine(&self) -> PrescaleStatus {
+        let runs = self.runs.iter();
+        PrescaleStatus {
+            runs: runs
+                .filter_map(|run| serde_json::from_value(run.clone()).ok())
+                .collect(),
+            reports: self.reports.iter().map(PrescaleReport::to_engine).collect(),
+        }
+    }
+
+    /// `None` where there is nothing to say.
+    pub fn from_engine(status: &PrescaleStatus) -> Option<Self> {
+        let runs = status.runs.iter();
+        let shown = Self {
+            runs: runs
+                .filter_map(|run| serde_json::to_value(run).ok())
+                .collect(),
+            reports: status.reports.iter().map(Into::into).collect(),
+        };
+        (shown != Self::default()).then_some(shown)
+    }
+}
+
+impl PrescaleReport {
+    fn to_engine(&self) -> Report {
+        Report {
+            name: self.name.clone(),
+            start: self.start.as_ref().map(|time| time.0).unwrap_or_default(),
+            floor: self.floor,
+            needed_by_others: self.needed_by_others,
+            ready_before_start: self
+                .ready_seconds_before_start
+                .map(SignedDuration::from_secs),
+            pod_hours: self.pod_hours.parse().unwrap_or_default(),
+            cut: self.cut,
+        }
+    }
+}
+
+impl From<&Report> for PrescaleReport {
+    fn from(report: &Report) -> Self {
+        Self {
+            name: report.name.clone(),
+            start: Some(Time(report.start)),
+            floor: report.floor,
+            needed_by_others: report.needed_by_others,
+            ready_seconds_before_start: report.ready_before_start.map(|before| before.as_secs()),
+            pod_hours: format!("{:.1}", report.pod_hours),
+            cut: report.cut,
         }
     }
 }
@@ -186,6 +250,7 @@ pub fn conditions_to_engine(conditions: &[Condition]) -> Conditions {
             kind if kind == ConditionType::Fallback.as_str() => all.fallback = known,
             kind if kind == ConditionType::Paused.as_str() => all.paused = known,
             kind if kind == ConditionType::HpaActive.as_str() => all.hpa_active = Some(known),
+            kind if kind == ConditionType::Prescaled.as_str() => all.prescaled = Some(known),
             _ => {}
         }
     }

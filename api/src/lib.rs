@@ -34,8 +34,8 @@ pub use sale_calendar::{
 };
 pub use scaled_object::{
     Advanced, Fallback, GroupVersionKindResource, HealthStatus, HorizontalPodAutoscalerConfig,
-    ScaleTargetRef, ScaledObject, ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers,
-    TriggerActivity,
+    PrescaleReport, PrescalingStatus, SakidoriStatus, ScaleTargetRef, ScaledObject,
+    ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers, TriggerActivity,
 };
 pub use trigger::{AuthenticationRef, Trigger};
 pub use trigger_authentication::{

@@ -212,6 +212,53 @@ pub struct ScaledObjectStatus {
     /// The names of the triggers' authentications, each once, joined by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentications_types: Option<String>,
+    /// What KEDA does not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sakidori: Option<SakidoriStatus>,
+}
+
+/// What is known of a ScaledObject beyond what KEDA knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SakidoriStatus {
+    /// The sales of the object's `sale-calendar` triggers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prescaling: Option<PrescalingStatus>,
+}
+
+/// The sales whose floors live, and what became of the last ones.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrescalingStatus {
+    /// What the floors of now are made of, so that a restart changes none. Not for reading by others: its form may change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::any_objects")]
+    pub runs: Vec<serde_json::Value>,
+    /// What became of the last sales, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<PrescaleReport>,
+}
+
+/// What became of one sale.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PrescaleReport {
+    /// The event's name.
+    pub name: String,
+    /// When the sale started.
+    pub start: Option<Time>,
+    /// The replicas that were there for it.
+    pub floor: i32,
+    /// The most replicas that the object's other triggers asked for while the sale ran.
+    pub needed_by_others: i32,
+    /// Seconds from the moment when all replicas of the floor were Ready until the start: negative is late, absent is never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_seconds_before_start: Option<i64>,
+    /// Replica hours of the floor, with one decimal.
+    pub pod_hours: String,
+    /// The sale was taken out of the calendar, put off or ended early while it ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// Group, version, kind and resource of a scale target.

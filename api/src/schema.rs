@@ -8,6 +8,14 @@ const MAX_STABILIZATION_SECONDS: i32 = 3600;
 /// A quantity as Kubernetes writes it; its API server is sent nothing else.
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
+/// A list of objects with whatever they hold.
+pub fn any_objects(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+    })
+}
+
 /// `spec.advanced.horizontalPodAutoscalerConfig.behavior`: the fields of `autoscaling/v2`. The type of k8s-openapi has
 /// them too, but its schema lacks the bounds of the window and the pattern of the tolerance, so that a mistake would
 /// only show when the HPA is written.

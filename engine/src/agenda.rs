@@ -20,6 +20,8 @@ pub(crate) enum Task {
     Prepare,
     /// The status has been held back for the first poll long enough.
     WriteStatus,
+    /// A floor changes, or pods are to be looked at.
+    Prescale,
 }
 
 type Entry = Reverse<(Timestamp, Ticket, Task, ObjectKey)>;

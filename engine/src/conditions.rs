@@ -9,6 +9,8 @@ pub enum ConditionType {
     Paused,
     /// Only present once the HPA has reported about itself.
     HpaActive,
+    /// Only present while a sale has a floor. Not one of KEDA's.
+    Prescaled,
 }
 
 impl ConditionType {
@@ -19,6 +21,7 @@ impl ConditionType {
             Self::Fallback => "Fallback",
             Self::Paused => "Paused",
             Self::HpaActive => "HPAActive",
+            Self::Prescaled => "Prescaled",
         }
     }
 }
@@ -57,6 +60,7 @@ pub struct Conditions {
     pub fallback: Condition,
     pub paused: Condition,
     pub hpa_active: Option<Condition>,
+    pub prescaled: Option<Condition>,
 }
 
 impl Default for Conditions {
@@ -70,6 +74,7 @@ impl Default for Conditions {
                 ..Condition::default()
             },
             hpa_active: None,
+            prescaled: None,
         }
     }
 }
@@ -83,6 +88,7 @@ impl Conditions {
             (ConditionType::Fallback, Some(&self.fallback)),
             (ConditionType::Paused, Some(&self.paused)),
             (ConditionType::HpaActive, self.hpa_active.as_ref()),
+            (ConditionType::Prescaled, self.prescaled.as_ref()),
         ]
         .into_iter()
         .filter_map(|(kind, condition)| condition.map(|condition| (kind, condition)))

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::conditions::Conditions;
 use crate::fallback::MetricHealth;
 use crate::object::{ObjectKey, PollId};
+use crate::prescale::{PrescaleStatus, Report};
 use crate::quantity::Quantity;
 
 /// One thing to do. The shell carries effects out in order per object.
@@ -43,6 +44,26 @@ pub enum Effect {
     WriteStatus {
         key: ObjectKey,
         status: ObjectStatus,
+    },
+    /// From now on these are the bounds of the object's HPA, instead of those of the specification: also at every later
+    /// preparation. To be kept until the API server has them, or until the next one.
+    SetBounds {
+        key: ObjectKey,
+        min: i32,
+        max: i32,
+        reason: String,
+    },
+    /// Look at the target's pods; answer with `Event::PodsSeen`.
+    ReadPods { key: ObjectKey },
+    /// What the sales of the object come to, for whoever watches.
+    ShowPrescale {
+        key: ObjectKey,
+        floor: i32,
+        /// Ready pods, where they are known.
+        ready: Option<usize>,
+        next_start: Option<Timestamp>,
+        /// Of the sales that are over now.
+        reports: Vec<Report>,
     },
     /// Publish a Kubernetes Event on the ScaledObject.
     Publish {
@@ -84,6 +105,8 @@ pub struct ObjectStatus {
     pub paused_replicas: Option<i32>,
     /// `status.health`: each metric, by name, where the object has a fallback.
     pub health: Vec<(String, MetricHealth)>,
+    /// `status.sakidori.prescaling`.
+    pub prescale: PrescaleStatus,
 }
 
 /// What the HPA is told of one metric.

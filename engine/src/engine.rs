@@ -151,6 +151,16 @@ impl Engine {
                     object.scaled(turn, outcome)
                 });
             }
+            Event::SalesKnown { key, triggers } => {
+                self.with(now, &key, &mut effects, |object, turn| {
+                    object.sales_known(turn, triggers)
+                });
+            }
+            Event::PodsSeen { key, pods } => {
+                self.with(now, &key, &mut effects, |object, turn| {
+                    object.pods_seen(turn, pods)
+                });
+            }
             Event::HpaObserved {
                 key,
                 status,

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use crate::conditions::Conditions;
 use crate::fallback::MetricHealth;
 use crate::object::{ObjectKey, PollId, ScaledObject};
+use crate::prescale::PrescaleStatus;
 use crate::quantity::Quantity;
+use crate::sales::{PodsSeen, SaleTrigger};
 
 /// One thing that happened. The time at which it happened comes in beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +55,17 @@ pub enum Event {
         key: ObjectKey,
         outcome: ScaleOutcome,
     },
+    /// The `sale-calendar` triggers of the object, with what their calendars say now. Comes before the answer to each preparation of an
+    /// object that has such triggers or had them, and whenever a calendar changes.
+    SalesKnown {
+        key: ObjectKey,
+        triggers: Vec<SaleTrigger>,
+    },
+    /// The answer to [`crate::Effect::ReadPods`]; `None` where they can't be read.
+    PodsSeen {
+        key: ObjectKey,
+        pods: Option<PodsSeen>,
+    },
     /// The HPA's own `ScalingActive` condition, when it changes.
     HpaObserved {
         key: ObjectKey,
@@ -73,6 +86,8 @@ pub struct Remembered {
     pub paused_replicas: Option<i32>,
     /// `status.health`, by metric.
     pub health: Vec<(String, MetricHealth)>,
+    /// `status.sakidori.prescaling`.
+    pub prescale: PrescaleStatus,
     /// True where the status shows that the object was brought up before: its first poll is then spread.
     pub seen_before: bool,
 }

@@ -168,7 +168,9 @@ impl Tracked {
         self.tell_ready(turn, was_ready);
 
         self.poll_as_wanted(turn);
-        let restarted = first && self.preparation.seen_before;
+        // A sale that runs does not wait for the first polls' spread to come up from zero.
+        let urgent = target_replicas == 0 && self.sales.is_active();
+        let restarted = first && self.preparation.seen_before && !urgent;
         self.status.hold_for_first_poll();
         if restarted {
             self.polling

@@ -25,6 +25,7 @@ impl StatusRecord {
             conditions,
             paused_replicas,
             health,
+            prescale,
             seen_before,
         } = remembered;
         let stored = ObjectStatus {
@@ -33,6 +34,7 @@ impl StatusRecord {
             triggers_activity: Vec::new(),
             paused_replicas,
             health,
+            prescale,
         };
         let current = ObjectStatus {
             last_active_time: last_active,
@@ -79,6 +81,7 @@ impl StatusRecord {
         if written.conditions != self.current.conditions
             || written.triggers_activity != self.current.triggers_activity
             || written.paused_replicas != self.current.paused_replicas
+            || written.prescale != self.current.prescale
             || up_to(threshold, written) != up_to(threshold, &self.current)
         {
             return true;

@@ -16,6 +16,7 @@ use crate::poll::{Answer, Polling};
 use crate::preparation::Preparation;
 use crate::push::Pushes;
 use crate::quantity::Quantity;
+use crate::sales::Sales;
 use crate::status::StatusRecord;
 
 /// Preparing, or a write of replicas, without an answer for this long is given up.
@@ -35,6 +36,7 @@ pub(crate) struct Tracked {
     pub(crate) pushes: Pushes,
     pub(crate) scaling: Option<Scaling>,
     pub(crate) status: StatusRecord,
+    pub(crate) sales: Sales,
     /// What each trigger publishes, as it was last prepared.
     pub(crate) metrics: Vec<Vec<MetricTarget>>,
     /// How long each metric has been failing, where the object has a fallback.
@@ -68,6 +70,7 @@ impl Tracked {
             (conditions.ready.reason == CHECK_FAILED).then(|| conditions.ready.message.clone());
         let seen_before = remembered.seen_before;
         let health = Health::remembered(&remembered.health);
+        let sales = Sales::remembered(&remembered.prescale);
         let mut tracked = Self {
             wanted: object,
             polled_as: None,
@@ -76,6 +79,7 @@ impl Tracked {
             pushes: Pushes::default(),
             scaling: None,
             status: StatusRecord::new(remembered, last_active),
+            sales,
             metrics: Vec::new(),
             health,
             status_due: None,
@@ -104,6 +108,10 @@ impl Tracked {
         if changed {
             self.follow_switches(turn);
             self.preparation.backoff.reset();
+            // Before the HPA is made anew, with the bounds of now.
+            if self.sales.is_known() {
+                self.prescale(turn);
+            }
             self.prepare(turn);
         }
     }
@@ -117,6 +125,7 @@ impl Tracked {
     pub(crate) fn forget(&mut self, turn: &mut Turn<'_>) {
         self.polling.stop(turn);
         self.preparation.stop(turn);
+        self.sales.stop(turn);
         if let Some(ticket) = self.status_due.take() {
             turn.agenda.cancel(ticket);
         }
@@ -127,6 +136,7 @@ impl Tracked {
         match task {
             Task::Poll => self.polling.due(turn, planned, self.interval()),
             Task::Prepare => self.preparation_due(turn),
+            Task::Prescale => self.prescale(turn),
             Task::WriteStatus => {
                 self.status_due = None;
                 self.status.release();
@@ -160,10 +170,12 @@ impl Tracked {
     }
 
     pub(crate) fn polled(&mut self, turn: &mut Turn<'_>, poll: PollId, outcome: PollOutcome) {
+        let mut outcome = outcome;
         let answer = self.polling.answered(poll);
         if answer == Answer::Late {
             return;
         }
+        self.sales.fill_in(&mut outcome);
         let object = self.polled_as.as_ref().unwrap_or(&self.wanted);
         let counts = answer == Answer::Current && self.polled_as.is_some();
         let settled = match &object.fallback {
@@ -242,14 +254,18 @@ impl Tracked {
         );
         self.tell_fallback(turn);
         self.serve(turn, &outcome.triggers, &settled, composite);
-        match decision.scale {
+        self.sales.polled(turn.now, &outcome, &self.metrics);
+        let scale = decision
+            .scale
+            .and_then(|request| self.sales.within_bounds(request));
+        match scale {
             Some(request) => self.scale(turn, request),
             // Whether there is anything to do about a push, only the replicas tell.
             None if outcome.replicas.is_ok() => self.pushes.clear(),
             None => {}
         }
         self.status.release();
-        self.flush(turn);
+        self.prescale(turn);
         self.polling.catch_up(turn);
     }
 
@@ -355,6 +371,13 @@ impl Tracked {
                     value: value_of(now, &metric.metric),
                 }));
             }
+        }
+        if self
+            .polled_as
+            .as_ref()
+            .is_some_and(|object| object.modifiers.is_none())
+        {
+            served.extend(self.sales.served());
         }
         if !served.is_empty() {
             turn.effects.push(Effect::Serve {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use jiff::Timestamp;
 use sakidori_api::ScaledObject;
+use sakidori_engine::prescale::Bounds;
 use sakidori_engine::{
     Effect, Event, ObjectKey, PrepareOutcome, ScaleDirection, ScaleOutcome, Served, Switches,
 };
@@ -20,6 +21,7 @@ use crate::gate::{Gate, QUICK_REQUEST};
 use crate::objects::Objects;
 use crate::poll::Poller;
 use crate::prepare::Preparer;
+use crate::sales;
 use crate::status::StatusWriter;
 use crate::target::{ScaleWrite, Target, Targets};
 
@@ -32,6 +34,12 @@ const SCALES_AT_ONCE: usize = 64;
 /// An API server that hangs must not keep what is bounded above: kube's own timeouts are minutes long.
 const PREPARE_WITHIN: Duration = Duration::from_secs(45);
 const SCALE_WITHIN: Duration = Duration::from_secs(15);
+
+/// A look at a target's pods, which may be a thousand.
+const PODS_WITHIN: Duration = Duration::from_secs(10);
+/// Between tries to set an HPA's bounds.
+const FIRST_BOUNDS_RETRY: Duration = Duration::from_millis(200);
+const LAST_BOUNDS_RETRY: Duration = Duration::from_secs(5);
 
 pub struct Executor {
     pub objects: Arc<Objects>,
@@ -152,6 +160,46 @@ impl Executor {
                     this.events.send(Event::Scaled { key, outcome });
                 });
             }
+            Effect::SetBounds {
+                key,
+                min,
+                max,
+                reason,
+            } => {
+                // Known at once: a preparation that is under way applies it too.
+                let bounds = Bounds { min, max };
+                self.objects.set_bounds(&key, bounds);
+                info!(object = %key, min, max, reason, "the HPA's bounds");
+                self.tasks
+                    .spawn(async move { this.apply_bounds(&key, bounds).await });
+            }
+            Effect::ReadPods { key } => {
+                self.tasks.spawn(async move {
+                    let pods = match this.objects.prepared(&key) {
+                        Some(prepared) => {
+                            let look = sales::look(&this.targets, &prepared.target);
+                            timeout(PODS_WITHIN, look).await.ok().flatten()
+                        }
+                        None => None,
+                    };
+                    this.events.send(Event::PodsSeen { key, pods });
+                });
+            }
+            Effect::ShowPrescale {
+                key,
+                floor,
+                ready,
+                next_start,
+                reports,
+            } => {
+                let leads = reports
+                    .iter()
+                    .filter_map(|report| report.ready_before_start);
+                let leads: Vec<f64> = leads.map(|lead| lead.as_secs_f64()).collect();
+                self.poller
+                    .metrics()
+                    .observe_prescaling(&key, floor, ready, next_start, &leads);
+            }
             Effect::Serve { key, metrics } => self.serve(&key, metrics),
             Effect::WriteStatus { key, status } => self.status.write(key, status),
             Effect::Publish {
@@ -164,6 +212,24 @@ impl Executor {
                     self.publisher.publish(&object, kind, reason, message);
                 }
             }
+        }
+    }
+
+    /// Writes the HPA with these bounds, after the status that a restart would take them from; until it is there, or others are
+    /// wanted.
+    async fn apply_bounds(&self, key: &ObjectKey, bounds: Bounds) {
+        self.status.settled(key).await;
+        let mut pause = FIRST_BOUNDS_RETRY;
+        while self.objects.bounds(key) == Some(bounds) {
+            let applied = timeout(SCALE_WITHIN, self.preparer.apply_hpa(key)).await;
+            let error = match applied {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => "the API server did not answer in time".to_owned(),
+            };
+            warn!(object = %key, error, "setting the HPA's bounds failed; trying again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_BOUNDS_RETRY);
         }
     }
 

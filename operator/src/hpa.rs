@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReferen
 use kube::Resource;
 use kube::api::ObjectMeta;
 use sakidori_api::{ScaledObject, annotations};
+use sakidori_engine::prescale::Bounds;
 use sakidori_engine::{Modifiers, TargetType};
 use sakidori_scalers::{MetricSpec as ScalerMetric, MetricType};
 use serde_json::Value;
@@ -68,6 +69,23 @@ pub fn desired(
         }),
         status: None,
     }
+}
+
+/// Gives the HPA other bounds than those of the specification.
+pub fn set_bounds(hpa: &mut HorizontalPodAutoscaler, bounds: Bounds) {
+    if let Some(spec) = &mut hpa.spec {
+        spec.max_replicas = bounds.max.max(1);
+        spec.min_replicas = Some(bounds.min.clamp(1, spec.max_replicas));
+    }
+}
+
+/// The bounds that an HPA has.
+pub fn bounds(hpa: &HorizontalPodAutoscaler) -> Option<Bounds> {
+    let spec = hpa.spec.as_ref()?;
+    Some(Bounds {
+        min: spec.min_replicas.unwrap_or(1),
+        max: spec.max_replicas,
+    })
 }
 
 /// The behavior that the object configures, with a direction switched off that is paused.

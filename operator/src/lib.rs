@@ -37,6 +37,7 @@ mod refusals;
 mod repairs;
 mod resource_trigger;
 mod run;
+mod sales;
 mod status;
 mod target;
 mod triggers;

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use sakidori_api::{ScaleTargetRef, ScaledObject};
 use sakidori_engine::ObjectKey;
+use sakidori_engine::prescale::Bounds;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use crate::hpa::Wanted;
+use crate::hpa::{self, Wanted};
 use crate::lock::lock;
 use crate::prepare::Prepared;
 use crate::target::{api_version_and_kind, same_target};
@@ -98,6 +99,8 @@ struct Entry {
     complaint: Option<String>,
     /// The target that it was prepared for, also during a pause.
     held: Option<ScaleTargetRef>,
+    /// What the engine set the HPA's bounds to, in place of the specification's.
+    bounds: Option<Bounds>,
 }
 
 /// How firmly an object holds a target; the first wins.
@@ -180,6 +183,7 @@ impl Objects {
                         hpa: None,
                         complaint: None,
                         held: None,
+                        bounds: None,
                     },
                 );
                 self.triggers.notify_one();
@@ -245,27 +249,54 @@ impl Objects {
         uid: Option<&str>,
         desired: HorizontalPodAutoscaler,
     ) -> Arc<Wanted> {
+        let mut desired = desired;
         let mut inner = self.lock();
         let Some(entry) = inner.entry_of(key, uid) else {
             return Arc::new(Wanted::new(desired));
         };
+        if let Some(bounds) = entry.bounds {
+            hpa::set_bounds(&mut desired, bounds);
+        }
         match &entry.hpa {
             Some(wanted) if wanted.desired == desired => wanted.clone(),
             _ => entry.hpa.insert(Arc::new(Wanted::new(desired))).clone(),
         }
     }
 
-    /// Notes what the API server made of the HPA that the object asks for.
+    /// Notes the bounds that the HPA has from now on, in place of the specification's.
+    pub fn set_bounds(&self, key: &ObjectKey, bounds: Bounds) {
+        let mut inner = self.lock();
+        let Some(entry) = inner.objects.get_mut(key) else {
+            return;
+        };
+        entry.bounds = Some(bounds);
+        if let Some(wanted) = &entry.hpa {
+            let mut desired = wanted.desired.clone();
+            hpa::set_bounds(&mut desired, bounds);
+            if desired != wanted.desired {
+                entry.hpa = Some(Arc::new(Wanted::new(desired)));
+            }
+        }
+    }
+
+    /// What the engine set the HPA's bounds to, in this life of the process.
+    pub fn bounds(&self, key: &ObjectKey) -> Option<Bounds> {
+        self.lock().objects.get(key)?.bounds
+    }
+
+    /// Notes what the API server made of the HPA that the object asks for, unless it asks for another by now.
     pub fn hpa_answered(
         &self,
         key: &ObjectKey,
         uid: Option<&str>,
+        asked: &Wanted,
         answered: HorizontalPodAutoscaler,
     ) {
         let mut inner = self.lock();
         if let Some(wanted) = inner
             .entry_of(key, uid)
             .and_then(|entry| entry.hpa.as_mut())
+            && wanted.desired == asked.desired
         {
             *wanted = Arc::new(Wanted {
                 desired: wanted.desired.clone(),

@@ -61,6 +61,10 @@ impl Poller {
         }
     }
 
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Reads everything once, which was planned for `due`. Never fails as a whole: what can't be read is in the outcome.
     pub async fn poll(&self, key: &ObjectKey, due: Instant) -> PollOutcome {
         let Some(prepared) = self.objects.prepared(key) else {
@@ -148,6 +152,18 @@ impl Poller {
         metric: &str,
         value: Option<Quantity>,
     ) {
+        if let Some(trigger) = prepared.triggers.iter().find(|trigger| {
+            matches!(trigger.source, Source::Sale { .. }) && trigger.publishes(metric)
+        }) {
+            let series = trigger.series(metric);
+            return match value.map(Quantity::to_f64) {
+                Some(value) => {
+                    self.metrics
+                        .observe(key, &series, value, Duration::ZERO, value > 0.0);
+                }
+                None => self.metrics.observe_error(key, &series),
+            };
+        }
         let Some(modifiers) = &prepared.modifiers else {
             return;
         };
@@ -179,6 +195,8 @@ impl Poller {
                 self.metrics.observe_resource(key, &trigger.series(metric));
                 return TriggerOutcome::Resource;
             }
+            // The engine puts in what it is.
+            Source::Sale { .. } => return TriggerOutcome::Read(Vec::new()),
             Source::Broken { message, .. } => {
                 return self.failed(key, prepared, trigger, message.clone());
             }

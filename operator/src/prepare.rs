@@ -8,12 +8,13 @@ use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec as H
 use kube::ResourceExt;
 use sakidori_api::{ScaledObject, annotations, reasons};
 use sakidori_engine::{
-    EventType, Fallback, MetricTarget, Modifiers, ObjectKey, PrepareOutcome, TargetType,
+    Event, EventType, Fallback, MetricTarget, Modifiers, ObjectKey, PrepareOutcome, TargetType,
 };
 use sakidori_scalers::{Context, MetricSpec, MetricType, Trigger};
 use tracing::{info, warn};
 
 use crate::api_error::plain;
+use crate::calendars::Calendars;
 use crate::control::Events;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
@@ -24,6 +25,7 @@ use crate::objects::Objects;
 use crate::push;
 use crate::readings::ObjectReadings;
 use crate::references::References;
+use crate::sales;
 use crate::status::Found;
 use crate::target::{Target, TargetError, Targets, replicas, same_target};
 use crate::triggers::{self, PreparedTrigger, Surroundings};
@@ -63,6 +65,7 @@ pub struct Preparer {
     pub targets: Arc<Targets>,
     pub references: Arc<References>,
     pub hpas: Arc<HpaIndex>,
+    pub calendars: Arc<Calendars>,
     pub writer: HpaWriter,
     pub finalizer: Arc<Finalizer>,
     pub scaling: Context,
@@ -225,7 +228,15 @@ impl Preparer {
                     plain(&error)
                 )
             })?;
-        self.ensure_hpa(key, object, hpa::desired(object, &target, built.metrics))
+        let mut desired = hpa::desired(object, &target, built.metrics);
+        if sales::has_sales(object)
+            && self.objects.bounds(key).is_none()
+            && let Some(standing) = hpa.as_deref().and_then(hpa::bounds)
+        {
+            // After a restart: until the engine knows the floor of now, the one that stands there counts.
+            hpa::set_bounds(&mut desired, standing);
+        }
+        self.ensure_hpa(key, object, desired)
             .await
             .map_err(hpa_failed)?;
         // Another may have come to the same target meanwhile.
@@ -300,7 +311,21 @@ impl Preparer {
             fallback: specification.fallback,
             modifiers: specification.modifiers,
         };
+        let had_sales = before.is_some_and(|before| {
+            let mut kinds = before.triggers.iter().map(|trigger| trigger.kind.as_str());
+            kinds.any(sales::is_sale)
+        });
+        let remembers = object
+            .status
+            .as_ref()
+            .is_some_and(|status| status.sakidori.is_some());
         self.objects.set_prepared(key, uid, Arc::new(prepared));
+        if had_sales || remembers || sales::has_sales(object) {
+            self.events.send(Event::SalesKnown {
+                key: key.clone(),
+                triggers: sales::triggers(key, object, &self.calendars),
+            });
+        }
         Ok(PrepareOutcome::Done {
             target_replicas,
             problems: built.problems,
@@ -383,13 +408,43 @@ impl Preparer {
         if let Some(answered) = answered {
             // Not only when the watch shows it: who else wants the target looks here.
             self.hpas.insert(answered.clone());
-            self.objects.hpa_answered(key, uid, answered);
+            self.objects.hpa_answered(key, uid, &desired, answered);
         }
+        // A floor that was set meanwhile may have been overtaken.
+        self.apply_hpa(key).await?;
         for renamed in self.hpas.owned_by(key, uid) {
             let old = renamed.name_any();
             if old != name {
                 info!(object = %key, from = old, to = name, "renamed the HPA");
                 self.delete_hpa(&renamed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the HPA that the object asks for be in the cluster, where there is one that is not it.
+    ///
+    /// # Errors
+    /// That the API server can't be reached, or refuses.
+    pub async fn apply_hpa(&self, key: &ObjectKey) -> Result<(), String> {
+        let Some(wanted) = self.objects.hpa(key) else {
+            return Ok(());
+        };
+        let name = wanted.desired.name_any();
+        // One that is not there yet is made by the preparation.
+        let Some(known) = self.hpas.get(&key.namespace, &name) else {
+            return Ok(());
+        };
+        let answered = self
+            .writer
+            .ensure(&wanted, Some(&known))
+            .await
+            .map_err(|error| format!("applying the HPA {name:?}: {}", plain(&error)))?;
+        if let Some(answered) = answered {
+            self.hpas.insert(answered.clone());
+            if let Some(object) = self.objects.object(key) {
+                let uid = object.metadata.uid.as_deref();
+                self.objects.hpa_answered(key, uid, &wanted, answered);
             }
         }
         Ok(())

@@ -6,7 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use jiff::Timestamp;
+use prometheus::{
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
 use sakidori_engine::ObjectKey;
 
 use crate::lock::lock;
@@ -28,6 +32,11 @@ const SCALER_LABELS: &[&str] = &[
     "type",
 ];
 
+/// Seconds from readiness to the start of a sale.
+const LEADS: &[f64] = &[
+    -600.0, -300.0, -60.0, -10.0, 0.0, 10.0, 60.0, 300.0, 600.0, 1200.0, 3600.0,
+];
+
 /// More namespaces than a cluster has.
 const VALIDATED_NAMESPACES: usize = 20_000;
 
@@ -42,6 +51,10 @@ pub struct Metrics {
     triggers: IntGaugeVec,
     resources: IntGaugeVec,
     loop_latency: GaugeVec,
+    prescale_floor: IntGaugeVec,
+    prescale_ready: IntGaugeVec,
+    prescale_next_start: GaugeVec,
+    prescale_lead: HistogramVec,
     source_reads: IntCounterVec,
     validations: IntCounterVec,
     validation_errors: IntCounterVec,
@@ -112,6 +125,31 @@ impl Metrics {
                 "keda_internal_scale_loop_latency_seconds",
                 "How much later than it was wanted the last poll of each resource began",
                 &["namespace", "type", "resource"],
+            )?,
+            prescale_floor: int_gauge(
+                &registry,
+                "sakidori_prescale_floor_replicas",
+                "The floor that sales have set under the replicas; 0 is none",
+                &["namespace", "scaledObject"],
+            )?,
+            prescale_ready: int_gauge(
+                &registry,
+                "sakidori_prescale_ready_replicas",
+                "The target's Ready pods, as last seen for a floor",
+                &["namespace", "scaledObject"],
+            )?,
+            prescale_next_start: gauge(
+                &registry,
+                "sakidori_prescale_next_start_timestamp_seconds",
+                "When the next sale starts, in Unix time",
+                &["namespace", "scaledObject"],
+            )?,
+            prescale_lead: histogram(
+                &registry,
+                "sakidori_prescale_ready_lead_seconds",
+                "How long before the start of a sale the last pod of its floor was Ready; negative is late",
+                &["namespace", "scaledObject"],
+                LEADS,
             )?,
             source_reads: counter(
                 &registry,
@@ -290,6 +328,37 @@ impl Metrics {
         }
     }
 
+    /// What the sales of an object come to now; `leads` are of those that are over.
+    pub fn observe_prescaling(
+        &self,
+        key: &ObjectKey,
+        floor: i32,
+        ready: Option<usize>,
+        next_start: Option<Timestamp>,
+        leads: &[f64],
+    ) {
+        if !self.is_registered(key) {
+            return;
+        }
+        let name = [&*key.namespace, &*key.name];
+        self.prescale_floor
+            .with_label_values(&name)
+            .set(floor.into());
+        if let Some(ready) = ready.and_then(|ready| i64::try_from(ready).ok()) {
+            self.prescale_ready.with_label_values(&name).set(ready);
+        }
+        match next_start {
+            Some(start) => self
+                .prescale_next_start
+                .with_label_values(&name)
+                .set(start.as_millisecond() as f64 / 1000.0),
+            None => drop(self.prescale_next_start.remove_label_values(&name)),
+        }
+        for lead in leads {
+            self.prescale_lead.with_label_values(&name).observe(*lead);
+        }
+    }
+
     /// Removes every series of a deleted object.
     pub fn forget(&self, key: &ObjectKey) {
         self.unregister(key);
@@ -297,6 +366,10 @@ impl Metrics {
         let name = [&*key.namespace, &*key.name];
         let _ = self.paused.remove_label_values(&name);
         let _ = self.object_errors.remove_label_values(&name);
+        let _ = self.prescale_floor.remove_label_values(&name);
+        let _ = self.prescale_ready.remove_label_values(&name);
+        let _ = self.prescale_next_start.remove_label_values(&name);
+        let _ = self.prescale_lead.remove_label_values(&name);
         let _ =
             self.loop_latency
                 .remove_label_values(&[&*key.namespace, "scaledobject", &*key.name]);
@@ -390,6 +463,19 @@ fn int_gauge(
     labels: &[&str],
 ) -> Result<IntGaugeVec, prometheus::Error> {
     let metric = IntGaugeVec::new(Opts::new(name, text), labels)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    text: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    let options = HistogramOpts::new(name, text).buckets(buckets.to_vec());
+    let metric = HistogramVec::new(options, labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

@@ -107,7 +107,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let follower = Follower::new(
         Around {
             client: client.clone(),
-            calendars,
+            calendars: calendars.clone(),
             references: calendar_references,
             clients: calendar_clients,
             publisher: publisher.clone(),
@@ -139,6 +139,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         targets: targets.clone(),
         references: references.clone(),
         hpas: hpas.clone(),
+        calendars: calendars.clone(),
         writer: HpaWriter::new(client.clone()),
         finalizer: finalizer.clone(),
         scaling,
@@ -169,6 +170,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         objects: objects.clone(),
         hpas,
         references,
+        calendars: calendars.clone(),
         status,
         metrics: metrics.clone(),
         finalizer,

@@ -7,7 +7,10 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use sakidori_api::{ScaledObject, ScaledObjectStatus, TriggerActivity, conditions_from_engine};
+use sakidori_api::{
+    PrescalingStatus, SakidoriStatus, ScaledObject, ScaledObjectStatus, TriggerActivity,
+    conditions_from_engine,
+};
 use sakidori_engine::{ObjectKey, ObjectStatus};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
@@ -25,6 +28,10 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 /// An API server that hangs must not keep a writer for the minutes of kube's own timeouts.
 const WRITE_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long what depends on a status waits for it, and how often it looks.
+const SETTLED_WITHIN: Duration = Duration::from_millis(500);
+const SETTLED_LOOK: Duration = Duration::from_millis(5);
 
 pub struct StatusWriter {
     client: Client,
@@ -55,6 +62,15 @@ impl StatusWriter {
         if idle {
             let this = self.clone();
             tokio::spawn(async move { this.work(key).await });
+        }
+    }
+
+    /// Waits until nothing of the object's status waits to be written, a moment at most: what depends on the status is not to
+    /// overtake it, but must not hang on it either.
+    pub async fn settled(&self, key: &ObjectKey) {
+        let until = tokio::time::Instant::now() + SETTLED_WITHIN;
+        while lock(&self.waiting).contains_key(key) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(SETTLED_LOOK).await;
         }
     }
 
@@ -171,6 +187,10 @@ fn complete(
     status.conditions = conditions_from_engine(&decided.conditions);
     status.last_active_time = decided.last_active_time.map(Time);
     status.paused_replica_count = decided.paused_replicas;
+    status.sakidori =
+        PrescalingStatus::from_engine(&decided.prescale).map(|prescaling| SakidoriStatus {
+            prescaling: Some(prescaling),
+        });
     status.health = decided
         .health
         .iter()

@@ -223,11 +223,11 @@ impl Targets {
         }
     }
 
-    /// The target's pods that are Running and Ready. `scale` is the target's, which says how its pods are found.
+    /// All pods of the target. `scale` is the target's, which says how they are found.
     ///
     /// # Errors
     /// If the target names no selector, or the pods can't be listed.
-    pub async fn ready_pods(&self, target: &Target, scale: &Scale) -> Result<i32, String> {
+    pub async fn pods(&self, target: &Target, scale: &Scale) -> Result<Vec<Pod>, String> {
         let selector = scale
             .status
             .as_ref()
@@ -237,8 +237,27 @@ impl Targets {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
         let params = ListParams::default().labels(selector);
         let pods = self.reads.pass(api.list(&params)).await;
-        let pods = pods.map_err(|error| plain(&error))?;
-        let ready = pods.items.iter().filter(|pod| is_ready(pod)).count();
+        Ok(pods.map_err(|error| plain(&error))?.items)
+    }
+
+    /// Why the target's pods can't be made, where its controller says so (a Deployment does).
+    pub async fn replica_failure(&self, target: &Target) -> Option<String> {
+        let api = self.api(target);
+        let object = self.reads.pass(api.get(&target.name)).await.ok()?;
+        let conditions = object.data.get("status")?.get("conditions")?.as_array()?;
+        let failure = conditions
+            .iter()
+            .find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True")?;
+        failure["message"].as_str().map(str::to_owned)
+    }
+
+    /// The target's pods that are Running and Ready. `scale` is the target's, which says how its pods are found.
+    ///
+    /// # Errors
+    /// If the target names no selector, or the pods can't be listed.
+    pub async fn ready_pods(&self, target: &Target, scale: &Scale) -> Result<i32, String> {
+        let pods = self.pods(target, scale).await?;
+        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
         Ok(i32::try_from(ready).unwrap_or(i32::MAX))
     }
 

@@ -16,6 +16,7 @@ use crate::push::Listening;
 use crate::references::{Reference, References};
 use crate::refusals::Patient;
 use crate::resource_trigger;
+use crate::sales;
 use crate::target::Target;
 
 /// One trigger, ready to be read.
@@ -42,6 +43,8 @@ pub enum Source {
     },
     /// `cpu` and `memory`: the HPA reads them from metrics-server; `metric` is the resource.
     Resource { metric: String },
+    /// `sale-calendar`: the engine says what it publishes.
+    Sale { metrics: Vec<MetricSpec> },
     /// What it needs (a TriggerAuthentication, a Secret) isn't there. It counts as failing, and its metrics stand in the HPA: a
     /// metric that can't be read keeps the HPA from scaling down, while the other triggers may scale up.
     Broken {
@@ -102,6 +105,18 @@ pub async fn build(
                     built.triggers.push(resource(index, declared));
                 }
                 Err(message) => failures.push(named(&message)),
+            }
+            continue;
+        }
+        if sales::is_sale(&declared.type_) {
+            match sales::parse(declared) {
+                Ok(sale) => built.triggers.push(PreparedTrigger {
+                    source: Source::Sale {
+                        metrics: vec![sales::metric(index, &sale)],
+                    },
+                    ..resource(index, declared)
+                }),
+                Err(problems) => failures.extend(problems.iter().map(named)),
             }
             continue;
         }
@@ -346,14 +361,16 @@ impl Source {
         match self {
             Self::Scaler { scaler, .. } => scaler.metrics().is_empty(),
             Self::Broken { .. } => true,
-            Self::Resource { .. } => false,
+            Self::Resource { .. } | Self::Sale { .. } => false,
         }
     }
 
     /// The external metrics that it has in the HPA.
     pub fn metrics(&self) -> &[MetricSpec] {
         match self {
-            Self::Scaler { metrics, .. } | Self::Broken { metrics, .. } => metrics,
+            Self::Scaler { metrics, .. }
+            | Self::Sale { metrics }
+            | Self::Broken { metrics, .. } => metrics,
             Self::Resource { .. } => &[],
         }
     }

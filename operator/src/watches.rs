@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::calendars::Calendars;
 use crate::control::Events;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
@@ -74,6 +75,7 @@ pub struct Watches {
     pub objects: Arc<Objects>,
     pub hpas: Arc<HpaIndex>,
     pub references: Arc<References>,
+    pub calendars: Arc<Calendars>,
     pub status: Arc<StatusWriter>,
     pub metrics: Arc<Metrics>,
     pub finalizer: Arc<Finalizer>,
@@ -274,6 +276,7 @@ impl Watches {
         }
         self.repairs.forget(key);
         self.references.forget(key);
+        self.calendars.forget(key);
         self.status.forget(key);
         self.metrics.forget(key);
         if let Some(object) = object {

@@ -71,7 +71,7 @@ impl Document {
         answer
             .and_then(|answer| answer.accepted())
             .and_then(|body| {
-                String::from_utf8(body).map_err(|_| {
+                String::from_utf8(body.to_vec()).map_err(|_| {
                     // A server that compresses what nobody asked it to compress ends here too.
                     ScalerError::Malformed("the answer is no text in UTF-8".to_owned())
                 })

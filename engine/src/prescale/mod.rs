@@ -40,7 +40,7 @@ pub use occurrence::{Occurrence, Occurrences};
 pub use plan::Assumed;
 pub use prescaling::{News, Prescaled, Prescaling, Scene, Trigger, TriggerFloor};
 pub use profile::{Profile, STEP_SPACING};
-pub use report::{Report, in_words};
+pub use report::{PrescaleStatus, Report, in_words};
 pub use run::{Cut, Run, Told};
 pub use settings::{Baseline, Factor, LeadTime, Overlap, Settings, Wish};
 pub use timeline::{Bounds, Level, Limit, Step, Timeline};

@@ -3,12 +3,14 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::profile::Profile;
 use super::run::Run;
 
 /// The proof for one occurrence, once its hold is over.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The event's name.
     pub name: String,
@@ -62,6 +64,14 @@ impl fmt::Display for Report {
             self.needed_by_others, self.pod_hours
         )
     }
+}
+
+/// What an object's status holds of its sales.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PrescaleStatus {
+    pub runs: Vec<Run>,
+    /// Of the last sales, the newest last.
+    pub reports: Vec<Report>,
 }
 
 /// `1h 5m`, `14m 3s`, `40s`: the two largest units, rounded down to a second. A negative span has its sign.

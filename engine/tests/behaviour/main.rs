@@ -1,4 +1,4 @@
-//! What the engine does, seen from outside: `preparing`, `polling`, `pushing` and `pausing` tell single stories; `scaling` and `lease` make up traces of
+//! What the engine does, seen from outside: `preparing`, `polling`, `pushing`, `sales` and `pausing` tell single stories; `scaling`, `sales` and `lease` make up traces of
 //! faults, edits and restarts and check what has to hold whatever happens. `world` plays the cluster: source, target,
 //! HPA and the operator's shell.
 
@@ -15,6 +15,7 @@ mod pausing;
 mod polling;
 mod preparing;
 mod pushing;
+mod sales;
 mod scaling;
 mod story;
 mod world;

@@ -234,8 +234,8 @@ fn a_restart_during_a_pause_moves_and_writes_nothing() {
         last_active_time: shown.last_active_time,
         conditions: shown.conditions,
         paused_replicas: shown.paused_replicas,
-        health: vec![],
         seen_before: true,
+        ..Remembered::default()
     });
     assert_eq!(brief(&effects), [Brief::Prepare(1)]);
     assert_eq!(brief(&paused(&mut story, Some(9))), []);

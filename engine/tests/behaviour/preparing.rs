@@ -231,11 +231,10 @@ fn a_restart_neither_shortens_the_cooldown_nor_tells_old_news() {
     let last_active_time = Some(story.now - seconds(1000));
     assert_eq!(
         brief(&story.apply(Remembered {
-            paused_replicas: None,
             last_active_time,
             conditions,
-            health: vec![],
-            seen_before: true
+            seen_before: true,
+            ..Remembered::default()
         })),
         [Brief::Prepare(1)]
     );

@@ -58,6 +58,9 @@ pub fn brief(effects: &[Effect]) -> Vec<Brief> {
             message,
             ..
         } => Brief::Warning(reason, message.clone()),
+        Effect::SetBounds { .. } | Effect::ReadPods { .. } | Effect::ShowPrescale { .. } => {
+            panic!("there are no sales here: {effect:?}")
+        }
     };
     effects.iter().map(brief).collect()
 }

@@ -245,6 +245,7 @@ impl World {
                 conditions: status.conditions,
                 paused_replicas: status.paused_replicas,
                 health: status.health,
+                prescale: status.prescale,
                 seen_before: true,
             });
         self.occasions += 2;
@@ -543,6 +544,9 @@ impl World {
                 self.status = Some(status);
             }
             Effect::Publish { .. } => {}
+            Effect::SetBounds { .. } | Effect::ReadPods { .. } | Effect::ShowPrescale { .. } => {
+                panic!("there are no sales here: {effect:?}")
+            }
         }
     }
 

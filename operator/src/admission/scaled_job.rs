@@ -48,6 +48,7 @@ pub async fn judge(admission: &Admission, object: &DynamicObject, asked: &Asked)
         namespace: namespace.clone(),
         name: object.name_any(),
         has_hpa: false,
+        max_replicas: i32::MAX,
     };
     let until = asked.until;
     triggers::judge(admission, &spec.triggers, owner, until, &mut verdict).await;

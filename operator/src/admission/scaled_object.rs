@@ -45,6 +45,7 @@ pub async fn judge(admission: &Admission, object: &ScaledObject, asked: &Asked) 
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         has_hpa: true,
+        max_replicas: object.max_replicas(),
     };
     let until = asked.until;
     triggers::judge(admission, &object.spec.triggers, owner, until, &mut verdict).await;

@@ -12,6 +12,7 @@ use tracing::warn;
 use super::Admission;
 use super::verdict::{Verdict, reason};
 use crate::resource_trigger;
+use crate::sales;
 use crate::triggers::metric_type;
 
 /// Whose triggers they are.
@@ -21,6 +22,8 @@ pub struct Owner {
     pub name: String,
     /// A ScaledObject has an HPA, a ScaledJob none.
     pub has_hpa: bool,
+    /// `maxReplicaCount`, where a floor must not be above it.
+    pub max_replicas: i32,
 }
 
 /// `trigger 0 (cron): message`.
@@ -78,7 +81,7 @@ fn judge_now(
         for problem in problems(index, declared, owner, scaling) {
             verdict.refuse_beyond_keda(reason::TRIGGERS, named(index, declared, &problem));
         }
-        if !resource_trigger::is_resource(&declared.type_) {
+        if has_scaler(declared) {
             for warning in sakidori_scalers::warnings(&input(index, declared, owner)) {
                 verdict.warn(named(index, declared, &warning.text));
             }
@@ -87,6 +90,9 @@ fn judge_now(
 }
 
 fn problems(index: usize, declared: &Declared, owner: &Owner, scaling: &Context) -> Vec<String> {
+    if sales::is_sale(&declared.type_) {
+        return sales::problems(declared, owner.max_replicas);
+    }
     let mut problems = match resource_trigger::is_resource(&declared.type_) {
         true if owner.has_hpa => resource_trigger::metric(declared)
             .err()
@@ -103,7 +109,7 @@ fn problems(index: usize, declared: &Declared, owner: &Owner, scaling: &Context)
     };
     let types = ["", "AverageValue", "Value", "Utilization"];
     if let Some(other) = declared.metric_type.as_deref()
-        && !resource_trigger::is_resource(&declared.type_)
+        && has_scaler(declared)
         && !types.contains(&other)
     {
         problems.push(format!(
@@ -121,6 +127,11 @@ fn problems(index: usize, declared: &Declared, owner: &Owner, scaling: &Context)
         ));
     }
     problems
+}
+
+/// Whether it is read by one of the scalers.
+fn has_scaler(declared: &Declared) -> bool {
+    !resource_trigger::is_resource(&declared.type_) && !sales::is_sale(&declared.type_)
 }
 
 fn input(index: usize, declared: &Declared, owner: &Owner) -> Trigger {
@@ -188,6 +199,7 @@ pub(super) mod tests {
             namespace: "shop".into(),
             name: "web".into(),
             has_hpa: true,
+            max_replicas: 100,
         };
         let scaling = scaling();
         let mut verdict = Verdict::default();

@@ -82,7 +82,6 @@ impl Calendars {
 
     /// What is known of a calendar; `None` while it does not exist or was not looked at yet. From now on `owner` is told when
     /// that changes.
-    #[allow(dead_code, reason = "asked by the sale-calendar trigger")]
     pub fn occurrences(
         &self,
         owner: &ObjectKey,
@@ -98,7 +97,6 @@ impl Calendars {
     }
 
     /// `owner` is gone, or asks for other calendars: it is told of none any more.
-    #[allow(dead_code, reason = "asked by the sale-calendar trigger")]
     pub fn forget(&self, owner: &ObjectKey) {
         lock(&self.asked).retain(|_, owners| {
             owners.remove(owner);

@@ -1,0 +1,368 @@
+//! One object's sales: when its floors change, what is asked for then, and what is told of it. [`crate::prescale`] says what
+//! holds; here it is put on the agenda, into the status, and between the other triggers.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::activation::ScaleRequest;
+use crate::agenda::{Task, Ticket};
+use crate::conditions::ConditionStatus;
+use crate::effect::{Effect, ScaleDirection, Served};
+use crate::engine::Turn;
+use crate::event::{MetricTarget, PollOutcome, Reading, TargetType, TriggerOutcome};
+use crate::prescale::{
+    Bounds, LeadTime, Level, Obstacle, PrescaleStatus, Prescaling, Scene, Trigger, TriggerFloor,
+};
+use crate::quantity::Quantity;
+use crate::time::after;
+use crate::tracked::{Tracked, publish};
+
+/// A `sale-calendar` trigger of an object, with the occurrences that it picks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaleTrigger {
+    /// Its place in `spec.triggers`.
+    pub index: usize,
+    /// The external metric under which it publishes its floor.
+    pub metric: String,
+    pub trigger: Trigger,
+}
+
+/// What the target's pods show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodsSeen {
+    /// How long each took from its creation until it was Ready.
+    pub startups: Vec<SignedDuration>,
+    /// When each pod that is Ready became so.
+    pub ready_since: Vec<Timestamp>,
+    /// What keeps pods from coming up.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// How often pods are looked at: while some of a complete floor are missing, while a floor lives, and before a ramp whose beginning
+/// depends on them.
+const MISSING_PODS: SignedDuration = SignedDuration::from_secs(5);
+const LIVING_FLOOR: SignedDuration = SignedDuration::from_secs(30);
+const LEARNING: SignedDuration = SignedDuration::from_mins(10);
+/// The longest `leadTime: auto`, and time to look more than once.
+const LEARN_BEFORE: SignedDuration = SignedDuration::from_mins(90);
+/// A question for pods without an answer for this long is asked again.
+const PODS_OVERDUE: SignedDuration = SignedDuration::from_secs(30);
+/// Reports that the status keeps.
+const REPORTS_KEPT: usize = 5;
+
+#[derive(Debug, Default)]
+pub(crate) struct Sales {
+    prescaling: Prescaling,
+    /// The triggers and their calendars were told; before that, nothing of what stands in the cluster is touched.
+    known: bool,
+    triggers: Vec<SaleTrigger>,
+    floors: Vec<TriggerFloor>,
+    level: Level,
+    bounds: Option<Bounds>,
+    /// The bounds that were last asked for.
+    asked: Option<Bounds>,
+    planned: Option<(Timestamp, Ticket)>,
+    pods: Option<PodsSeen>,
+    pods_asked: Option<Timestamp>,
+    pods_answered: Option<Timestamp>,
+    replicas: Option<i32>,
+    wanted_by_others: Option<i32>,
+}
+
+impl Sales {
+    pub(crate) fn remembered(status: &PrescaleStatus) -> Self {
+        Self {
+            prescaling: Prescaling::new(status.runs.clone()),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// An occurrence keeps the object active.
+    pub(crate) fn is_active(&self) -> bool {
+        self.level.active
+    }
+
+    pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
+        if let Some((_, ticket)) = self.planned.take() {
+            turn.agenda.cancel(ticket);
+        }
+    }
+
+    fn plan(&mut self, turn: &mut Turn<'_>, at: Option<Timestamp>) {
+        self.stop(turn);
+        self.planned = at.map(|at| (at, turn.agenda.add(at, Task::Prescale, turn.key)));
+    }
+
+    /// What the sale triggers say, put where the shell left their places empty. One whose calendar is not wholly known says nothing as long as
+    /// no sale that is known runs: there may be one, so nothing is scaled in.
+    pub(crate) fn fill_in(&self, outcome: &mut PollOutcome) {
+        for (sale, floor) in self.triggers.iter().zip(&self.floors) {
+            let Some(place) = outcome.triggers.get_mut(sale.index) else {
+                continue;
+            };
+            *place = if floor.active || sale.trigger.occurrences.complete {
+                TriggerOutcome::Read(vec![Reading {
+                    metric: sale.metric.clone(),
+                    value: f64::from(floor.floor),
+                    active: floor.active,
+                }])
+            } else {
+                TriggerOutcome::Failed {
+                    message: unknown_calendar(sale),
+                }
+            };
+        }
+    }
+
+    /// Takes in what a poll showed, once the sale triggers are filled in.
+    pub(crate) fn polled(
+        &mut self,
+        now: Timestamp,
+        outcome: &PollOutcome,
+        metrics: &[Vec<MetricTarget>],
+    ) {
+        let Ok(replicas) = outcome.replicas else {
+            return;
+        };
+        self.replicas = Some(replicas);
+        self.prescaling.saw(now, replicas);
+        let others = outcome
+            .triggers
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| self.triggers.iter().all(|sale| sale.index != *index));
+        self.wanted_by_others = others
+            .filter_map(|(index, trigger)| {
+                let TriggerOutcome::Read(readings) = trigger else {
+                    return None;
+                };
+                let targets = metrics.get(index)?;
+                readings
+                    .iter()
+                    .filter_map(|reading| {
+                        let target = targets.iter().find(|one| one.metric == reading.metric)?;
+                        wish(reading.value, target, replicas)
+                    })
+                    .max()
+            })
+            .max();
+    }
+
+    /// What the HPA is to be told of the sale triggers.
+    pub(crate) fn served(&self) -> Vec<Served> {
+        self.triggers
+            .iter()
+            .zip(&self.floors)
+            .map(|(sale, floor)| Served {
+                metric: sale.metric.clone(),
+                value: if floor.floor > 0 || sale.trigger.occurrences.complete {
+                    Ok(Quantity::from_integer(i64::from(floor.floor)))
+                } else {
+                    Err(unknown_calendar(sale))
+                },
+            })
+            .collect()
+    }
+
+    /// A write of replicas that a poll led to, as the floor and the limit leave it.
+    pub(crate) fn within_bounds(&self, request: ScaleRequest) -> Option<ScaleRequest> {
+        let Some(bounds) = self.bounds.filter(|_| self.known) else {
+            return Some(request);
+        };
+        if request.direction == ScaleDirection::Deactivate {
+            return (self.level.floor == 0).then_some(request);
+        }
+        let to = request.to.max(bounds.min).min(bounds.max);
+        (to > request.from).then_some(ScaleRequest { to, ..request })
+    }
+
+    /// When pods are to be looked at again.
+    fn pods_due(&self, is_ready: bool, next_start: Option<Timestamp>) -> Option<Timestamp> {
+        let learns = self.triggers.iter().any(|sale| {
+            let settings = &sale.trigger.settings;
+            settings.lead_time == LeadTime::Auto
+        });
+        let longest_ramp = self
+            .triggers
+            .iter()
+            .map(|sale| sale.trigger.settings.ramp_up)
+            .max()
+            .unwrap_or_default();
+        let since = self.pods_answered;
+        let every = |pause| Some(since.map_or(Timestamp::MIN, |at| after(at, pause)));
+        let looks = match self.level.floor > 0 && self.level.active {
+            true if is_ready => every(LIVING_FLOOR),
+            true => every(MISSING_PODS),
+            false => None,
+        };
+        let learning = next_start.filter(|_| learns).map(|start| {
+            let from = after(after(start, -LEARN_BEFORE), -longest_ramp);
+            match since {
+                None => Timestamp::MIN,
+                Some(at) => after(at, LEARNING).max(from),
+            }
+        });
+        looks.into_iter().chain(learning).min()
+    }
+}
+
+impl Tracked {
+    /// Takes in the sale triggers, with what their calendars say now.
+    pub(crate) fn sales_known(&mut self, turn: &mut Turn<'_>, triggers: Vec<SaleTrigger>) {
+        self.sales.known = true;
+        self.sales.triggers = triggers;
+        self.prescale(turn);
+    }
+
+    pub(crate) fn pods_seen(&mut self, turn: &mut Turn<'_>, pods: Option<PodsSeen>) {
+        self.sales.pods_asked = None;
+        self.sales.pods_answered = Some(turn.now);
+        if pods.is_some() {
+            self.sales.pods = pods;
+        }
+        self.prescale(turn);
+    }
+
+    /// Looks at what the sales ask for now, and asks for what follows: the status first, so that a restart finds what the floor is made of.
+    pub(crate) fn prescale(&mut self, turn: &mut Turn<'_>) {
+        if !self.sales.known || self.wanted.switches.pause.is_some() {
+            self.sales.stop(turn);
+            self.status.current.conditions.prescaled = None;
+            return self.flush(turn);
+        }
+        let was_active = self.sales.level.active;
+        let triggers: Vec<_> = self
+            .sales
+            .triggers
+            .iter()
+            .map(|sale| sale.trigger.clone())
+            .collect();
+        let pods = self.sales.pods.clone();
+        let prescaled = self.sales.prescaling.advance(
+            turn.now,
+            &Scene {
+                triggers: &triggers,
+                min_replica_count: self.wanted.min_replicas,
+                max_replica_count: self.wanted.max_replicas,
+                startups: pods.as_ref().map_or(&[], |pods| &pods.startups),
+                replicas: self.sales.replicas,
+                ready_since: pods.as_ref().map(|pods| &*pods.ready_since),
+                obstacle: pods.as_ref().and_then(|pods| pods.obstacle.as_ref()),
+                wanted_by_others: self.sales.wanted_by_others,
+            },
+        );
+        let is_ready = prescaled
+            .condition
+            .as_ref()
+            .is_some_and(|condition| condition.status == ConditionStatus::True);
+        let sales = &mut self.sales;
+        let changed = sales.floors != prescaled.triggers;
+        sales.floors = prescaled.triggers;
+        sales.level = prescaled.level;
+        sales.bounds = Some(prescaled.bounds);
+
+        let status = &mut self.status.current;
+        status.conditions.prescaled = prescaled.condition;
+        status.prescale.runs = sales.prescaling.runs().to_vec();
+        let reports = &mut status.prescale.reports;
+        reports.extend(prescaled.reports.iter().cloned());
+        let too_many = reports.len().saturating_sub(REPORTS_KEPT);
+        reports.drain(..too_many);
+        if prescaled.remember || !prescaled.reports.is_empty() {
+            self.status.release();
+        }
+        self.flush(turn);
+
+        self.ask_for_bounds(turn, prescaled.bounds);
+        for news in prescaled.news {
+            publish(turn, news.kind, news.reason, news.message);
+        }
+        if !self.sales.triggers.is_empty() {
+            let shown = Effect::ShowPrescale {
+                key: turn.key.clone(),
+                floor: self.sales.level.floor,
+                ready: pods.map(|pods| pods.ready_since.len()),
+                next_start: prescaled.next_start,
+                reports: prescaled.reports,
+            };
+            turn.effects.push(shown);
+        }
+        if changed && self.wanted.modifiers.is_none() && !self.sales.triggers.is_empty() {
+            turn.effects.push(Effect::Serve {
+                key: turn.key.clone(),
+                metrics: self.sales.served(),
+            });
+        }
+        if self.sales.level.active && !was_active && self.polled_as.is_some() {
+            self.polling.poll_now(turn, self.interval());
+        }
+
+        let mut pods_due = self.sales.pods_due(is_ready, prescaled.next_start);
+        if let Some(asked) = self.sales.pods_asked {
+            pods_due = pods_due.map(|at| at.max(after(asked, PODS_OVERDUE)));
+        }
+        if pods_due.is_some_and(|at| at <= turn.now) {
+            self.sales.pods_asked = Some(turn.now);
+            pods_due = Some(after(turn.now, PODS_OVERDUE));
+            let key = turn.key.clone();
+            turn.effects.push(Effect::ReadPods { key });
+        }
+        let next = prescaled.next.into_iter().chain(pods_due).min();
+        self.sales.plan(turn, next);
+    }
+
+    /// The HPA's bounds, where they are others than were last asked for.
+    fn ask_for_bounds(&mut self, turn: &mut Turn<'_>, bounds: Bounds) {
+        let mut bounds = bounds;
+        if self.wanted.switches.scale_out_paused {
+            // The HPA raises to its minimum whatever its behavior forbids.
+            let Some(asked) = self.sales.asked else {
+                return;
+            };
+            bounds.min = bounds.min.min(asked.min.max(self.wanted.min_replicas));
+        }
+        if self.sales.asked == Some(bounds) {
+            return;
+        }
+        self.sales.asked = Some(bounds);
+        let level = &self.sales.level;
+        let reason = match (&level.limit, &level.cause) {
+            (Some((limit, sale)), _) if *limit <= bounds.max => {
+                format!("no more than {limit} replicas during {}", sale.name)
+            }
+            (_, Some(sale)) => format!("a floor of {} replicas for {}", level.floor, sale.name),
+            _ => "no sale".to_owned(),
+        };
+        turn.effects.push(Effect::SetBounds {
+            key: turn.key.clone(),
+            min: bounds.min,
+            max: bounds.max,
+            reason,
+        });
+    }
+}
+
+/// The replicas that an HPA would have for a metric.
+fn wish(value: f64, target: &MetricTarget, replicas: i32) -> Option<i32> {
+    let per_replica = target.target.to_f64();
+    if !value.is_finite() || per_replica <= 0.0 {
+        return None;
+    }
+    let ratio = value / per_replica;
+    let wanted = match target.target_type {
+        TargetType::AverageValue => ratio,
+        TargetType::Value => ratio * f64::from(replicas),
+    };
+    // Saturates.
+    Some(wanted.ceil() as i32)
+}
+
+fn unknown_calendar(sale: &SaleTrigger) -> String {
+    format!(
+        "trigger {} (sale-calendar): what its calendar holds is not wholly known yet, so nothing is scaled in",
+        sale.index
+    )
+}
