@@ -23,7 +23,11 @@ pub(crate) fn is_over(
 
 /// How far `lastActiveTime` may lag behind in the status while the object stays active: a fifth of the cooldown, at
 /// most a minute, at least 1 s. A restart counts an active object as active until the restart, so nothing is lost by it.
+/// A paused object is the exception: nobody polled it since, so what its status says is all that a restart knows.
 pub(crate) fn status_lag(object: &ScaledObject) -> SignedDuration {
+    if object.switches.pause.is_some() {
+        return SignedDuration::from_nanos(1);
+    }
     (object.cooldown_period / 5).clamp(SignedDuration::from_secs(1), SignedDuration::from_secs(60))
 }
 
@@ -113,6 +117,13 @@ mod tests {
                 "{milli}"
             );
         }
+    }
+
+    #[test]
+    fn the_status_of_a_paused_object_does_not_lag() {
+        let mut object = object();
+        object.switches.pause = Some(crate::object::Pause::Whole);
+        assert_eq!(status_lag(&object), SignedDuration::from_nanos(1));
     }
 
     #[test]
