@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::activation;
 use crate::agenda::{Task, Ticket};
-use crate::conditions::{CHECK_FAILED, Condition, ConditionStatus};
+use crate::conditions::{CHECK_FAILED, Condition, ConditionStatus, PAUSED_MESSAGE};
 use crate::cooldown;
 use crate::effect::{Effect, EventType, ScaleDirection, Served};
 use crate::engine::Turn;
@@ -62,8 +62,9 @@ impl Tracked {
     pub(crate) fn new(turn: &mut Turn<'_>, object: ScaledObject, remembered: Remembered) -> Self {
         let conditions = &remembered.conditions;
         // A paused object was not polled: nobody knows of any activity since, and its status does not lag behind.
+        // The Paused condition doesn't tell a pause from one in a single direction, which polls on; Ready's message does.
         let was_paused =
-            object.switches.pause.is_some() && conditions.paused.status == ConditionStatus::True;
+            object.switches.pause.is_some() && conditions.ready.message == PAUSED_MESSAGE;
         let was_active = conditions.active.status == ConditionStatus::True && !was_paused;
         let last_active = cooldown::remembered(remembered.last_active_time, was_active, turn.now);
         let told =
