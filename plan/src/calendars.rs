@@ -56,7 +56,10 @@ impl Calendars {
             let occurrences = reading.occurrences((from, to));
             let key = (kept.namespace.clone(), kept.name.clone());
             if all.occurrences.insert(key, occurrences).is_some() {
-                reading.tell(Severity::Error, "there is an earlier one of that name: this one counts".into());
+                reading.tell(
+                    Severity::Error,
+                    "there is an earlier one of that name: this one counts".into(),
+                );
             }
         }
         all
@@ -136,7 +139,10 @@ impl Reading<'_> {
             self.tell(Severity::Error, format!("{path}: {problem}"));
         }
         book.refreshed(&source.name, now, Refresh::Read(events));
-        if let Some(error) = book.source(&source.name).and_then(|state| state.error.clone()) {
+        if let Some(error) = book
+            .source(&source.name)
+            .and_then(|state| state.error.clone())
+        {
             self.tell(Severity::Error, format!("{path}: {error}"));
         }
     }
@@ -148,9 +154,16 @@ impl Reading<'_> {
             return Some(text.clone());
         }
         if self.kept.origin == Origin::Cluster {
-            let status = self.kept.status.sources.iter().find(|one| one.name == source.name);
+            let status = self
+                .kept
+                .status
+                .sources
+                .iter()
+                .find(|one| one.name == source.name);
             let stale = status.and_then(|one| one.stale_since.as_ref());
-            let since = stale.map_or_else(String::new, |since| format!("; it is stale since {}", since.0));
+            let since = stale.map_or_else(String::new, |since| {
+                format!("; it is stale since {}", since.0)
+            });
             let message = format!(
                 "{path}: of it counts what the calendar's status remembers, the 7 days after its last refresh{since}"
             );
@@ -165,9 +178,9 @@ impl Reading<'_> {
         };
         let found = match (&source.config_map_key_ref, &source.secret_key_ref) {
             _ if source.format == "postgresql" => {
-                
                 let message = format!(
-                    "{path}: left out: a plan asks no database; give its rows as CSV with --source {}/{}=FILE", self.kept.name, source.name
+                    "{path}: left out: a plan asks no database; give its rows as CSV with --source {}/{}=FILE",
+                    self.kept.name, source.name
                 );
                 self.tell(Severity::Warning, message);
                 return None;
@@ -198,7 +211,11 @@ impl Reading<'_> {
             .texts
             .iter()
             .filter(|((its_kind, its_namespace, its_name), _)| {
-                let here = self.kept.namespace.as_ref().is_none_or(|own| own == its_namespace);
+                let here = self
+                    .kept
+                    .namespace
+                    .as_ref()
+                    .is_none_or(|own| own == its_namespace);
                 *its_kind == kind && its_name == name && here
             })
             .collect();
@@ -219,7 +236,10 @@ impl Reading<'_> {
         };
         texts.get(key).cloned().ok_or_else(|| {
             let keys: Vec<_> = texts.keys().map(String::as_str).collect();
-            format!("{kind} {name} has no text under the key {key}, but {}", keys.join(", "))
+            format!(
+                "{kind} {name} has no text under the key {key}, but {}",
+                keys.join(", ")
+            )
         })
     }
 }

@@ -31,7 +31,11 @@ impl Told<'_> {
 fn called(object: &ScaledObject) -> String {
     let metadata = &object.metadata;
     let text = |name: &Option<String>| name.clone().unwrap_or_default();
-    format!("ScaledObject {}/{}", text(&metadata.namespace), text(&metadata.name))
+    format!(
+        "ScaledObject {}/{}",
+        text(&metadata.namespace),
+        text(&metadata.name)
+    )
 }
 
 /// The object's own problems; the triggers that can be planned. `None` for an object without a sale-calendar trigger.
@@ -50,12 +54,17 @@ pub(crate) fn object(
         told.tell(Severity::Error, problem.to_string());
     }
     let triggers = object.spec.triggers.iter().enumerate();
-    let triggers: Vec<_> = triggers.filter(|(_, trigger)| trigger.type_ == TRIGGER).collect();
+    let triggers: Vec<_> = triggers
+        .filter(|(_, trigger)| trigger.type_ == TRIGGER)
+        .collect();
     if triggers.is_empty() {
         return None;
     }
     if object.pause().is_some() {
-        told.tell(Severity::Warning, "it is paused, so no floor takes effect".into());
+        told.tell(
+            Severity::Warning,
+            "it is paused, so no floor takes effect".into(),
+        );
     }
     let mut selected = Vec::new();
     for (index, trigger) in triggers {
@@ -82,13 +91,20 @@ pub(crate) fn object(
             .namespaced
             .then(|| object.metadata.namespace.as_deref().unwrap_or_default());
         let Some(all) = calendars.get(namespace, &parsed.calendar) else {
-            let kind = if parsed.namespaced { "SaleCalendar" } else { "ClusterSaleCalendar" };
+            let kind = if parsed.namespaced {
+                "SaleCalendar"
+            } else {
+                "ClusterSaleCalendar"
+            };
             let hint = nearest(&parsed.calendar, calendars.names(namespace))
                 .map_or_else(String::new, |name| format!(", did you mean {name}?"));
             let place = namespace.map_or_else(String::new, |own| format!(" in namespace {own}"));
             told.tell(
                 Severity::Error,
-                format!("{path}.calendar: {:?}: no such {kind}{place}{hint}", parsed.calendar),
+                format!(
+                    "{path}.calendar: {:?}: no such {kind}{place}{hint}",
+                    parsed.calendar
+                ),
             );
             continue;
         };
@@ -119,7 +135,10 @@ pub(crate) fn plan(
         if !plan.sales.iter().any(|sale| sale.trigger == index) {
             told.tell(
                 Severity::Warning,
-                format!("no occurrence of calendar {:?} that it selects is in the period", trigger.calendar),
+                format!(
+                    "no occurrence of calendar {:?} that it selects is in the period",
+                    trigger.calendar
+                ),
             );
         }
     }

@@ -30,7 +30,9 @@ pub fn write(plan: &Plan) -> String {
 
 fn of_sale(text: &mut String, plan: &Plan, object: &ObjectPlan, sale: &Sale) {
     let (begins, ends) = sale.span();
-    let ObjectPlan { namespace, name, .. } = object;
+    let ObjectPlan {
+        namespace, name, ..
+    } = object;
     let sold = event(&sale.occurrence);
     let zone = &plan.period.zone;
     let (what, mut description) = match &sale.floor {
@@ -59,16 +61,19 @@ fn of_sale(text: &mut String, plan: &Plan, object: &ObjectPlan, sale: &Sale) {
     };
     description.push_str(&sale_times(sale, zone));
     line(text, "BEGIN:VEVENT");
-    let id = format!(
-        "{namespace}/{name}/{}/{}",
-        sale.trigger, sale.occurrence.id
-    );
+    let id = format!("{namespace}/{name}/{}/{}", sale.trigger, sale.occurrence.id);
     line(text, &format!("UID:{}@plan.sakidori.dev", escaped(&id)));
     // The start of the period and not the clock: the same plan is the same text.
     line(text, &format!("DTSTAMP:{}", utc(plan.period.from)));
     line(text, &format!("DTSTART:{}", utc(begins)));
     line(text, &format!("DTEND:{}", utc(ends.max(begins))));
-    line(text, &format!("SUMMARY:{}", escaped(&format!("{namespace}/{name}: {what} for {sold}"))));
+    line(
+        text,
+        &format!(
+            "SUMMARY:{}",
+            escaped(&format!("{namespace}/{name}: {what} for {sold}"))
+        ),
+    );
     line(text, &format!("DESCRIPTION:{}", escaped(&description)));
     // It is no appointment of whoever looks at it.
     line(text, "TRANSP:TRANSPARENT");

@@ -91,7 +91,11 @@ pub fn write(plan: &Plan, steps: bool) -> Result<String, serde_json::Error> {
         time_zone: zone_name(&plan.period.zone),
         assumed: plan.assumed(),
         pod_hours: hours(plan.pod_seconds()),
-        objects: plan.objects.iter().map(|object| of_object(object, steps)).collect(),
+        objects: plan
+            .objects
+            .iter()
+            .map(|object| of_object(object, steps))
+            .collect(),
         findings: plan
             .findings
             .iter()
@@ -118,7 +122,11 @@ fn of_object(object: &ObjectPlan, steps: bool) -> Object<'_> {
         max_replica_count: object.max_replica_count,
         highest_floor: object.highest_floor,
         pod_hours: hours(object.pod_seconds),
-        phases: object.phases.iter().map(|phase| of_phase(phase, steps)).collect(),
+        phases: object
+            .phases
+            .iter()
+            .map(|phase| of_phase(phase, steps))
+            .collect(),
         sales: object.sales.iter().map(of_sale).collect(),
     }
 }
@@ -139,7 +147,11 @@ fn of_phase(phase: &Phase, steps: bool) -> Part<'_> {
         raised_max: phase.raised_max,
         hand_over: phase.handed_over,
         pod_hours: hours(phase.pod_seconds),
-        steps: if steps { phase.steps.clone() } else { Vec::new() },
+        steps: if steps {
+            phase.steps.clone()
+        } else {
+            Vec::new()
+        },
     }
 }
 

@@ -99,7 +99,11 @@ impl Manifests {
         self.documents += 1;
         let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
         let (group, kind) = (
-            field("apiVersion").split('/').next().unwrap_or_default().to_owned(),
+            field("apiVersion")
+                .split('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             field("kind").to_owned(),
         );
         if kind.is_empty() {
@@ -107,18 +111,28 @@ impl Manifests {
         }
         if group == "v1" && kind.ends_with("List") || kind == "List" {
             if let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) {
-                items.into_iter().for_each(|item| self.take(origin, item, namespace));
+                items
+                    .into_iter()
+                    .for_each(|item| self.take(origin, item, namespace));
             }
             return;
         }
-        let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        if value["metadata"]["namespace"].as_str().is_none_or(str::is_empty)
+        let name = value["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        if value["metadata"]["namespace"]
+            .as_str()
+            .is_none_or(str::is_empty)
             && kind != "ClusterSaleCalendar"
             && let Some(Value::Object(metadata)) = value.get_mut("metadata")
         {
             metadata.insert("namespace".into(), namespace.into());
         }
-        let own = value["metadata"]["namespace"].as_str().unwrap_or(namespace).to_owned();
+        let own = value["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or(namespace)
+            .to_owned();
         let called = match kind.as_str() {
             "ClusterSaleCalendar" => format!("{kind} {name}"),
             _ => format!("{kind} {own}/{name}"),
@@ -202,7 +216,8 @@ fn documents(text: &str) -> Vec<String> {
         let marked = line.strip_prefix("---");
         if let Some(rest) = marked.filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t'])) {
             let only_comments = |text: &String| {
-                text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+                text.lines()
+                    .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
             };
             if documents.last().is_some_and(only_comments) {
                 documents.pop();

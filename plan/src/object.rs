@@ -112,10 +112,13 @@ impl ObjectPlan {
                 *costs.entry(&cause.id).or_default() += phase.pod_seconds;
             }
         }
-        let floors = timeline.profiles().iter().map(|profile| {
-            (profile.trigger, &profile.occurrence, Ok(profile.clone()))
-        });
-        let caps = limits.iter().map(|limit| (limit.trigger, &limit.occurrence, Err(limit.clone())));
+        let floors = timeline
+            .profiles()
+            .iter()
+            .map(|profile| (profile.trigger, &profile.occurrence, Ok(profile.clone())));
+        let caps = limits
+            .iter()
+            .map(|limit| (limit.trigger, &limit.occurrence, Err(limit.clone())));
         let mut sales: Vec<_> = floors
             .chain(caps)
             .map(|(trigger, occurrence, floor)| Sale {
@@ -135,8 +138,11 @@ impl ObjectPlan {
             })
             .collect();
         sales.sort_by(|one, other| {
-            (one.occurrence.start, &one.occurrence.id, one.trigger)
-                .cmp(&(other.occurrence.start, &other.occurrence.id, other.trigger))
+            (one.occurrence.start, &one.occurrence.id, one.trigger).cmp(&(
+                other.occurrence.start,
+                &other.occurrence.id,
+                other.trigger,
+            ))
         });
         let settings = || triggers.iter().map(|trigger| &trigger.settings);
         let observes = settings().any(|one| {

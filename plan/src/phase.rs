@@ -83,7 +83,11 @@ pub(crate) fn phases(
             Some(last) if last.goes_on(step, turns) => {
                 let floor = step.level.floor;
                 if floor != last.floor.1 {
-                    last.shape = if floor > last.floor.1 { Shape::Climb } else { Shape::Fall };
+                    last.shape = if floor > last.floor.1 {
+                        Shape::Climb
+                    } else {
+                        Shape::Fall
+                    };
                     last.steps.push((step.at, floor));
                     let bounds = step.level.bounds(own.min, own.max);
                     if bounds.min > last.bounds.min {
@@ -121,9 +125,7 @@ pub(crate) fn phases(
 impl Phase {
     fn goes_on(&self, step: &Step, turns: &BTreeSet<Timestamp>) -> bool {
         let level = &step.level;
-        let same = self.to == step.at
-            && self.cause == level.cause
-            && self.limit == level.limit;
+        let same = self.to == step.at && self.cause == level.cause && self.limit == level.limit;
         if !same {
             return false;
         }

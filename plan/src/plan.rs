@@ -81,7 +81,9 @@ impl Plan {
             checks::plan(origin, object, &plan, &selected, &mut findings);
             objects.push(plan);
         }
-        objects.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+        objects.sort_by(|one, other| {
+            (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
+        });
         findings.sort_by_key(|finding| finding.severity);
         findings.dedup();
         Self {
@@ -105,14 +107,19 @@ impl Plan {
                 crate::table::span(self.assumptions.lead)
             ));
         }
-        let baselines: std::collections::BTreeSet<_> =
-            self.objects.iter().filter_map(|object| object.assumes.baseline).collect();
+        let baselines: std::collections::BTreeSet<_> = self
+            .objects
+            .iter()
+            .filter_map(|object| object.assumes.baseline)
+            .collect();
         if !baselines.is_empty() {
             let which = match self.assumptions.baseline {
                 Some(baseline) => format!("{baseline}, or minReplicaCount where that is more"),
                 None => "minReplicaCount, or 1 where that is 0".to_owned(),
             };
-            lines.push(format!("baseline: observed is taken as {which} (--assume-baseline)"));
+            lines.push(format!(
+                "baseline: observed is taken as {which} (--assume-baseline)"
+            ));
         }
         lines
     }

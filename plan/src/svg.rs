@@ -36,7 +36,12 @@ impl Axis {
 pub fn write(plan: &Plan) -> String {
     let axis = Axis {
         from: plan.period.from,
-        seconds: plan.period.to.duration_since(plan.period.from).as_secs_f64().max(1.0),
+        seconds: plan
+            .period
+            .to
+            .duration_since(plan.period.from)
+            .as_secs_f64()
+            .max(1.0),
     };
     let bottom = TOP + ROW * plan.objects.len() as f64;
     let height = bottom + 52.0;
@@ -104,7 +109,13 @@ fn row(svg: &mut String, plan: &Plan, object: &ObjectPlan, axis: &Axis, top: f64
     let highest = object
         .phases
         .iter()
-        .map(|phase| phase.floor.0.max(phase.floor.1).max(phase.limit.as_ref().map_or(0, |(limit, _)| *limit)))
+        .map(|phase| {
+            phase
+                .floor
+                .0
+                .max(phase.floor.1)
+                .max(phase.limit.as_ref().map_or(0, |(limit, _)| *limit))
+        })
         .max()
         .unwrap_or(0)
         .max(object.min_replica_count)
@@ -149,7 +160,11 @@ fn row(svg: &mut String, plan: &Plan, object: &ObjectPlan, axis: &Axis, top: f64
         ("none", "#c0392b", caps(object, axis, &y)),
     ] {
         if !path.is_empty() {
-            let dash = if fill == "none" { " stroke-dasharray=\"5 3\"" } else { " fill-opacity=\"0.55\"" };
+            let dash = if fill == "none" {
+                " stroke-dasharray=\"5 3\""
+            } else {
+                " fill-opacity=\"0.55\""
+            };
             let _ = writeln!(
                 svg,
                 "<path d=\"{path}\" fill=\"{fill}\" stroke=\"{stroke}\" stroke-width=\"1.5\"{dash}/>"
@@ -217,7 +232,10 @@ fn names(svg: &mut String, plan: &Plan, object: &ObjectPlan, axis: &Axis, y: f64
         };
         let label = format!("{} ({what})", cut(event(&sale.occurrence), 30));
         let width = label.chars().count() as f64 * LETTER;
-        let x = axis.x(sale.occurrence.start).min(WIDTH - RIGHT - width).max(LEFT);
+        let x = axis
+            .x(sale.occurrence.start)
+            .min(WIDTH - RIGHT - width)
+            .max(LEFT);
         let Some(line) = (0..taken.len()).find(|line| taken[*line] <= x) else {
             continue;
         };
@@ -235,7 +253,10 @@ fn cut(text: &str, letters: usize) -> String {
     if text.chars().count() <= letters {
         return text.to_owned();
     }
-    text.chars().take(letters.saturating_sub(1)).chain(['…']).collect()
+    text.chars()
+        .take(letters.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 fn escaped(text: &str) -> String {

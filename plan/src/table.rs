@@ -60,7 +60,10 @@ fn of_object(plan: &Plan, object: &ObjectPlan) -> String {
         "FROM", "FOR", "FLOOR", "POD-HOURS", "EVENT"
     );
     for phase in &object.phases {
-        let cause = phase.cause.as_ref().or(phase.limit.as_ref().map(|(_, by)| by));
+        let cause = phase
+            .cause
+            .as_ref()
+            .or(phase.limit.as_ref().map(|(_, by)| by));
         let line = format!(
             "  {:<20} {:>7} {:>13} {:>9}  {:<NAME_WIDTH$}  {}",
             shown(phase.from, &plan.period.zone),
@@ -117,5 +120,7 @@ pub(crate) fn span(span: SignedDuration) -> String {
 
 /// Names come from calendars that anybody may write; a terminal must not obey them.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }

@@ -31,7 +31,11 @@ pub fn point_in_time(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
 /// `Fri 2027-01-01 20:00`, with seconds where there are any.
 pub(crate) fn shown(at: Timestamp, zone: &TimeZone) -> String {
     let at = at.to_zoned(zone.clone());
-    let form = if at.second() == 0 { "%a %Y-%m-%d %H:%M" } else { "%a %Y-%m-%d %H:%M:%S" };
+    let form = if at.second() == 0 {
+        "%a %Y-%m-%d %H:%M"
+    } else {
+        "%a %Y-%m-%d %H:%M:%S"
+    };
     at.strftime(form).to_string()
 }
 
