@@ -1,10 +1,11 @@
 //! The steps of a timeline, put together to what a person sees: climbs, holds and falls.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sakidori_engine::prescale::{Bounds, Level, Occurrence, Overlap, Step, Timeline};
+use sakidori_engine::prescale::{Bounds, Level, Occurrence, Overlap, Timeline};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -78,41 +79,22 @@ pub(crate) fn phases(
         if step.level.floor == 0 && step.level.limit.is_none() {
             continue;
         }
-        let seconds = f64::from(own.extra(&step.level)) * end.duration_since(step.at).as_secs_f64();
-        match phases.last_mut() {
-            Some(last) if last.goes_on(step, turns) => {
-                let floor = step.level.floor;
-                if floor != last.floor.1 {
-                    last.shape = if floor > last.floor.1 {
-                        Shape::Climb
-                    } else {
-                        Shape::Fall
-                    };
-                    last.steps.push((step.at, floor));
-                    let bounds = step.level.bounds(own.min, own.max);
-                    if bounds.min > last.bounds.min {
-                        last.bounds = bounds;
-                    }
-                }
-                last.floor.1 = floor;
-                last.to = end;
-                last.pod_seconds += seconds;
-            }
-            _ => phases.push(Phase {
-                from: step.at,
-                to: end,
-                shape: Shape::Hold,
-                floor: (step.level.floor, step.level.floor),
-                steps: vec![(step.at, step.level.floor)],
-                bounds: step.level.bounds(own.min, own.max),
-                cause: step.level.cause.clone(),
-                limit: step.level.limit.clone(),
-                raised_max: step.level.max_replicas.filter(|max| *max > own.max),
-                handed_over: is_handed_over(timeline, step),
-                pod_seconds: seconds,
-            }),
+        // A fall begins with a time in which nothing has fallen yet, which may have no step of its own.
+        let cuts = turns.range((Bound::Excluded(step.at), Bound::Excluded(end)));
+        let starts: Vec<_> = [step.at].into_iter().chain(cuts.copied()).collect();
+        let ends = starts.iter().skip(1).copied().chain([end]);
+        for (start, end) in starts.iter().zip(ends) {
+            take(
+                &mut phases,
+                timeline,
+                turns,
+                own,
+                &step.level,
+                (*start, end),
+            );
         }
     }
+    join_holds(&mut phases);
     // Where a ramp leads to is the next phase's first floor, not its own last step.
     for phase in &mut phases {
         if phase.shape != Shape::Hold && phase.to < to {
@@ -122,19 +104,77 @@ pub(crate) fn phases(
     phases
 }
 
+fn take(
+    phases: &mut Vec<Phase>,
+    timeline: &Timeline,
+    turns: &BTreeSet<Timestamp>,
+    own: Own,
+    level: &Level,
+    (start, end): (Timestamp, Timestamp),
+) {
+    let floor = level.floor;
+    let bounds = level.bounds(own.min, own.max);
+    let pod_seconds = f64::from(own.extra(level)) * end.duration_since(start).as_secs_f64();
+    match phases.last_mut() {
+        Some(last) if last.goes_on(start, level, turns) => {
+            if floor != last.floor.1 {
+                last.shape = if floor > last.floor.1 {
+                    Shape::Climb
+                } else {
+                    Shape::Fall
+                };
+                last.steps.push((start, floor));
+                if bounds.min > last.bounds.min {
+                    last.bounds = bounds;
+                }
+            }
+            last.floor.1 = floor;
+            last.to = end;
+            last.pod_seconds += pod_seconds;
+        }
+        _ => phases.push(Phase {
+            from: start,
+            to: end,
+            shape: Shape::Hold,
+            floor: (floor, floor),
+            steps: vec![(start, floor)],
+            bounds,
+            cause: level.cause.clone(),
+            limit: level.limit.clone(),
+            raised_max: level.max_replicas.filter(|max| *max > own.max),
+            handed_over: is_handed_over(timeline, start, floor),
+            pod_seconds,
+        }),
+    }
+}
+
+/// Turns that change nothing (a sale under a higher one) make no phases.
+fn join_holds(phases: &mut Vec<Phase>) {
+    phases.dedup_by(|next, last| {
+        let same = last.shape == Shape::Hold
+            && next.shape == Shape::Hold
+            && last.to == next.from
+            && last.floor == next.floor
+            && last.bounds == next.bounds
+            && last.cause == next.cause
+            && last.limit == next.limit
+            && last.handed_over == next.handed_over;
+        if same {
+            last.to = next.to;
+            last.pod_seconds += next.pod_seconds;
+        }
+        same
+    });
+}
+
 impl Phase {
-    fn goes_on(&self, step: &Step, turns: &BTreeSet<Timestamp>) -> bool {
-        let level = &step.level;
-        let same = self.to == step.at && self.cause == level.cause && self.limit == level.limit;
-        if !same {
-            return false;
-        }
+    /// A phase ends where a profile turns, and where a ramp goes over into another that goes the other way.
+    fn goes_on(&self, start: Timestamp, level: &Level, turns: &BTreeSet<Timestamp>) -> bool {
         let floor = level.floor;
-        if floor == self.floor.1 && self.shape == Shape::Hold {
-            return true;
-        }
-        // A ramp ends where a profile turns; and where one goes over into another that goes the other way.
-        !turns.contains(&step.at)
+        self.to == start
+            && self.cause == level.cause
+            && self.limit == level.limit
+            && !turns.contains(&start)
             && match self.shape {
                 Shape::Hold => true,
                 Shape::Climb => floor >= self.floor.1,
@@ -144,17 +184,17 @@ impl Phase {
 }
 
 /// Whether the floor is above what the living occurrences make of themselves.
-fn is_handed_over(timeline: &Timeline, step: &Step) -> bool {
+fn is_handed_over(timeline: &Timeline, at: Timestamp, held: i32) -> bool {
     let (mut highest, mut sum) = (0, 0_i32);
     for profile in timeline.profiles() {
-        if profile.climbs_at > step.at {
+        if profile.climbs_at > at {
             break;
         }
-        let floor = profile.floor_at(step.at);
+        let floor = profile.floor_at(at);
         match profile.overlap {
             Overlap::Max => highest = highest.max(floor),
             Overlap::Sum => sum = sum.saturating_add(floor),
         }
     }
-    step.level.floor > highest.max(sum)
+    held > highest.max(sum)
 }

@@ -10,8 +10,8 @@ use crate::phase::{Phase, Shape};
 use crate::plan::{Plan, event};
 use crate::time::{shown, zone_name};
 
-/// So wide is a terminal at least; names that are longer make their line longer.
-const NAME_WIDTH: usize = 28;
+/// Leaves room for notes within 100 columns; names that are longer make their line longer.
+const NAME_WIDTH: usize = 20;
 
 /// A text that ends in a line break.
 pub fn write(plan: &Plan) -> String {
@@ -56,7 +56,7 @@ fn of_object(plan: &Plan, object: &ObjectPlan) -> String {
     }
     let _ = writeln!(
         text,
-        "  {:<20} {:>7} {:>13} {:>9}  {:<NAME_WIDTH$}  NOTES",
+        "  {:<23} {:>7} {:>12} {:>9}  {:<NAME_WIDTH$}  NOTES",
         "FROM", "FOR", "FLOOR", "POD-HOURS", "EVENT"
     );
     for phase in &object.phases {
@@ -65,7 +65,7 @@ fn of_object(plan: &Plan, object: &ObjectPlan) -> String {
             .as_ref()
             .or(phase.limit.as_ref().map(|(_, by)| by));
         let line = format!(
-            "  {:<20} {:>7} {:>13} {:>9}  {:<NAME_WIDTH$}  {}",
+            "  {:<23} {:>7} {:>12} {:>9}  {:<NAME_WIDTH$}  {}",
             shown(phase.from, &plan.period.zone),
             span(phase.to.duration_since(phase.from)),
             floor(phase),
