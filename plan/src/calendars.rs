@@ -30,7 +30,7 @@ impl Calendars {
         findings: &mut Vec<Finding>,
     ) -> Self {
         let mut all = Self::default();
-        for ((calendar, source), _) in given {
+        for (calendar, source) in given.keys() {
             let known = manifests.calendars.iter().any(|kept| {
                 kept.name == *calendar && kept.spec.sources.iter().any(|one| one.name == *source)
             });
