@@ -1,5 +1,10 @@
 //! `sakidori plan` as a process: exit codes, what goes to which stream.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's own functions may, as its cases may"
+)]
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

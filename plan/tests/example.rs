@@ -1,5 +1,10 @@
 //! The plan of examples/sale in all formats, held word by word. `SAKIDORI_UPDATE=1` writes them anew.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's own functions may, as its cases may"
+)]
+
 use std::path::{Path, PathBuf};
 
 use sakidori_plan::{
