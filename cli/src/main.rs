@@ -2,6 +2,7 @@
 
 mod crds;
 mod operator;
+mod plan;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ struct Cli {
 enum Command {
     Operator(Box<operator::Arguments>),
     Crds(crds::Arguments),
+    Plan(plan::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -31,11 +33,12 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let result = match Cli::parse().command {
-        Command::Operator(arguments) => operator::run(&arguments),
-        Command::Crds(arguments) => crds::run(&arguments),
+        Command::Operator(arguments) => operator::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Crds(arguments) => crds::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Plan(arguments) => plan::run(&arguments),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("sakidori: {error:#}");
             ExitCode::FAILURE

@@ -12,6 +12,7 @@ const CLI: &str = "sakidori";
 const ENGINE: &str = "sakidori-engine";
 const METRICS_ADAPTER: &str = "sakidori-metrics-adapter";
 const OPERATOR: &str = "sakidori-operator";
+const PLAN: &str = "sakidori-plan";
 const SCALERS: &str = "sakidori-scalers";
 const TEST_CLUSTER: &str = "sakidori-test-cluster";
 const TEST_SERVERS: &str = "sakidori-test-servers";
@@ -28,7 +29,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         OPERATOR,
         &[API, CALENDARS, ENGINE, METRICS_ADAPTER, SCALERS],
     ),
-    (CLI, &[API, OPERATOR]),
+    (PLAN, &[API, CALENDARS, ENGINE]),
+    (CLI, &[API, CALENDARS, OPERATOR, PLAN]),
     (TEST_CLUSTER, &[]),
     (TEST_SERVERS, &[TEST_CLUSTER]),
     (TESTS, &[API, ENGINE, SCALERS, TEST_CLUSTER, TEST_SERVERS]),
