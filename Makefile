@@ -50,8 +50,10 @@ build: ## build everything, for development (target/debug/sakidori)
 install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ, Moto (says what it installs)
 	$(DEBUG)/test-cluster install
 
+# The cases of isolation measure times: they run by themselves, one after the other.
 test: install ## run all tests, against real servers on loopback
-	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --no-fail-fast
+	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --no-fail-fast -- --skip isolation::
+	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --test e2e -- isolation:: --test-threads 1
 
 demo: install ## watch a real queue scale a real Deployment 0 -> N -> 0 (KEEP=1 leaves it running)
 	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/demo $(DEMO_ARGS)

@@ -127,7 +127,10 @@ impl Tracked {
                     self.metrics = metrics;
                     self.prepare_done(turn, target_replicas, problems)
                 }
-                PrepareOutcome::Paused { target_replicas } if self.is_answered(target_replicas) => {
+                // What was read before a change may be older than the pause that is wanted now.
+                PrepareOutcome::Paused { target_replicas }
+                    if self.is_answered(target_replicas) && !self.preparation.again =>
+                {
                     self.pause_prepared(turn, target_replicas)
                 }
                 // It was paused, or the pause taken away, while it was prepared.
