@@ -3,28 +3,17 @@
 //!
 //! The conditions, and the Events that tell of a scaling, belong to the engine, which words them where it decides.
 
-/// Normal: the object went from not ready to ready (KEDA: eventreason.go, for this and the following).
-pub const SCALED_OBJECT_READY: &str = "ScaledObjectReady";
-/// Message of [`SCALED_OBJECT_READY`]. The Ready condition's is longer.
-pub const SCALED_OBJECT_READY_MESSAGE: &str = "ScaledObject is ready for scaling";
-/// Warning: the object can't be scaled as it stands.
-pub const SCALED_OBJECT_CHECK_FAILED: &str = "ScaledObjectCheckFailed";
+pub use sakidori_engine::reasons::{
+    PAUSE_REPLICAS_FAILED, SCALED_OBJECT_CHECK_FAILED, SCALER_FAILED, SCALERS_STARTED,
+    SCALERS_STOPPED, SCALERS_STOPPED_MESSAGE,
+};
+
 /// Warning: the status could not be written, or the target's kind is unknown.
 pub const SCALED_OBJECT_UPDATE_FAILED: &str = "ScaledObjectUpdateFailed";
 /// Warning: the object is gone.
 pub const SCALED_OBJECT_DELETED: &str = "ScaledObjectDeleted";
 /// Message of [`SCALED_OBJECT_DELETED`].
 pub const SCALED_OBJECT_DELETED_MESSAGE: &str = "ScaledObject was deleted";
-/// Normal: the triggers of an object are polled from now on, or one scaler of it is built.
-pub const SCALERS_STARTED: &str = "KEDAScalersStarted";
-/// Message of [`SCALERS_STARTED`] for the object.
-pub const SCALERS_STARTED_MESSAGE: &str = "Started scalers watch";
-/// Normal: the triggers of an object are not polled any longer.
-pub const SCALERS_STOPPED: &str = "KEDAScalersStopped";
-/// Message of [`SCALERS_STOPPED`].
-pub const SCALERS_STOPPED_MESSAGE: &str = "Stopped scalers watch";
-/// Warning: a scaler can't be built or can't read its source.
-pub const SCALER_FAILED: &str = "KEDAScalerFailed";
 /// Normal or Warning: a scaler has something to tell, such as a deprecated parameter.
 pub const SCALER_INFO: &str = "KEDAScalerInfo";
 
@@ -64,6 +53,3 @@ pub const WRONG_TRIGGERS: &str = "ScaledObject doesn't have correct triggers spe
 pub const HPA_FAILED: &str = "failed to ensure HPA is correctly created for ScaledObject";
 /// The same for a paused object whose HPA can't be removed.
 pub const PAUSE_HPA_FAILED: &str = "failed to delete HPA for paused ScaledObject";
-/// The same for a paused object whose target can't be set to the replicas that the pause asks for. (The engine's too, when
-/// the write fails.)
-pub const PAUSE_REPLICAS_FAILED: &str = "failed to scale target to paused replica count";

@@ -1,5 +1,7 @@
 //! The conditions of a ScaledObject, with KEDA's types, reasons and messages.
 
+use crate::reasons::{SCALED_OBJECT_CHECK_FAILED, SCALED_OBJECT_READY};
+
 /// A condition's type, in the order in which KEDA lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionType {
@@ -107,12 +109,12 @@ impl Condition {
 
     pub(crate) fn ready() -> Self {
         let message = "ScaledObject is defined correctly and is ready for scaling";
-        Self::new(ConditionStatus::True, "ScaledObjectReady", message)
+        Self::new(ConditionStatus::True, SCALED_OBJECT_READY, message)
     }
 
     /// KEDA: a paused object is ready, and says that it is paused.
     pub(crate) fn ready_while_paused() -> Self {
-        Self::new(ConditionStatus::True, "ScaledObjectReady", PAUSED_MESSAGE)
+        Self::new(ConditionStatus::True, SCALED_OBJECT_READY, PAUSED_MESSAGE)
     }
 
     pub(crate) fn paused() -> Self {
@@ -124,7 +126,7 @@ impl Condition {
     }
 
     pub(crate) fn check_failed(message: impl Into<String>) -> Self {
-        Self::new(ConditionStatus::False, CHECK_FAILED, message)
+        Self::new(ConditionStatus::False, SCALED_OBJECT_CHECK_FAILED, message)
     }
 
     pub(crate) fn replicas_unknown(error: &str) -> Self {
@@ -213,12 +215,11 @@ impl Condition {
 
     /// Never set, or set because preparing failed or the object was paused: what a preparation without problems sets anew.
     pub(crate) fn waits_for_preparation(&self) -> bool {
-        self.reason.is_empty() || self.reason == CHECK_FAILED || self.message == PAUSED_MESSAGE
+        self.reason.is_empty()
+            || self.reason == SCALED_OBJECT_CHECK_FAILED
+            || self.message == PAUSED_MESSAGE
     }
 }
-
-/// Reason of the Ready condition, and of the Event, while an object can't be prepared.
-pub(crate) const CHECK_FAILED: &str = "ScaledObjectCheckFailed";
 
 /// Reasons of the Paused condition, and of the Events that come with it; their messages are the same too.
 pub(crate) const PAUSED: &str = "ScaledObjectPaused";

@@ -25,6 +25,7 @@ mod preparation;
 pub mod prescale;
 mod push;
 mod quantity;
+pub mod reasons;
 mod sales;
 pub mod selector;
 mod status;

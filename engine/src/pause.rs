@@ -12,10 +12,8 @@ use crate::effect::{EventType, ScaleDirection};
 use crate::engine::Turn;
 use crate::event::ScaleOutcome;
 use crate::object::Pause;
+use crate::reasons;
 use crate::tracked::{Tracked, publish};
-
-/// How KEDA's Ready message begins when the target can't be set to the pause's replicas.
-const HOLD_FAILED: &str = "failed to scale target to paused replica count";
 
 impl Tracked {
     /// Takes in what the annotations switch now, before anything is prepared: a pause ends polling at once.
@@ -34,8 +32,8 @@ impl Tracked {
         }
         if switches.pause.is_some() {
             if self.polled_as.take().is_some() {
-                let message = "Stopped scalers watch".into();
-                publish(turn, EventType::Normal, "KEDAScalersStopped", message);
+                let message = reasons::SCALERS_STOPPED_MESSAGE.into();
+                publish(turn, EventType::Normal, reasons::SCALERS_STOPPED, message);
             }
             self.pushes.clear();
             self.polling.outdate();
@@ -83,7 +81,11 @@ impl Tracked {
             }
             (Some(wanted), ScaleOutcome::Done { to, .. }) if to == wanted => self.pause_done(turn),
             (Some(_), ScaleOutcome::Failed { message, .. }) if !self.preparation.is_under_way() => {
-                self.prepare_failed(turn, format!("{HOLD_FAILED}: {message}"), false);
+                self.prepare_failed(
+                    turn,
+                    format!("{}: {message}", reasons::PAUSE_REPLICAS_FAILED),
+                    false,
+                );
             }
             // Another number is wanted by now, or somebody else changed the target: look again.
             (Some(_), _) => self.prepare(turn),

@@ -5,10 +5,11 @@ use jiff::SignedDuration;
 
 use crate::agenda::{Task, Ticket};
 use crate::backoff::{self, Backoff};
-use crate::conditions::{CHECK_FAILED, Condition, ConditionStatus};
+use crate::conditions::{Condition, ConditionStatus};
 use crate::effect::{Effect, EventType};
 use crate::engine::Turn;
 use crate::event::PrepareOutcome;
+use crate::reasons;
 use crate::time::{after, share};
 use crate::tracked::{ANSWER_OVERDUE, Tracked, publish};
 
@@ -164,8 +165,8 @@ impl Tracked {
             publish(
                 turn,
                 EventType::Normal,
-                "KEDAScalersStarted",
-                "Started scalers watch".into(),
+                reasons::SCALERS_STARTED,
+                reasons::SCALERS_STARTED_MESSAGE.into(),
             );
         }
         self.tell_ready(turn, was_ready);
@@ -216,8 +217,8 @@ impl Tracked {
             publish(
                 turn,
                 EventType::Normal,
-                "ScaledObjectReady",
-                "ScaledObject is ready for scaling".into(),
+                reasons::SCALED_OBJECT_READY,
+                reasons::SCALED_OBJECT_READY_MESSAGE.into(),
             );
         }
     }
@@ -241,7 +242,8 @@ impl Tracked {
     fn complain(&mut self, turn: &mut Turn<'_>, message: String) {
         self.status.current.conditions.ready = Condition::check_failed(message.clone());
         if self.preparation.complaint.as_ref() != Some(&message) {
-            publish(turn, EventType::Warning, CHECK_FAILED, message.clone());
+            let reason = reasons::SCALED_OBJECT_CHECK_FAILED;
+            publish(turn, EventType::Warning, reason, message.clone());
             self.preparation.complaint = Some(message);
         }
     }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::activation;
 use crate::agenda::{Task, Ticket};
-use crate::conditions::{CHECK_FAILED, Condition, ConditionStatus, PAUSED_MESSAGE};
+use crate::conditions::{Condition, ConditionStatus, PAUSED_MESSAGE};
 use crate::cooldown;
 use crate::effect::{Effect, EventType, ScaleDirection, Served};
 use crate::engine::Turn;
@@ -16,6 +16,7 @@ use crate::poll::{Answer, Polling};
 use crate::preparation::Preparation;
 use crate::push::Pushes;
 use crate::quantity::Quantity;
+use crate::reasons;
 use crate::sales::Sales;
 use crate::status::StatusRecord;
 
@@ -67,8 +68,8 @@ impl Tracked {
             object.switches.pause.is_some() && conditions.ready.message == PAUSED_MESSAGE;
         let was_active = conditions.active.status == ConditionStatus::True && !was_paused;
         let last_active = cooldown::remembered(remembered.last_active_time, was_active, turn.now);
-        let told =
-            (conditions.ready.reason == CHECK_FAILED).then(|| conditions.ready.message.clone());
+        let told = (conditions.ready.reason == reasons::SCALED_OBJECT_CHECK_FAILED)
+            .then(|| conditions.ready.message.clone());
         let seen_before = remembered.seen_before;
         let health = Health::remembered(&remembered.health);
         let sales = Sales::remembered(&remembered.prescale);
@@ -284,7 +285,7 @@ impl Tracked {
         // KEDA's two words for it.
         let reason = match self.wanted.modifiers {
             Some(_) => "KEDAMetricSourceFailed",
-            None => "KEDAScalerFailed",
+            None => reasons::SCALER_FAILED,
         };
         self.failures.resize(failures.len(), None);
         for (told, failure) in self.failures.iter_mut().zip(failures) {

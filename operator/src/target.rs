@@ -78,12 +78,10 @@ impl Target {
     }
 }
 
-/// Why a target can't be scaled. The texts begin as KEDA's do.
+/// Why a target can't be scaled. The texts are those of Go's libraries, which KEDA passes on, or begin as KEDA's do.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    #[error(
-        "unexpected GroupVersion string: {0}: correct scaleTargetRef.apiVersion, expected for example \"apps/v1\""
-    )]
+    #[error("unexpected GroupVersion string: {0}")]
     ApiVersion(String),
     #[error("{}", no_kind(api_version, kind, source))]
     Kind {
@@ -128,9 +126,7 @@ fn is_unknown(source: &kube::Error) -> bool {
 
 fn no_kind(api_version: &str, kind: &str, source: &kube::Error) -> String {
     if is_unknown(source) {
-        format!(
-            "no matches for kind {kind:?} in version {api_version:?}: install its CRD or correct scaleTargetRef"
-        )
+        format!("no matches for kind {kind:?} in version {api_version:?}")
     } else {
         format!("looking up kind {kind} of {api_version}: {}", plain(source))
     }

@@ -174,13 +174,39 @@ fn path(number: usize) -> String {
     format!("/bystander/{number}")
 }
 
-fn within_bound(what: &str, latest: Duration) -> Result<()> {
+fn within_bound(what: &str, latest: Duration, bound: Duration) -> Result<()> {
     println!("{what}: the latest poll began {latest:?} after its time");
     ensure!(
-        latest < BOUND,
-        "{what}: a poll began {latest:?} after its time"
+        latest < bound,
+        "{what}: a poll began {latest:?} after its time, expected less than {bound:?}"
     );
     Ok(())
+}
+
+fn is_ready(object: &Value) -> bool {
+    condition(object, "Ready").is_some_and(|ready| ready["status"] == "True")
+}
+
+/// The longest that the API server takes for what each poll asks it, while something else is done.
+async fn slowest_answer_during(
+    scene: &Scene<'_>,
+    work: impl Future<Output = Result<()>>,
+) -> Result<Duration> {
+    const OFTEN: Duration = Duration::from_millis(100);
+    let mut slowest = Duration::ZERO;
+    let asking = async {
+        loop {
+            let asked = Instant::now();
+            scene.get(REPLICA_SETS, "bystander-0/scale").await?;
+            slowest = slowest.max(asked.elapsed());
+            tokio::time::sleep(OFTEN).await;
+        }
+    };
+    tokio::select! {
+        done = work => done?,
+        failed = asking => return failed,
+    }
+    Ok(slowest)
 }
 
 /// The most by which the last poll of any object of the namespace was late, as the operator tells it, and of how many objects.
@@ -203,7 +229,7 @@ fn hanging_sources_hold_up_nobody() {
     const HANGING: usize = 300;
     play_alone("isolation-hanging", async |bed, scene| {
         let bystanders = Bystanders::settle(scene).await?;
-        within_bound("beside nothing", bystanders.watch(3).await?)?;
+        within_bound("beside nothing", bystanders.watch(3).await?, BOUND)?;
 
         let hanging = HttpSource::start()?;
         // Connections are accepted by the kernel, until its queue is full: then not even that.
@@ -245,9 +271,10 @@ fn hanging_sources_hold_up_nobody() {
         within_bound(
             "while sources hang",
             bystanders.latest(begin, Instant::now())?,
+            BOUND,
         )?;
         let (late, _) = told_lateness(bed, &scene.namespace).await?;
-        within_bound("by the operator's own word", late)
+        within_bound("by the operator's own word", late, BOUND)
     });
 }
 
@@ -334,6 +361,7 @@ fn an_answer_of_ten_mebibytes_is_refused_in_bounded_memory() {
         within_bound(
             "beside large answers",
             bystanders.latest(begin, Instant::now())?,
+            BOUND,
         )?;
         let after = bed.operator.lock().await.memory()?;
         println!("memory before {before:?}, after {after:?}");
@@ -358,30 +386,37 @@ fn among_two_thousand_objects_polls_keep_their_rhythm() {
             )
         });
         let begin = Instant::now();
-        create(scene, objects).await?;
-        println!("created after {:?}", begin.elapsed());
-        eventually("all to be ready", PATIENCE, async || {
-            let objects = scene.list(SCALED_OBJECTS).await?;
-            let ready = objects
-                .iter()
-                .filter(|object| {
-                    condition(object, "Ready").is_some_and(|ready| ready["status"] == "True")
-                })
-                .count();
-            ensure!(ready == MANY + BYSTANDERS, "{ready} are");
-            Ok(Some(()))
-        })
-        .await?;
-        println!("ready after {:?}", begin.elapsed());
-        within_bound("while they come", bystanders.latest(begin, Instant::now())?)?;
+        let come = async {
+            create(scene, objects).await?;
+            println!("created after {:?}", begin.elapsed());
+            eventually("all to be ready", PATIENCE, async || {
+                let objects = scene.list(SCALED_OBJECTS).await?;
+                let ready = objects.iter().filter(|object| is_ready(object)).count();
+                ensure!(ready == MANY + BYSTANDERS, "{ready} are");
+                Ok(Some(()))
+            })
+            .await
+        };
+        // A poll asks the API server, too, and the next one begins after it: what that takes under a flood of new objects on this
+        // machine is not the operator's doing.
+        let slowest = slowest_answer_during(scene, come).await?;
+        println!(
+            "ready after {:?}, the API server's slowest answer took {slowest:?}",
+            begin.elapsed()
+        );
+        within_bound(
+            "while they come",
+            bystanders.latest(begin, Instant::now())?,
+            BOUND + slowest.saturating_sub(INTERVAL),
+        )?;
 
         // Each of them is polled once more.
         let asked = scene.source.requests(PATH);
-        within_bound("while they are there", bystanders.watch(18).await?)?;
+        within_bound("while they are there", bystanders.watch(18).await?, BOUND)?;
         let polls = scene.source.requests(PATH) - asked;
         ensure!(polls >= MANY as u64, "only {polls} polls of {MANY}");
         let (late, objects) = told_lateness(bed, &scene.namespace).await?;
         ensure!(objects == MANY + BYSTANDERS, "{objects} are told of");
-        within_bound("by the operator's own word", late)
+        within_bound("by the operator's own word", late, BOUND)
     });
 }

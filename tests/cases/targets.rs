@@ -281,7 +281,7 @@ fn a_target_that_cannot_be_scaled_is_named() {
             ),
         ] {
             let note = scene.until_told_that("web", reason, &text).await?;
-            ensure!(note.starts_with(&text), "{note}");
+            ensure!(note == text, "{note}");
         }
         scene
             .apply(scene.scaled_object("web", target("Deployment", "a/b/c")))

@@ -59,24 +59,16 @@ impl ClusterReads {
                 return TargetKind::Unknown;
             }
         };
-        // The words of Go's RESTMapper, which KEDA passes on.
+        let text = error.to_string();
         match &error {
-            TargetError::ApiVersion(version) => verdict.refuse(
-                reason::TARGET,
-                format!("unexpected GroupVersion string: {version}"),
-            ),
-            TargetError::Kind {
-                api_version, kind, ..
-            } if error.is_for_good() => {
-                let text = format!("no matches for kind {kind:?} in version {api_version:?}");
-                // KEDA takes these two kinds for known in whatever group they are named.
-                if matches!(kind.as_str(), "Deployment" | "StatefulSet") {
-                    verdict.refuse_beyond_keda(reason::TARGET, text);
-                } else {
-                    verdict.refuse(reason::TARGET, text);
-                }
+            // KEDA takes these two kinds for known in whatever group they are named.
+            TargetError::Kind { kind, .. }
+                if error.is_for_good() && matches!(kind.as_str(), "Deployment" | "StatefulSet") =>
+            {
+                verdict.refuse_beyond_keda(reason::TARGET, text);
             }
-            error => verdict.warn(format!("its target was not looked at: {error}")),
+            _ if error.is_for_good() => verdict.refuse(reason::TARGET, text),
+            _ => verdict.warn(format!("its target was not looked at: {text}")),
         }
         TargetKind::Unknown
     }
