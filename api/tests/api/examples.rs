@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use sakidori_api::{ClusterTriggerAuthentication, ScaledObject, TriggerAuthentication};
+use sakidori_api::{
+    ClusterSaleCalendar, ClusterTriggerAuthentication, SaleCalendar, ScaledObject,
+    TriggerAuthentication,
+};
 use serde_json::Value;
 
 use crate::manifests::{parse, repository, through};
@@ -34,8 +37,9 @@ fn every_example_is_read_to_its_last_field() {
     manifests(&repository().join("examples"), &mut files);
     assert!(!files.is_empty());
     for file in files {
-        let manifest = parse(&fs::read_to_string(&file).unwrap());
-        is_read_to_its_last_field(&file.display().to_string(), manifest);
+        for manifest in fs::read_to_string(&file).unwrap().split("\n---\n") {
+            is_read_to_its_last_field(&file.display().to_string(), parse(manifest));
+        }
     }
 }
 
@@ -64,6 +68,8 @@ fn is_read_to_its_last_field(place: &str, manifest: Value) {
         "ScaledObject" => through::<ScaledObject>,
         "TriggerAuthentication" => through::<TriggerAuthentication>,
         "ClusterTriggerAuthentication" => through::<ClusterTriggerAuthentication>,
+        "SaleCalendar" => through::<SaleCalendar>,
+        "ClusterSaleCalendar" => through::<ClusterSaleCalendar>,
         "Namespace" => through::<Namespace>,
         "Secret" => through::<Secret>,
         "Deployment" => through::<Deployment>,
