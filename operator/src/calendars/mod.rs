@@ -12,12 +12,14 @@ mod status;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use sakidori_engine::ObjectKey;
 use sakidori_engine::prescale::Occurrences;
 use tokio::sync::mpsc;
+
+use crate::lock::lock;
 
 pub use follow::{Around, Follower};
 pub use metrics::CalendarMetrics;
@@ -129,10 +131,6 @@ impl Calendars {
             let _ = self.changes.send(owner.clone());
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
