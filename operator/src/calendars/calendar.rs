@@ -347,7 +347,6 @@ impl Calendar {
             .set_stale_since(&self.seen.calendar, stale_since);
         let known = Known {
             occurrences: Arc::new(self.occurrences.clone()),
-            stale_since,
         };
         self.around.calendars.learned(&self.seen.calendar, known);
     }

@@ -14,7 +14,6 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
 use sakidori_engine::ObjectKey;
 use sakidori_engine::prescale::Occurrences;
 use tokio::sync::mpsc;
@@ -60,8 +59,6 @@ impl fmt::Display for CalendarRef {
 #[derive(Clone)]
 struct Known {
     occurrences: Arc<Occurrences>,
-    #[allow(dead_code, reason = "asked by the sale-calendar trigger")]
-    stale_since: Option<Timestamp>,
 }
 
 /// The occurrences of all calendars.
@@ -106,12 +103,6 @@ impl Calendars {
         });
     }
 
-    /// Since when a source of the calendar can't be read.
-    #[allow(dead_code, reason = "asked by the sale-calendar trigger")]
-    pub fn stale_since(&self, calendar: &CalendarRef) -> Option<Timestamp> {
-        lock(&self.known).get(calendar)?.stale_since
-    }
-
     fn learned(&self, calendar: &CalendarRef, known: Known) {
         let before = lock(&self.known).insert(calendar.clone(), known.clone());
         if before.is_none_or(|before| before.occurrences != known.occurrences) {
@@ -153,7 +144,6 @@ mod tests {
                 complete,
                 ..Occurrences::default()
             }),
-            stale_since: None,
         };
         calendars.learned(&sales, known(false));
         assert_eq!(told.try_recv().ok(), Some(owner.clone()), "it exists now");
