@@ -52,6 +52,8 @@ pub enum Effect {
         min: i32,
         max: i32,
         reason: String,
+        /// They are made of what only the status brings back after a restart, so it has to be written first.
+        after_status: bool,
     },
     /// Look at the target's pods; answer with `Event::PodsSeen`.
     ReadPods { key: ObjectKey },

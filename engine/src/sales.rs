@@ -151,6 +151,11 @@ impl Sales {
             .max();
     }
 
+    /// Takes in a write of replicas.
+    pub(crate) fn scaled(&mut self, to: i32) {
+        self.replicas = Some(to);
+    }
+
     /// What the HPA is to be told of the sale triggers.
     pub(crate) fn served(&self) -> Vec<Served> {
         self.triggers
@@ -296,7 +301,10 @@ impl Tracked {
                 metrics: self.sales.served(),
             });
         }
-        if self.sales.level.active && !was_active && self.polled_as.is_some() {
+        // An HPA leaves a target at zero alone: raising that is a poll's doing. Any other follows its HPA, and a thousand objects
+        // are not polled because they share an instant.
+        let may_be_at_zero = self.sales.replicas.is_none_or(|replicas| replicas == 0);
+        if self.sales.level.active && !was_active && self.polled_as.is_some() && may_be_at_zero {
             self.polling.poll_now(turn, self.interval());
         }
 
@@ -328,6 +336,8 @@ impl Tracked {
             return;
         }
         self.sales.asked = Some(bounds);
+        let triggers = self.sales.triggers.iter().map(|sale| &sale.trigger);
+        let after_status = self.sales.prescaling.needs_memory(triggers);
         let level = &self.sales.level;
         let reason = match (&level.limit, &level.cause) {
             (Some((limit, sale)), _) if *limit <= bounds.max => {
@@ -341,6 +351,7 @@ impl Tracked {
             min: bounds.min,
             max: bounds.max,
             reason,
+            after_status,
         });
     }
 }

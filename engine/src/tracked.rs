@@ -450,7 +450,13 @@ impl Tracked {
         let Some(mut scaling) = self.scaling.take() else {
             return;
         };
-        if !matches!(outcome, ScaleOutcome::Done { .. }) {
+        if let ScaleOutcome::Done { to, .. } = outcome {
+            self.sales.scaled(to);
+            if to == 0 && self.sales.is_active() && self.polled_as.is_some() {
+                // It began while this was under way.
+                self.polling.poll_now(turn, self.interval());
+            }
+        } else {
             self.pushes.restore(std::mem::take(&mut scaling.pushes));
         }
         if scaling.direction == ScaleDirection::HoldPaused {

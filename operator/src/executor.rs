@@ -30,6 +30,11 @@ use crate::target::{ScaleWrite, Target, Targets};
 const PREPARATIONS_AT_ONCE: usize = 16;
 /// Writes of replicas that begin at the same time.
 const SCALES_AT_ONCE: usize = 64;
+/// HPAs whose bounds are set at the same time: a thousand floors have the same instant, and a connection for each would cost more
+/// than the requests.
+const BOUNDS_AT_ONCE: usize = 32;
+/// Looks at pods at the same time. Nothing waits for them, and they are not to be in the way of what sets floors.
+const LOOKS_AT_ONCE: usize = 4;
 
 /// An API server that hangs must not keep what is bounded above: kube's own timeouts are minutes long.
 const PREPARE_WITHIN: Duration = Duration::from_secs(45);
@@ -52,6 +57,8 @@ pub struct Executor {
     pub tasks: TaskTracker,
     preparations: Gate,
     scales: Gate,
+    bounds: Gate,
+    looks: Gate,
 }
 
 impl Executor {
@@ -80,6 +87,8 @@ impl Executor {
             tasks,
             preparations: Gate::new(PREPARATIONS_AT_ONCE, QUICK_REQUEST),
             scales: Gate::new(SCALES_AT_ONCE, QUICK_REQUEST),
+            bounds: Gate::new(BOUNDS_AT_ONCE, QUICK_REQUEST),
+            looks: Gate::new(LOOKS_AT_ONCE, QUICK_REQUEST),
         }
     }
 
@@ -165,20 +174,26 @@ impl Executor {
                 min,
                 max,
                 reason,
+                after_status,
             } => {
                 // Known at once: a preparation that is under way applies it too.
                 let bounds = Bounds { min, max };
                 self.objects.set_bounds(&key, bounds);
                 info!(object = %key, min, max, reason, "the HPA's bounds");
-                self.tasks
-                    .spawn(async move { this.apply_bounds(&key, bounds).await });
+                self.tasks.spawn(async move {
+                    if after_status {
+                        this.status.settled(&key).await;
+                    }
+                    this.apply_bounds(&key, bounds).await;
+                });
             }
             Effect::ReadPods { key } => {
                 self.tasks.spawn(async move {
                     let pods = match this.objects.prepared(&key) {
                         Some(prepared) => {
                             let look = sales::look(&this.targets, &prepared.target);
-                            timeout(PODS_WITHIN, look).await.ok().flatten()
+                            let look = this.looks.pass(timeout(PODS_WITHIN, look));
+                            look.await.ok().flatten()
                         }
                         None => None,
                     };
@@ -215,13 +230,12 @@ impl Executor {
         }
     }
 
-    /// Writes the HPA with these bounds, after the status that a restart would take them from; until it is there, or others are
-    /// wanted.
+    /// Writes the HPA with these bounds; until it is there, or others are wanted.
     async fn apply_bounds(&self, key: &ObjectKey, bounds: Bounds) {
-        self.status.settled(key).await;
         let mut pause = FIRST_BOUNDS_RETRY;
         while self.objects.bounds(key) == Some(bounds) {
-            let applied = timeout(SCALE_WITHIN, self.preparer.apply_hpa(key)).await;
+            let apply = timeout(SCALE_WITHIN, self.preparer.apply_hpa(key));
+            let applied = self.bounds.pass(apply).await;
             let error = match applied {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error,

@@ -8,13 +8,12 @@ use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec as H
 use kube::ResourceExt;
 use sakidori_api::{ScaledObject, annotations, reasons};
 use sakidori_engine::{
-    Event, EventType, Fallback, MetricTarget, Modifiers, ObjectKey, PrepareOutcome, TargetType,
+    EventType, Fallback, MetricTarget, Modifiers, ObjectKey, PrepareOutcome, TargetType,
 };
 use sakidori_scalers::{Context, MetricSpec, MetricType, Trigger};
 use tracing::{info, warn};
 
 use crate::api_error::plain;
-use crate::calendars::Calendars;
 use crate::control::Events;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
@@ -25,7 +24,7 @@ use crate::objects::Objects;
 use crate::push;
 use crate::readings::ObjectReadings;
 use crate::references::References;
-use crate::sales;
+use crate::sales::{self, PreparedSale, SaleNews};
 use crate::status::Found;
 use crate::target::{Target, TargetError, Targets, replicas, same_target};
 use crate::triggers::{self, PreparedTrigger, Surroundings};
@@ -38,6 +37,7 @@ pub struct Prepared {
     pub found: Found,
     pub fallback: Option<Fallback>,
     pub modifiers: Option<Modifiers>,
+    pub sales: Vec<PreparedSale>,
 }
 
 impl Prepared {
@@ -65,7 +65,7 @@ pub struct Preparer {
     pub targets: Arc<Targets>,
     pub references: Arc<References>,
     pub hpas: Arc<HpaIndex>,
-    pub calendars: Arc<Calendars>,
+    pub sale_news: Arc<SaleNews>,
     pub writer: HpaWriter,
     pub finalizer: Arc<Finalizer>,
     pub scaling: Context,
@@ -310,21 +310,17 @@ impl Preparer {
             found,
             fallback: specification.fallback,
             modifiers: specification.modifiers,
+            sales: sales::of_object(key, object),
         };
-        let had_sales = before.is_some_and(|before| {
-            let mut kinds = before.triggers.iter().map(|trigger| trigger.kind.as_str());
-            kinds.any(sales::is_sale)
-        });
+        let had_sales = before.is_some_and(|before| !before.sales.is_empty());
         let remembers = object
             .status
             .as_ref()
             .is_some_and(|status| status.sakidori.is_some());
+        let concerned = had_sales || remembers || !prepared.sales.is_empty();
         self.objects.set_prepared(key, uid, Arc::new(prepared));
-        if had_sales || remembers || sales::has_sales(object) {
-            self.events.send(Event::SalesKnown {
-                key: key.clone(),
-                triggers: sales::triggers(key, object, &self.calendars),
-            });
+        if concerned {
+            self.sale_news.tell(key);
         }
         Ok(PrepareOutcome::Done {
             target_replicas,

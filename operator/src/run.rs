@@ -37,6 +37,7 @@ use crate::probes::{Check, Probes, serve_metrics, serve_probes};
 use crate::prometheus::Metrics;
 use crate::references::References;
 use crate::repairs::Repairs;
+use crate::sales::SaleNews;
 use crate::status::StatusWriter;
 use crate::target::Targets;
 use crate::watches::Watches;
@@ -84,7 +85,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let fetcher = Fetcher::new(client.clone(), clients.clone(), options.credentials.clone());
     let own = options.cluster_object_namespace.as_str();
     let only_in = options.restrict_secret_access.then_some(own);
-    let calendars = Arc::new(Calendars::new(changes.clone()));
+    let (sale_changes, sales_changed) = mpsc::unbounded_channel();
+    let calendars = Arc::new(Calendars::new(sale_changes));
+    let sale_news = Arc::new(SaleNews::new(
+        calendars.clone(),
+        objects.clone(),
+        events.clone(),
+    ));
     let references = References::new(client.clone(), fetcher, only_in, changes);
     let (calendar_changes, calendars_changed) = mpsc::unbounded_channel();
     let calendar_metrics = CalendarMetrics::new(clock).context("registering metrics")?;
@@ -139,7 +146,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         targets: targets.clone(),
         references: references.clone(),
         hpas: hpas.clone(),
-        calendars: calendars.clone(),
+        sale_news: sale_news.clone(),
         writer: HpaWriter::new(client.clone()),
         finalizer: finalizer.clone(),
         scaling,
@@ -251,6 +258,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     };
     let led = lead(leads, &shutdown, async {
         servers.spawn(forward(changed, events));
+        servers.spawn(sale_news.follow(sales_changed));
         servers.spawn(authentications.run(shutdown.clone()));
         servers.spawn(watches.run(shutdown.clone()));
         servers.spawn(follower.run(calendars_changed, shutdown.clone()));

@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::ACCEPT;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::api::{PartialObjectMeta, Patch, PatchParams, Request};
+use kube::{Client, Resource};
 use sakidori_api::{
     PrescalingStatus, SakidoriStatus, ScaledObject, ScaledObjectStatus, TriggerActivity,
     conditions_from_engine,
 };
 use sakidori_engine::{ObjectKey, ObjectStatus};
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -21,23 +24,32 @@ use crate::gate::{Gate, QUICK_REQUEST};
 use crate::lock::lock;
 use crate::objects::Objects;
 
-/// Status writes that begin at the same time, over all objects. Nobody waits for one, but much waits behind them.
-const AT_ONCE: usize = 16;
+/// Status writes that begin at the same time, over all objects. Hardly anybody waits for one, so where a thousand objects have
+/// something to tell at one instant, most of what the API server can do is left to the writes that move replicas.
+const AT_ONCE: usize = 6;
 /// Between tries while the API server can't be reached.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 /// An API server that hangs must not keep a writer for the minutes of kube's own timeouts.
 const WRITE_WITHIN: Duration = Duration::from_secs(15);
 
-/// How long what depends on a status waits for it, and how often it looks.
+/// How long what depends on a status waits for it.
 const SETTLED_WITHIN: Duration = Duration::from_millis(500);
-const SETTLED_LOOK: Duration = Duration::from_millis(5);
+
+/// What waits for an object's writer, and who waits for it.
+#[derive(Default)]
+struct Waiting {
+    /// The newest status.
+    status: Option<ObjectStatus>,
+    /// Tells that nothing waits any more.
+    settled: Arc<Notify>,
+}
 
 pub struct StatusWriter {
     client: Client,
     objects: Arc<Objects>,
-    /// Objects that have a writer at work, with the newest status that waits for it.
-    waiting: Mutex<HashMap<ObjectKey, Option<ObjectStatus>>>,
+    /// Objects that have a writer at work.
+    waiting: Mutex<HashMap<ObjectKey, Waiting>>,
     /// What was written last, where the watch may not have shown it yet.
     written: Mutex<HashMap<ObjectKey, (String, Value)>>,
     gate: Gate,
@@ -56,10 +68,13 @@ impl StatusWriter {
 
     /// Writes `status` soon; a newer one for the same object replaces one that waits.
     pub fn write(self: &Arc<Self>, key: ObjectKey, status: ObjectStatus) {
-        let idle = lock(&self.waiting)
-            .insert(key.clone(), Some(status))
-            .is_none();
-        if idle {
+        let is_idle = {
+            let mut waiting = lock(&self.waiting);
+            let is_idle = !waiting.contains_key(&key);
+            waiting.entry(key.clone()).or_default().status = Some(status);
+            is_idle
+        };
+        if is_idle {
             let this = self.clone();
             tokio::spawn(async move { this.work(key).await });
         }
@@ -68,10 +83,12 @@ impl StatusWriter {
     /// Waits until nothing of the object's status waits to be written, a moment at most: what depends on the status is not to
     /// overtake it, but must not hang on it either.
     pub async fn settled(&self, key: &ObjectKey) {
-        let until = tokio::time::Instant::now() + SETTLED_WITHIN;
-        while lock(&self.waiting).contains_key(key) && tokio::time::Instant::now() < until {
-            tokio::time::sleep(SETTLED_LOOK).await;
-        }
+        // Made while the writer can't end: none that ends later is missed.
+        let settled = match lock(&self.waiting).get(key) {
+            Some(waiting) => waiting.settled.clone().notified_owned(),
+            None => return,
+        };
+        let _ = timeout(SETTLED_WITHIN, settled).await;
     }
 
     pub fn forget(&self, key: &ObjectKey) {
@@ -84,10 +101,13 @@ impl StatusWriter {
         loop {
             let status = {
                 let mut waiting = lock(&self.waiting);
-                match waiting.get_mut(&key).and_then(Option::take) {
+                let waits = waiting.get_mut(&key).and_then(|one| one.status.take());
+                match waits {
                     Some(status) => status,
                     None => {
-                        waiting.remove(&key);
+                        if let Some(done) = waiting.remove(&key) {
+                            done.settled.notify_waiters();
+                        }
                         return;
                     }
                 }
@@ -109,7 +129,7 @@ impl StatusWriter {
                     pause = (pause * 2).min(LAST_RETRY);
                     // Put back unless a newer one came meanwhile.
                     if let Some(slot) = lock(&self.waiting).get_mut(&key) {
-                        slot.get_or_insert(status);
+                        slot.status.get_or_insert(status);
                     }
                 }
             }
@@ -137,17 +157,29 @@ impl StatusWriter {
             return Ok(());
         };
         debug!(object = %key, "writing status");
-        let api: Api<ScaledObject> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = json!({"metadata": {"uid": uid}, "status": patch});
-        api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await?;
+        self.patch(key, &Patch::Merge(&patch)).await?;
         let still_there = self.objects.object(key);
         if still_there.is_some_and(|object| object.metadata.uid.as_deref() == Some(&*uid)) {
             lock(&self.written).insert(key.clone(), (uid, wanted));
         }
         Ok(())
     }
+
+    /// Patches the status, and has only the metadata sent back: the object comes by the watch anyway.
+    async fn patch(&self, key: &ObjectKey, patch: &Patch<&Value>) -> Result<(), kube::Error> {
+        let request = Request::new(ScaledObject::url_path(&(), Some(&key.namespace)));
+        let mut request = request
+            .patch_subresource("status", &key.name, &PatchParams::default(), patch)
+            .map_err(kube::Error::BuildRequest)?;
+        let metadata_only = HeaderValue::from_static(METADATA_ONLY);
+        request.headers_mut().insert(ACCEPT, metadata_only);
+        let _: PartialObjectMeta<ScaledObject> = self.client.request(request).await?;
+        Ok(())
+    }
 }
+
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// What preparation finds out and the status shows.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod namespace;
 pub mod observe;
 pub mod operator;
+pub mod processor;
 pub mod raw_source;
 pub mod reference;
 pub mod rhythm;

@@ -116,6 +116,17 @@ impl Prescaling {
         &self.runs
     }
 
+    /// Whether a floor of now would be another one without the runs in the status: they hold what was observed or learnt when they
+    /// began, or what an occurrence was before the calendar changed.
+    pub fn needs_memory<'t>(&self, mut triggers: impl Iterator<Item = &'t Trigger>) -> bool {
+        let observes = triggers.any(|trigger| {
+            let settings = &trigger.settings;
+            settings.lead_time == LeadTime::Auto
+                || matches!(settings.baseline, Baseline::Observed(_))
+        });
+        !self.runs.is_empty() && (observes || self.runs.iter().any(|run| run.cut.is_some()))
+    }
+
     /// Looks at `scene` at `now`. To be called when anything in the scene changes, and at the instant that the last call named.
     pub fn advance(&mut self, now: Timestamp, scene: &Scene<'_>) -> Prescaled {
         let before = self.runs.clone();

@@ -21,7 +21,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use super::Known;
 use super::follow::{Around, Seen, owner, resource};
 use super::source;
 use super::status::{Facts, is_worth_a_write, status};
@@ -345,10 +344,9 @@ impl Calendar {
         self.around
             .metrics
             .set_stale_since(&self.seen.calendar, stale_since);
-        let known = Known {
-            occurrences: Arc::new(self.occurrences.clone()),
-        };
-        self.around.calendars.learned(&self.seen.calendar, known);
+        self.around
+            .calendars
+            .learned(&self.seen.calendar, &self.occurrences);
     }
 
     /// The next turn of a source, the end of an occurrence that the status shows, or the next look.

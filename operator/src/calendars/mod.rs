@@ -2,7 +2,7 @@
 //!
 //! [`Follower`] watches both kinds and gives each calendar a task of its own (`calendar.rs`), which reads its sources
 //! (`source.rs`), keeps the last good copy of each, writes its status (`status.rs`) and puts its occurrences in here. Whoever asks
-//! [`Calendars::occurrences`] never waits.
+//! [`Calendars::picked`] never waits.
 
 mod calendar;
 mod follow;
@@ -12,10 +12,11 @@ mod status;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use sakidori_engine::ObjectKey;
 use sakidori_engine::prescale::Occurrences;
+use sakidori_engine::selector::Selector;
 use tokio::sync::mpsc;
 
 use crate::lock::lock;
@@ -56,9 +57,11 @@ impl fmt::Display for CalendarRef {
     }
 }
 
-#[derive(Clone)]
+/// What is known of one calendar.
 struct Known {
-    occurrences: Arc<Occurrences>,
+    occurrences: Occurrences,
+    /// What selectors picked of it: a thousand services that share a calendar have a few selectors between them.
+    picked: HashMap<Selector, Occurrences>,
 }
 
 /// The occurrences of all calendars.
@@ -79,20 +82,40 @@ impl Calendars {
         }
     }
 
-    /// What is known of a calendar; `None` while it does not exist or was not looked at yet. From now on `owner` is told when
-    /// that changes.
-    pub fn occurrences(
+    /// What `selector` picks of a calendar; nothing, and not complete, while it does not exist or was not looked at yet. From now
+    /// on `owner` is told when that changes.
+    pub fn picked(
         &self,
         owner: &ObjectKey,
         calendar: &CalendarRef,
-    ) -> Option<Arc<Occurrences>> {
+        selector: &Selector,
+    ) -> Occurrences {
         // Noted before it is looked at: a change in between is told, and never missed.
         lock(&self.asked)
             .entry(calendar.clone())
             .or_default()
             .insert(owner.clone());
-        let known = lock(&self.known);
-        known.get(calendar).map(|known| known.occurrences.clone())
+        let mut known = lock(&self.known);
+        let Some(Known {
+            occurrences,
+            picked,
+        }) = known.get_mut(calendar)
+        else {
+            return Occurrences::default();
+        };
+        if let Some(found) = picked.get(selector) {
+            return found.clone();
+        }
+        let all = occurrences.known.iter();
+        let found = Occurrences {
+            known: all
+                .filter(|one| selector.matches(&one.labels))
+                .cloned()
+                .collect(),
+            complete: occurrences.complete,
+        };
+        picked.insert(selector.clone(), found.clone());
+        found
     }
 
     /// `owner` is gone, or asks for other calendars: it is told of none any more.
@@ -103,11 +126,22 @@ impl Calendars {
         });
     }
 
-    fn learned(&self, calendar: &CalendarRef, known: Known) {
-        let before = lock(&self.known).insert(calendar.clone(), known.clone());
-        if before.is_none_or(|before| before.occurrences != known.occurrences) {
-            self.tell(calendar);
+    fn learned(&self, calendar: &CalendarRef, occurrences: &Occurrences) {
+        {
+            let mut known = lock(&self.known);
+            if known
+                .get(calendar)
+                .is_some_and(|known| known.occurrences == *occurrences)
+            {
+                return;
+            }
+            let learned = Known {
+                occurrences: occurrences.clone(),
+                picked: HashMap::new(),
+            };
+            known.insert(calendar.clone(), learned);
         }
+        self.tell(calendar);
     }
 
     fn gone(&self, calendar: &CalendarRef) {
@@ -138,22 +172,23 @@ mod tests {
             name: "sales".into(),
         };
         let owner = ObjectKey::new("shop", "web");
-        assert!(calendars.occurrences(&owner, &sales).is_none());
-        let known = |complete| Known {
-            occurrences: Arc::new(Occurrences {
-                complete,
-                ..Occurrences::default()
-            }),
+        let everything = Selector::default();
+        let picked = || calendars.picked(&owner, &sales, &everything);
+        assert!(!picked().complete, "it is not there yet");
+        let known = |complete| Occurrences {
+            complete,
+            ..Occurrences::default()
         };
-        calendars.learned(&sales, known(false));
+        calendars.learned(&sales, &known(false));
         assert_eq!(told.try_recv().ok(), Some(owner.clone()), "it exists now");
-        calendars.learned(&sales, known(false));
+        calendars.learned(&sales, &known(false));
         assert!(told.try_recv().is_err(), "nothing changed");
-        calendars.learned(&sales, known(true));
+        calendars.learned(&sales, &known(true));
         assert_eq!(told.try_recv().ok(), Some(owner.clone()));
+        assert!(picked().complete);
         calendars.forget(&owner);
         calendars.gone(&sales);
         assert!(told.try_recv().is_err(), "it is not asked for any more");
-        assert!(calendars.occurrences(&owner, &sales).is_none());
+        assert!(!picked().complete);
     }
 }

@@ -118,6 +118,7 @@ fn poller(objects: &[(&str, &[Panics])]) -> (Poller, Vec<(ObjectKey, ScaledObjec
             found: Found::default(),
             fallback: None,
             modifiers: None,
+            sales: Vec::new(),
         };
         index.set_prepared(&key, Some(name), Arc::new(prepared));
         all.push((key, object));

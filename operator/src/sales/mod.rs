@@ -2,16 +2,19 @@
 //! nothing of them is ever polled: the engine is told their occurrences, and says what each publishes.
 
 mod pods;
+mod tell;
 
 use sakidori_api::{ScaledObject, Trigger as Declared};
 use sakidori_calendars::SaleCalendarTrigger;
-use sakidori_engine::prescale::{Occurrences, Trigger};
-use sakidori_engine::{ObjectKey, Quantity, SaleTrigger};
+use sakidori_engine::prescale::Settings;
+use sakidori_engine::selector::Selector;
+use sakidori_engine::{ObjectKey, Quantity};
 use sakidori_scalers::{MetricSpec, MetricType, metric_name};
 
-use crate::calendars::{CalendarRef, Calendars};
+use crate::calendars::CalendarRef;
 
 pub use pods::look;
+pub use tell::SaleNews;
 
 const KIND: &str = "sale-calendar";
 
@@ -58,47 +61,48 @@ pub fn problems(declared: &Declared, max_replica_count: i32) -> Vec<String> {
         .collect()
 }
 
-/// The object's sale triggers, with what their calendars say now. One that can't be parsed is left out: it fails the preparation.
-pub fn triggers(key: &ObjectKey, object: &ScaledObject, calendars: &Calendars) -> Vec<SaleTrigger> {
-    let mut triggers: Vec<SaleTrigger> = Vec::new();
+/// A `sale-calendar` trigger of an object, as its preparation read it.
+#[derive(Clone, Debug)]
+pub struct PreparedSale {
+    /// Its place in `spec.triggers`.
+    index: usize,
+    /// See [`sakidori_engine::prescale::Trigger::key`].
+    key: String,
+    metric: String,
+    calendar: CalendarRef,
+    selector: Selector,
+    settings: Settings,
+}
+
+/// The object's sale triggers. One that can't be parsed is left out: it fails the preparation.
+pub fn of_object(key: &ObjectKey, object: &ScaledObject) -> Vec<PreparedSale> {
+    let mut sales: Vec<PreparedSale> = Vec::new();
     let declared = object.spec.triggers.iter().enumerate();
     for (index, declared) in declared.filter(|(_, one)| is_sale(&one.type_)) {
         let Ok(parsed) = parse(declared) else {
             continue;
         };
-        let reference = CalendarRef {
-            cluster: !parsed.namespaced,
-            namespace: match parsed.namespaced {
-                true => key.namespace.to_string(),
-                false => String::new(),
-            },
-            name: parsed.calendar.clone(),
-        };
-        let occurrences = calendars.occurrences(key, &reference);
-        let occurrences = occurrences.map_or_else(Occurrences::default, |all| Occurrences {
-            known: all
-                .known
-                .iter()
-                .filter(|one| parsed.selector.matches(&one.labels))
-                .cloned()
-                .collect(),
-            complete: all.complete,
-        });
         let mut name = name(declared);
-        while triggers.iter().any(|one| one.trigger.key == name) {
+        while sales.iter().any(|one| one.key == name) {
             name.push('+');
         }
-        triggers.push(SaleTrigger {
+        sales.push(PreparedSale {
             index,
+            key: name,
             metric: metric(index, &parsed).name,
-            trigger: Trigger {
-                key: name,
-                settings: parsed.settings,
-                occurrences,
+            calendar: CalendarRef {
+                cluster: !parsed.namespaced,
+                namespace: match parsed.namespaced {
+                    true => key.namespace.to_string(),
+                    false => String::new(),
+                },
+                name: parsed.calendar,
             },
+            selector: parsed.selector,
+            settings: parsed.settings,
         });
     }
-    triggers
+    sales
 }
 
 /// What a trigger is known by over edits and restarts: its name, else what it picks.

@@ -1,0 +1,61 @@
+//! Tells the engine what calendars hold for an object's sale triggers: when it was prepared, and when a calendar changes.
+
+use std::sync::{Arc, Mutex};
+
+use sakidori_engine::prescale::Trigger;
+use sakidori_engine::{Event, ObjectKey, SaleTrigger};
+use tokio::sync::mpsc;
+
+use crate::calendars::Calendars;
+use crate::control::Events;
+use crate::lock::lock;
+use crate::objects::Objects;
+
+pub struct SaleNews {
+    calendars: Arc<Calendars>,
+    objects: Arc<Objects>,
+    events: Events,
+    /// Held from the look at the calendars until the event is sent: what was seen first may not arrive last.
+    telling: Mutex<()>,
+}
+
+impl SaleNews {
+    pub fn new(calendars: Arc<Calendars>, objects: Arc<Objects>, events: Events) -> Self {
+        Self {
+            calendars,
+            objects,
+            events,
+            telling: Mutex::default(),
+        }
+    }
+
+    /// Tells what the object's sale triggers pick now. Nothing for an object that is not prepared: its preparation does it. A
+    /// calendar's change alone needs none, so it costs no request to the API server, however many objects use the calendar.
+    pub fn tell(&self, key: &ObjectKey) {
+        let _telling = lock(&self.telling);
+        let Some(prepared) = self.objects.prepared(key) else {
+            return;
+        };
+        let triggers = prepared.sales.iter().map(|sale| SaleTrigger {
+            index: sale.index,
+            metric: sale.metric.clone(),
+            trigger: Trigger {
+                key: sale.key.clone(),
+                settings: sale.settings.clone(),
+                occurrences: self.calendars.picked(key, &sale.calendar, &sale.selector),
+            },
+        });
+        let triggers = triggers.collect();
+        self.events.send(Event::SalesKnown {
+            key: key.clone(),
+            triggers,
+        });
+    }
+
+    /// Tells of each object whose calendar changed.
+    pub async fn follow(self: Arc<Self>, mut changed: mpsc::UnboundedReceiver<ObjectKey>) {
+        while let Some(key) = changed.recv().await {
+            self.tell(&key);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Many ScaledObjects at once: how long it takes until their HPAs exist, and what a minute of them costs.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::{Api, ListParams};
+use sakidori_api::ScaledObject;
+use sakidori_test_cluster::{Cluster, ClusterOptions, eventually};
+use sakidori_test_servers::{Answer, HttpSource};
+use sakidori_tests::Operator;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::objects::{NAMESPACE, create_all, create_deployments, name};
+use super::report::{HPA_CONTROLLER, OPERATOR, Report, Writes};
+
+/// What the source says, and the trigger's target: one replica is right, so that nothing scales while it is measured.
+const VALUE: u32 = 5;
+
+pub async fn measure(objects: u32) -> Result<Report> {
+    println!(
+        "{objects} ScaledObjects with a metrics-api trigger, created at once; pollingInterval 30 s, as the default is"
+    );
+    let options = ClusterOptions {
+        // Kubernetes' own: the HPA controller's writes are part of the figures.
+        hpa_sync_period: Duration::from_secs(15),
+        pod_start_time: Duration::from_millis(100),
+        ..ClusterOptions::default()
+    };
+    let cluster = Cluster::start(options).await?;
+    let client = cluster.client();
+    let source = HttpSource::start()?;
+    for number in 0..objects {
+        source.set(
+            &path(&name(number)),
+            Answer::json(&json!({ "tasks": VALUE })),
+        );
+    }
+    let operator = Operator::install(&cluster).await?;
+
+    create_deployments(&cluster, objects).await?;
+    println!("{objects} Deployments with one Ready pod each; now the ScaledObjects");
+
+    let earlier = cluster.write_log()?.len();
+    let first_create = Instant::now();
+    create_all::<ScaledObject>(&client, objects, |name| {
+        scaled_object(name, &source.url(&path(name)))
+    })
+    .await?;
+    let last_create = Instant::now();
+    println!("created in {:.1} s", first_create.elapsed().as_secs_f64());
+
+    let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), NAMESPACE);
+    eventually(
+        "HPA for every ScaledObject",
+        Duration::from_secs(300),
+        async || {
+            let count = hpas
+                .list_metadata(&ListParams::default())
+                .await?
+                .items
+                .len();
+            ensure!(count == objects as usize, "{count} of {objects} exist");
+            Ok(Some(()))
+        },
+    )
+    .await?;
+    let until_hpas = last_create.elapsed();
+    let writes_until_hpas = Writes::of(&cluster.write_log()?[earlier..], OPERATOR);
+    let reads_until_hpas = source.all_requests();
+    println!(
+        "HPAs exist {:.1} s later; measuring until a minute after the first create",
+        until_hpas.as_secs_f64()
+    );
+
+    tokio::time::sleep_until(first_create + Duration::from_secs(60)).await;
+    let log = &cluster.write_log()?[earlier..];
+    Ok(Report {
+        objects: objects as usize,
+        until_hpas,
+        writes_until_hpas,
+        operator_in_first_minute: Writes::of(log, OPERATOR),
+        hpa_controller_in_first_minute: Writes::of(log, HPA_CONTROLLER),
+        reads_until_hpas,
+        reads_in_first_minute: source.all_requests(),
+        memory: operator.memory()?,
+    })
+}
+
+/// Where the source answers for an object.
+fn path(name: &str) -> String {
+    format!("/objects/{name}")
+}
+
+fn scaled_object(name: &str, url: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": { "name": name },
+        "spec": {
+            "scaleTargetRef": { "name": name },
+            "minReplicaCount": 1,
+            "triggers": [{
+                "type": "metrics-api",
+                "metadata": {
+                    "url": url,
+                    "valueLocation": "tasks",
+                    "targetValue": VALUE.to_string(),
+                },
+            }],
+        },
+    })
+}
