@@ -3,53 +3,34 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// The rows that stay on a terminal above the one that is being redrawn.
-const HEADER: &str = "   time    queue   external metric   HPA desired   replicas   Ready";
-
-/// To anything but a terminal, a line is written at least this often while only the queue changes.
+/// To anything but a terminal, a line is written at least this often while nothing changes that is worth one.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 
-/// What was seen at one moment; `None` is what couldn't be read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Row {
-    /// Since the first message.
-    pub time: Duration,
-    pub queue: Option<u32>,
-    /// A Kubernetes quantity.
-    pub metric: Option<String>,
-    pub desired: Option<i32>,
-    pub replicas: Option<i32>,
-    pub ready: Option<i32>,
-}
+/// To the start of the line, clear what was there, and cut what is longer than the terminal is wide: a line that wraps could
+/// not be redrawn.
+const REDRAW: &str = "\r\x1b[2K\x1b[?7l";
+const WRAP_AGAIN: &str = "\x1b[?7h";
 
-impl Row {
-    /// Whether anything but the queue's length and the time differs: worth a row of its own.
-    fn differs(&self, other: &Row) -> bool {
-        (self.desired, self.replicas, self.ready) != (other.desired, other.replicas, other.ready)
-    }
-
-    fn line(&self) -> String {
-        let number = |value: Option<i32>| value.map_or("-".to_owned(), |value| value.to_string());
-        format!(
-            "{:>6.1}s {:>8} {:>17} {:>13} {:>10} {:>7}",
-            self.time.as_secs_f64(),
-            self.queue.map_or("-".to_owned(), |queue| queue.to_string()),
-            self.metric.as_deref().unwrap_or("-"),
-            number(self.desired),
-            number(self.replicas),
-            number(self.ready),
-        )
-    }
+/// What was seen at one moment.
+pub trait Row: Clone {
+    /// The lines that stay above the rows.
+    fn header() -> String;
+    fn line(&self) -> String;
+    /// Since the table's beginning.
+    fn time(&self) -> Duration;
+    /// Whether it is worth a row of its own.
+    fn differs(&self, other: &Self) -> bool;
 }
 
 /// Writes rows to `out`.
-pub struct Table<W> {
+pub struct Table<W, R> {
     out: W,
     terminal: bool,
-    last: Option<Row>,
+    /// What is being redrawn, or was written last.
+    last: Option<R>,
 }
 
-impl<W: Write> Table<W> {
+impl<W: Write, R: Row> Table<W, R> {
     /// `terminal` says that `out` understands control characters.
     pub fn new(out: W, terminal: bool) -> Self {
         Self {
@@ -63,9 +44,9 @@ impl<W: Write> Table<W> {
     ///
     /// # Errors
     /// If `out` can't be written.
-    pub fn show(&mut self, row: Row) -> io::Result<()> {
+    pub fn show(&mut self, row: R) -> io::Result<()> {
         let Some(last) = &self.last else {
-            writeln!(self.out, "{HEADER}")?;
+            writeln!(self.out, "{}", R::header())?;
             return self.write(row);
         };
         if row.differs(last) {
@@ -75,10 +56,29 @@ impl<W: Write> Table<W> {
             }
             return self.write(row);
         }
-        if self.terminal || row.time.saturating_sub(last.time) >= AT_LEAST_EVERY {
+        if self.terminal || row.time().saturating_sub(last.time()) >= AT_LEAST_EVERY {
             return self.write(row);
         }
         Ok(())
+    }
+
+    /// Writes a line between the rows.
+    ///
+    /// # Errors
+    /// If `out` can't be written.
+    pub fn note(&mut self, text: &str) -> io::Result<()> {
+        match &self.last {
+            Some(row) if self.terminal => {
+                // The row goes on below.
+                write!(
+                    self.out,
+                    "\r\x1b[2K{text}\n{REDRAW}{}{WRAP_AGAIN}",
+                    row.line()
+                )?;
+            }
+            _ => writeln!(self.out, "{text}")?,
+        }
+        self.out.flush()
     }
 
     /// Ends the row that is being redrawn, so that other text can follow.
@@ -93,10 +93,9 @@ impl<W: Write> Table<W> {
         self.out.flush()
     }
 
-    fn write(&mut self, row: Row) -> io::Result<()> {
+    fn write(&mut self, row: R) -> io::Result<()> {
         if self.terminal {
-            // To the start of the line, and clear what was there.
-            write!(self.out, "\r\x1b[2K{}", row.line())?;
+            write!(self.out, "{REDRAW}{}{WRAP_AGAIN}", row.line())?;
         } else {
             writeln!(self.out, "{}", row.line())?;
         }
@@ -109,64 +108,59 @@ impl<W: Write> Table<W> {
 mod tests {
     use super::*;
 
-    fn row(seconds: u64, queue: u32, replicas: i32) -> Row {
-        Row {
-            time: Duration::from_secs(seconds),
-            queue: Some(queue),
-            replicas: Some(replicas),
-            ..Row::default()
+    #[derive(Clone)]
+    struct Seen {
+        seconds: u64,
+        replicas: i32,
+    }
+
+    impl Row for Seen {
+        fn header() -> String {
+            "time replicas".to_owned()
+        }
+
+        fn line(&self) -> String {
+            format!("{:>4} {:>8}", self.seconds, self.replicas)
+        }
+
+        fn time(&self) -> Duration {
+            Duration::from_secs(self.seconds)
+        }
+
+        fn differs(&self, other: &Self) -> bool {
+            self.replicas != other.replicas
         }
     }
 
-    fn shown(terminal: bool, rows: &[Row]) -> String {
+    fn shown(terminal: bool, rows: &[(u64, i32)]) -> String {
         let mut out = Vec::new();
         let mut table = Table::new(&mut out, terminal);
-        for row in rows {
-            table.show(row.clone()).unwrap();
+        for &(seconds, replicas) in rows {
+            table.show(Seen { seconds, replicas }).unwrap();
         }
+        table.note("an Event").unwrap();
         table.end().unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn a_pipe_gets_plain_lines_for_changes_and_now_and_then() {
-        let text = shown(
-            false,
-            &[
-                row(0, 500, 0),
-                row(1, 499, 0),
-                row(2, 499, 1),
-                row(3, 490, 1),
-                row(7, 480, 1),
-            ],
-        );
-        assert!(
-            text.chars()
-                .all(|letter| letter == '\n' || !letter.is_control()),
-            "{text:?}"
-        );
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 4, "{text}");
+        let text = shown(false, &[(0, 0), (1, 0), (2, 1), (3, 1), (7, 1)]);
         assert_eq!(
-            lines[1],
-            "   0.0s      500                 -             -          0       -"
+            text,
+            "time replicas\n   0        0\n   2        1\n   7        1\nan Event\n"
         );
-        assert!(lines[3].starts_with("   7.0s"), "{text}");
     }
 
     #[test]
-    fn a_terminal_keeps_a_row_for_every_change_of_replicas() {
-        let text = shown(true, &[row(0, 500, 0), row(1, 499, 0), row(2, 499, 1)]);
+    fn a_terminal_keeps_a_row_for_every_change() {
+        let text = shown(true, &[(0, 0), (1, 0), (2, 1)]);
         assert_eq!(
             text.lines().count(),
-            3,
-            "the header, 0 replicas, 1 replica: {text:?}"
+            4,
+            "the header, 0 replicas, the Event in place of 1 replica, which comes again: {text:?}"
         );
-        assert_eq!(text.matches("\x1b[2K").count(), 3, "{text:?}");
-    }
-
-    #[test]
-    fn columns_stay_below_their_titles() {
-        assert_eq!(row(1, 2, 3).line().len(), HEADER.len());
+        // Three rows, one of them twice, and the Event over it.
+        assert_eq!(text.matches("\x1b[2K").count(), 5, "{text:?}");
     }
 }
