@@ -337,6 +337,19 @@ mod tests {
     }
 
     #[test]
+    fn every_parameter_is_in_the_documentation_and_no_other() {
+        let page = include_str!("../../docs/prescaling.md");
+        let (_, section) = page.split_once("\n## The trigger's parameters\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let mut told: Vec<_> = rows.filter_map(|row| row.split('`').next()).collect();
+        told.sort_unstable();
+        let mut known = PARAMETERS.to_vec();
+        known.sort_unstable();
+        assert_eq!(told, known);
+    }
+
+    #[test]
     fn most_have_defaults() {
         let trigger = parse(&[("calendar", "sales"), ("multiplier", "event")]).unwrap();
         assert_eq!(trigger.settings, Settings::default());

@@ -58,15 +58,7 @@ pub enum Effect {
     /// Look at the target's pods; answer with `Event::PodsSeen`.
     ReadPods { key: ObjectKey },
     /// What the sales of the object come to, for whoever watches.
-    ShowPrescale {
-        key: ObjectKey,
-        floor: i32,
-        /// Ready pods, where they are known.
-        ready: Option<usize>,
-        next_start: Option<Timestamp>,
-        /// Of the sales that are over now.
-        reports: Vec<Report>,
-    },
+    ShowPrescale { key: ObjectKey, shown: Shown },
     /// Publish a Kubernetes Event on the ScaledObject.
     Publish {
         key: ObjectKey,
@@ -74,6 +66,23 @@ pub enum Effect {
         reason: &'static str,
         message: String,
     },
+}
+
+/// What the sales of an object come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    pub floor: i32,
+    /// Ready pods, where they are known.
+    pub ready: Option<usize>,
+    /// The target's replicas, where they are known.
+    pub replicas: Option<i32>,
+    /// The reason of the condition `Prescaled`, while there is one.
+    pub reason: Option<String>,
+    /// `PrescaleLate` was told of a sale whose replicas are not all Ready yet.
+    pub late: bool,
+    pub next_start: Option<Timestamp>,
+    /// Of the sales that are over now.
+    pub reports: Vec<Report>,
 }
 
 /// Which kind of write to `/scale` this is; the Event reasons differ.

@@ -33,7 +33,7 @@ mod time;
 mod tracked;
 
 pub use conditions::{Condition, ConditionStatus, ConditionType, Conditions};
-pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection, Served};
+pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection, Served, Shown};
 pub use engine::Engine;
 pub use event::{
     Event, MetricTarget, Observation, PollOutcome, PrepareOutcome, Reading, Remembered,

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::activation::ScaleRequest;
 use crate::agenda::{Task, Ticket};
 use crate::conditions::ConditionStatus;
-use crate::effect::{Effect, ScaleDirection, Served};
+use crate::effect::{Effect, ScaleDirection, Served, Shown};
 use crate::engine::Turn;
 use crate::event::{MetricTarget, PollOutcome, Reading, TargetType, TriggerOutcome};
 use crate::prescale::{
@@ -44,6 +44,9 @@ const LIVING_FLOOR: SignedDuration = SignedDuration::from_secs(30);
 const LEARNING: SignedDuration = SignedDuration::from_mins(10);
 /// The longest `leadTime: auto`, and time to look more than once.
 const LEARN_BEFORE: SignedDuration = SignedDuration::from_mins(90);
+/// Before such a ramp they are looked at once more: a rollout may have made them slower. A minute, so that the ramp can begin as much
+/// earlier as it takes then, in most cases.
+const BEFORE_RAMP: SignedDuration = SignedDuration::from_mins(1);
 /// A question for pods without an answer for this long is asked again.
 const PODS_OVERDUE: SignedDuration = SignedDuration::from_secs(30);
 /// Reports that the status keeps.
@@ -185,7 +188,12 @@ impl Sales {
     }
 
     /// When pods are to be looked at again.
-    fn pods_due(&self, is_ready: bool, next_start: Option<Timestamp>) -> Option<Timestamp> {
+    fn pods_due(
+        &self,
+        is_ready: bool,
+        next_start: Option<Timestamp>,
+        next_learnt: Option<Timestamp>,
+    ) -> Option<Timestamp> {
         let learns = self.triggers.iter().any(|sale| {
             let settings = &sale.trigger.settings;
             settings.lead_time == LeadTime::Auto
@@ -205,10 +213,13 @@ impl Sales {
         };
         let learning = next_start.filter(|_| learns).map(|start| {
             let from = after(after(start, -LEARN_BEFORE), -longest_ramp);
-            match since {
-                None => Timestamp::MIN,
-                Some(at) => after(at, LEARNING).max(from),
-            }
+            let Some(at) = since else {
+                return Timestamp::MIN;
+            };
+            let regularly = after(at, LEARNING).max(from);
+            let before_ramp = next_learnt.map(|ramp| after(ramp, -BEFORE_RAMP));
+            let before_ramp = before_ramp.filter(|due| at < *due);
+            before_ramp.map_or(regularly, |due| due.min(regularly))
         });
         looks.into_iter().chain(learning).min()
     }
@@ -246,13 +257,18 @@ impl Tracked {
             .map(|sale| sale.trigger.clone())
             .collect();
         let pods = self.sales.pods.clone();
+        // An answer without pods is an answer: nothing will be learnt for now.
+        let startups = match &pods {
+            Some(pods) => Some(&*pods.startups),
+            None => self.sales.pods_answered.map(|_| [].as_slice()),
+        };
         let prescaled = self.sales.prescaling.advance(
             turn.now,
             &Scene {
                 triggers: &triggers,
                 min_replica_count: self.wanted.min_replicas,
                 max_replica_count: self.wanted.max_replicas,
-                startups: pods.as_ref().map_or(&[], |pods| &pods.startups),
+                startups,
                 replicas: self.sales.replicas,
                 ready_since: pods.as_ref().map(|pods| &*pods.ready_since),
                 obstacle: pods.as_ref().and_then(|pods| pods.obstacle.as_ref()),
@@ -286,14 +302,18 @@ impl Tracked {
             publish(turn, news.kind, news.reason, news.message);
         }
         if !self.sales.triggers.is_empty() {
-            let shown = Effect::ShowPrescale {
-                key: turn.key.clone(),
+            let condition = &self.status.current.conditions.prescaled;
+            let shown = Shown {
                 floor: self.sales.level.floor,
                 ready: pods.map(|pods| pods.ready_since.len()),
+                replicas: self.sales.replicas,
+                reason: condition.as_ref().map(|condition| condition.reason.clone()),
+                late: prescaled.late,
                 next_start: prescaled.next_start,
                 reports: prescaled.reports,
             };
-            turn.effects.push(shown);
+            let key = turn.key.clone();
+            turn.effects.push(Effect::ShowPrescale { key, shown });
         }
         if changed && self.wanted.modifiers.is_none() && !self.sales.triggers.is_empty() {
             turn.effects.push(Effect::Serve {
@@ -308,7 +328,8 @@ impl Tracked {
             self.polling.poll_now(turn, self.interval());
         }
 
-        let mut pods_due = self.sales.pods_due(is_ready, prescaled.next_start);
+        let (next_start, next_learnt) = (prescaled.next_start, prescaled.next_learnt);
+        let mut pods_due = self.sales.pods_due(is_ready, next_start, next_learnt);
         if let Some(asked) = self.sales.pods_asked {
             pods_due = pods_due.map(|at| at.max(after(asked, PODS_OVERDUE)));
         }

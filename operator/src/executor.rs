@@ -200,20 +200,8 @@ impl Executor {
                     this.events.send(Event::PodsSeen { key, pods });
                 });
             }
-            Effect::ShowPrescale {
-                key,
-                floor,
-                ready,
-                next_start,
-                reports,
-            } => {
-                let leads = reports
-                    .iter()
-                    .filter_map(|report| report.ready_before_start);
-                let leads: Vec<f64> = leads.map(|lead| lead.as_secs_f64()).collect();
-                self.poller
-                    .metrics()
-                    .observe_prescaling(&key, floor, ready, next_start, &leads);
+            Effect::ShowPrescale { key, shown } => {
+                self.poller.metrics().observe_prescaling(&key, &shown);
             }
             Effect::Serve { key, metrics } => self.serve(&key, metrics),
             Effect::WriteStatus { key, status } => self.status.write(key, status),

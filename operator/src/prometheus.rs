@@ -6,12 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use sakidori_engine::ObjectKey;
+use sakidori_engine::{ObjectKey, Shown};
 
 use crate::lock::lock;
 
@@ -53,6 +52,9 @@ pub struct Metrics {
     loop_latency: GaugeVec,
     prescale_floor: IntGaugeVec,
     prescale_ready: IntGaugeVec,
+    prescale_replicas: IntGaugeVec,
+    prescale_condition: IntGaugeVec,
+    prescale_late: IntGaugeVec,
     prescale_next_start: GaugeVec,
     prescale_lead: HistogramVec,
     source_reads: IntCounterVec,
@@ -62,6 +64,8 @@ pub struct Metrics {
     validated: Mutex<HashSet<String>>,
     /// Label values that each object has series under.
     series: Mutex<HashMap<ObjectKey, HashSet<Vec<String>>>>,
+    /// The reason that each object's `Prescaled` is shown with.
+    reasons: Mutex<HashMap<ObjectKey, String>>,
     /// What `*_registered_total` counts: each object's trigger types.
     registered: Mutex<HashMap<ObjectKey, Vec<String>>>,
 }
@@ -138,6 +142,24 @@ impl Metrics {
                 "The target's Ready pods, as last seen for a floor",
                 &["namespace", "scaledObject"],
             )?,
+            prescale_replicas: int_gauge(
+                &registry,
+                "sakidori_prescale_replicas",
+                "The target's replicas, as last polled",
+                &["namespace", "scaledObject"],
+            )?,
+            prescale_condition: int_gauge(
+                &registry,
+                "sakidori_prescale_condition",
+                "1 for the reason of the condition Prescaled, while a floor climbs or holds",
+                &["namespace", "scaledObject", "reason"],
+            )?,
+            prescale_late: int_gauge(
+                &registry,
+                "sakidori_prescale_late",
+                "1 from half of the lead time before a sale on, while replicas of its floor are missing",
+                &["namespace", "scaledObject"],
+            )?,
             prescale_next_start: gauge(
                 &registry,
                 "sakidori_prescale_next_start_timestamp_seconds",
@@ -171,6 +193,7 @@ impl Metrics {
             )?,
             validated: Mutex::default(),
             series: Mutex::default(),
+            reasons: Mutex::default(),
             registered: Mutex::default(),
             registry,
         };
@@ -328,34 +351,57 @@ impl Metrics {
         }
     }
 
-    /// What the sales of an object come to now; `leads` are of those that are over.
-    pub fn observe_prescaling(
-        &self,
-        key: &ObjectKey,
-        floor: i32,
-        ready: Option<usize>,
-        next_start: Option<Timestamp>,
-        leads: &[f64],
-    ) {
+    /// What the sales of an object come to now.
+    pub fn observe_prescaling(&self, key: &ObjectKey, shown: &Shown) {
         if !self.is_registered(key) {
             return;
         }
         let name = [&*key.namespace, &*key.name];
         self.prescale_floor
             .with_label_values(&name)
-            .set(floor.into());
-        if let Some(ready) = ready.and_then(|ready| i64::try_from(ready).ok()) {
+            .set(shown.floor.into());
+        if let Some(ready) = shown.ready.and_then(|ready| i64::try_from(ready).ok()) {
             self.prescale_ready.with_label_values(&name).set(ready);
         }
-        match next_start {
+        if let Some(replicas) = shown.replicas {
+            self.prescale_replicas
+                .with_label_values(&name)
+                .set(replicas.into());
+        }
+        self.prescale_late
+            .with_label_values(&name)
+            .set(shown.late.into());
+        self.observe_condition(key, shown.reason.as_deref());
+        match shown.next_start {
             Some(start) => self
                 .prescale_next_start
                 .with_label_values(&name)
                 .set(start.as_millisecond() as f64 / 1000.0),
             None => drop(self.prescale_next_start.remove_label_values(&name)),
         }
-        for lead in leads {
-            self.prescale_lead.with_label_values(&name).observe(*lead);
+        // There from the start, so that a rate over it sees the first sale.
+        let leads = self.prescale_lead.with_label_values(&name);
+        for report in &shown.reports {
+            if let Some(lead) = report.ready_before_start {
+                leads.observe(lead.as_secs_f64());
+            }
+        }
+    }
+
+    /// One reason at a time.
+    fn observe_condition(&self, key: &ObjectKey, reason: Option<&str>) {
+        let mut reasons = lock(&self.reasons);
+        let before = match reason {
+            Some(reason) => reasons.insert(key.clone(), reason.to_owned()),
+            None => reasons.remove(key),
+        };
+        if let Some(before) = before.filter(|before| Some(before.as_str()) != reason) {
+            let labels = [&*key.namespace, &*key.name, &before];
+            let _ = self.prescale_condition.remove_label_values(&labels);
+        }
+        if let Some(reason) = reason {
+            let labels = [&*key.namespace, &*key.name, reason];
+            self.prescale_condition.with_label_values(&labels).set(1);
         }
     }
 
@@ -368,6 +414,9 @@ impl Metrics {
         let _ = self.object_errors.remove_label_values(&name);
         let _ = self.prescale_floor.remove_label_values(&name);
         let _ = self.prescale_ready.remove_label_values(&name);
+        let _ = self.prescale_replicas.remove_label_values(&name);
+        let _ = self.prescale_late.remove_label_values(&name);
+        self.observe_condition(key, None);
         let _ = self.prescale_next_start.remove_label_values(&name);
         let _ = self.prescale_lead.remove_label_values(&name);
         let _ =
@@ -542,6 +591,46 @@ mod tests {
         assert_eq!(text.matches(errors).count(), 1);
     }
 
+    fn shown(reason: Option<&str>) -> Shown {
+        Shown {
+            floor: 10,
+            ready: Some(4),
+            replicas: Some(9),
+            reason: reason.map(str::to_owned),
+            late: true,
+            next_start: None,
+            reports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn prescaled_has_one_reason_at_a_time() {
+        let metrics = Metrics::new().unwrap();
+        let key = ObjectKey::new("shop", "web");
+        metrics.register(&key, Vec::new(), false);
+        let reasons = || {
+            let text = metrics.text();
+            let lines = text.lines();
+            let lines = lines.filter_map(|line| line.strip_prefix("sakidori_prescale_condition{"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        for reason in ["PodsNotReady", "FloorReady"] {
+            metrics.observe_prescaling(&key, &shown(Some(reason)));
+            let labels = r#"namespace="shop",reason="#;
+            let line = format!(r#"{labels}"{reason}",scaledObject="web"}} 1"#);
+            assert_eq!(reasons(), [line]);
+        }
+        metrics.observe_prescaling(&key, &shown(None));
+        assert!(reasons().is_empty(), "{:?}", reasons());
+        let text = metrics.text();
+        for (name, value) in [("floor_replicas", 10), ("replicas", 9), ("late", 1)] {
+            let line = format!(
+                r#"sakidori_prescale_{name}{{namespace="shop",scaledObject="web"}} {value}"#
+            );
+            assert!(text.contains(&line), "{line}\n{text}");
+        }
+    }
+
     #[test]
     fn a_deleted_object_leaves_no_series() {
         let metrics = Metrics::new().unwrap();
@@ -551,8 +640,10 @@ mod tests {
         metrics.observe_error(&key, &SERIES);
         metrics.observe_lateness(&key, Duration::ZERO);
         metrics.count_object_error(&key);
+        metrics.observe_prescaling(&key, &shown(Some("PodsNotReady")));
         metrics.forget(&key);
         // A poll that was under way.
+        metrics.observe_prescaling(&key, &shown(Some("PodsNotReady")));
         metrics.observe(&key, &SERIES, 1.0, Duration::ZERO, true);
         metrics.observe_error(&key, &SERIES);
         metrics.observe_lateness(&key, Duration::ZERO);

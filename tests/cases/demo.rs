@@ -9,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// A folder of its own for everything that the demo makes, so that what it leaves behind is seen.
-fn demo(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+pub fn program(path: &str, folder: &Path) -> Command {
+    let mut command = Command::new(path);
     command
         .env("TMPDIR", folder)
         .stdin(Stdio::null())
@@ -44,7 +44,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-fn assert_nothing_is_left(folder: &Path) {
+pub fn assert_nothing_is_left(folder: &Path) {
     // The kernel may need a moment for processes that were just killed.
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -71,7 +71,9 @@ fn assert_nothing_is_left(folder: &Path) {
 #[test]
 fn the_demo_goes_from_0_to_10_and_back_and_writes_plain_text_to_a_pipe() {
     let folder = tempfile::tempdir().unwrap();
-    let output = demo(folder.path()).output().unwrap();
+    let output = program(env!("CARGO_BIN_EXE_demo"), folder.path())
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -97,13 +99,18 @@ fn the_demo_goes_from_0_to_10_and_back_and_writes_plain_text_to_a_pipe() {
 
 #[test]
 fn ctrl_c_during_the_demo_leaves_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut child = demo(folder.path()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     // The control plane is up then, and RabbitMQ is.
+    assert_ctrl_c_leaves_nothing(env!("CARGO_BIN_EXE_demo"), "s  RabbitMQ");
+}
+
+/// Interrupts a demo when it has written a line that ends like this.
+pub fn assert_ctrl_c_leaves_nothing(path: &str, after: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = program(path, folder.path()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     lines
-        .find(|line| line.as_ref().unwrap().trim_end().ends_with("s  RabbitMQ"))
-        .expect("RabbitMQ starts")
+        .find(|line| line.as_ref().unwrap().trim_end().ends_with(after))
+        .unwrap_or_else(|| panic!("no line that ends with {after:?}"))
         .unwrap();
     assert!(
         !processes_of(folder.path()).is_empty(),

@@ -5,6 +5,7 @@ pub mod bed;
 pub mod binary;
 pub mod canary;
 pub mod chart;
+pub mod demo;
 pub mod manifests;
 pub mod memory;
 pub mod namespace;

@@ -64,6 +64,35 @@ fn the_yaml_is_the_crds() {
     assert_eq!(yaml, crds::yaml(), "the same bytes each time");
 }
 
+/// Both kinds of calendars have the same fields, and the page on them has each.
+#[test]
+fn every_field_of_a_calendar_is_in_the_documentation() {
+    let page = fs::read_to_string(repository().join("docs/prescaling.md")).unwrap();
+    let all = crds::all();
+    let calendars = all.iter().filter(|crd| crd.spec.group == "sakidori.dev");
+    let mut fields = 0;
+    for crd in calendars {
+        let crd = serde_json::to_value(crd).unwrap();
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        for (name, field) in spec["properties"].as_object().unwrap() {
+            let inner = field["items"]["properties"].as_object();
+            let Some(inner) = inner else {
+                assert!(page.contains(&format!("| `{name}` |")), "{name}");
+                continue;
+            };
+            for field in inner.keys() {
+                let told = [format!("`{name}[].{field}`"), format!("`{field}`")];
+                assert!(
+                    told.iter().any(|text| page.contains(text)),
+                    "{name}[].{field}"
+                );
+                fields += 1;
+            }
+        }
+    }
+    assert!(fields > 30, "{fields} fields");
+}
+
 /// Name, type, path and priority, as KEDA's; `-o wide` shows those of priority 1.
 #[test]
 fn kubectl_shows_the_columns_that_keda_shows() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use sakidori_api::{
@@ -60,6 +61,33 @@ fn every_manifest_in_the_documentation_is_read_to_its_last_field() {
     assert!(kinds > 5, "{page} has {kinds} manifests");
 }
 
+/// The page on prescaling has parts of manifests too; those that are whole, and those that its quick start applies, count.
+#[test]
+fn every_manifest_about_prescaling_is_read_to_its_last_field() {
+    let page = "docs/prescaling.md";
+    let text = fs::read_to_string(repository().join(page)).unwrap();
+    let between = |start: &str, end: &str| -> Vec<String> {
+        let parts = text.split(start).skip(1);
+        parts
+            .filter_map(|part| part.split(end).next())
+            .map(|part| part.replace("$START", "2027-01-02T00:00:00Z"))
+            .collect()
+    };
+    let blocks = between("```yaml\n", "\n```");
+    let whole = blocks
+        .into_iter()
+        .filter(|block| block.starts_with("apiVersion:"));
+    let applied = between("<<END\n", "\nEND\n");
+    let mut kinds = 0;
+    for block in whole.chain(applied) {
+        for manifest in block.split("\n---\n") {
+            is_read_to_its_last_field(&format!("{page}:\n{block}"), parse(manifest));
+            kinds += 1;
+        }
+    }
+    assert!(kinds >= 8, "{page} has {kinds} whole manifests");
+}
+
 fn is_read_to_its_last_field(place: &str, manifest: Value) {
     let kind = manifest["kind"]
         .as_str()
@@ -73,6 +101,7 @@ fn is_read_to_its_last_field(place: &str, manifest: Value) {
         "Namespace" => through::<Namespace>,
         "Secret" => through::<Secret>,
         "Deployment" => through::<Deployment>,
+        "HorizontalPodAutoscaler" => through::<HorizontalPodAutoscaler>,
         "Role" => through::<Role>,
         "RoleBinding" => through::<RoleBinding>,
         other => panic!("{place}: add the type of {other} here"),

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::baseline::ReplicaHistory;
 use super::condition::{Obstacle, limited, prescaled};
-use super::lead::lead_from;
+use super::lead::{LEAD_UNTIL_LEARNT, lead_from};
 use super::occurrence::{Occurrence, Occurrences};
 use super::profile::Profile;
 use super::report::{Report, in_words};
@@ -40,8 +40,8 @@ pub struct Scene<'a> {
     pub triggers: &'a [Trigger],
     pub min_replica_count: i32,
     pub max_replica_count: i32,
-    /// How long the workload's last pods took from their creation until they were Ready.
-    pub startups: &'a [SignedDuration],
+    /// How long the workload's last pods took from their creation until they were Ready; `None` before anybody has looked.
+    pub startups: Option<&'a [SignedDuration]>,
     /// The target's replicas, where they are known.
     pub replicas: Option<i32>,
     /// When each pod that is Ready became so; `None` where the pods are not known.
@@ -61,10 +61,14 @@ pub struct Prescaled {
     pub triggers: Vec<TriggerFloor>,
     /// When to look again, if nothing happens before.
     pub next: Option<Timestamp>,
+    /// When the next ramp begins whose lead time is learnt, as far as it is now.
+    pub next_learnt: Option<Timestamp>,
     /// The start of the next occurrence that has not started.
     pub next_start: Option<Timestamp>,
     /// `Prescaled`; `None` while no floor is asked for.
     pub condition: Option<Condition>,
+    /// Half of the lead time before a start, or later, replicas for it are missing.
+    pub late: bool,
     /// Events to publish, in this order.
     pub news: Vec<News>,
     /// Of the occurrences whose hold has ended now.
@@ -137,10 +141,15 @@ impl Prescaling {
             Vec::new(),
         );
         let mut next = None;
+        let mut next_learnt = None;
         let mut next_start = None;
         for trigger in scene.triggers {
             self.follow(now, trigger, &current);
-            next = earlier(next, self.begin(now, trigger, scene));
+            let begins = self.begin(now, trigger, scene);
+            next = earlier(next, begins);
+            if trigger.settings.lead_time == LeadTime::Auto {
+                next_learnt = earlier(next_learnt, begins);
+            }
             next_start = earlier(next_start, started_after(&trigger.occurrences.known, now));
         }
         let profiles = self.profiles(scene.triggers);
@@ -174,11 +183,13 @@ impl Prescaling {
                 .map(|(floor, active)| TriggerFloor { floor, active })
                 .collect(),
             next: earlier(next, timeline.next_instant(now)),
+            next_learnt,
             next_start,
             condition: (level.floor > 0 && level.active).then(|| {
                 let ready = scene.ready_since.map(<[_]>::len);
                 prescaled(&level, bounds, ready, scene.obstacle)
             }),
+            late: self.runs.iter().any(|run| is_late(run, now)),
             news,
             reports,
             remember: self.runs != before,
@@ -227,16 +238,26 @@ impl Prescaling {
     }
 
     /// Starts the runs of what has begun to climb. Returns when the next one will.
+    ///
+    /// A lead time that is to be learnt is fixed when the pods have been looked at, a moment later: the lead time of those who know
+    /// nothing would begin the ramp, once and for all, after each restart.
     fn begin(&mut self, now: Timestamp, trigger: &Trigger, scene: &Scene<'_>) -> Option<Timestamp> {
         let settings = &trigger.settings;
         let lead = match settings.lead_time {
-            LeadTime::Fixed(lead) => lead,
-            LeadTime::Auto => lead_from(scene.startups),
+            LeadTime::Fixed(lead) => Some(lead),
+            LeadTime::Auto => scene.startups.map(lead_from),
         };
         for occurrence in &*trigger.occurrences.known {
-            let climbs_at = after(after(occurrence.start, -lead), -settings.ramp_up);
             let is_run =
                 |run: &Run| run.trigger == trigger.key && run.occurrence.id == occurrence.id;
+            let lead = match lead {
+                Some(lead) => lead,
+                None if occurrence.start <= now || self.runs.iter().any(is_run) => {
+                    LEAD_UNTIL_LEARNT
+                }
+                None => return None,
+            };
+            let climbs_at = after(after(occurrence.start, -lead), -settings.ramp_up);
             if climbs_at > now {
                 // Ordered by start, so all that follow climb later; one that runs already had another lead time.
                 if self.runs.iter().any(is_run) {
@@ -359,6 +380,10 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 fn late_at(run: &Run, profile: &Profile) -> Option<Timestamp> {
     let at = after(run.occurrence.start, -(run.lead / 2)).max(profile.complete_at);
     (!run.told.late && !run.told.ready).then_some(at)
+}
+
+fn is_late(run: &Run, now: Timestamp) -> bool {
+    run.told.late && !run.told.ready && now < run.holds_until
 }
 
 /// What one look is about.

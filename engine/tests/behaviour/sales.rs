@@ -29,6 +29,10 @@ struct Shop {
     set: Vec<(i64, i32, i32)>,
     events: Vec<(i64, &'static str, String)>,
     served: BTreeMap<String, Result<Quantity, String>>,
+    /// How long the last pods took to become Ready.
+    startups: Vec<SignedDuration>,
+    /// Seconds since the start of the test at which the pods were looked at.
+    looks: Vec<i64>,
     /// When pods became Ready; `None` where nobody can look.
     ready: Option<Vec<Timestamp>>,
     obstacle: Option<Obstacle>,
@@ -113,6 +117,8 @@ impl Shop {
             set: Vec::new(),
             events: Vec::new(),
             served: BTreeMap::new(),
+            startups: Vec::new(),
+            looks: Vec::new(),
             ready: Some(Vec::new()),
             obstacle: None,
             prepares: true,
@@ -286,8 +292,9 @@ impl Shop {
                 self.served.extend(metrics);
             }
             Effect::ReadPods { .. } => {
+                self.looks.push(self.second());
                 let pods = self.ready.clone().map(|ready_since| PodsSeen {
-                    startups: Vec::new(),
+                    startups: self.startups.clone(),
                     ready_since,
                     obstacle: self.obstacle.clone(),
                 });
@@ -498,6 +505,59 @@ fn no_room_is_told_while_there_is_time_to_act() {
     assert!(message.contains("6 of 10"), "{message}");
     shop.go_to(999);
     assert_eq!(shop.times("PrescaleLate"), [950]);
+}
+
+/// The same with a lead time that is learnt from the pods.
+fn learning(replicas: i32) -> Settings {
+    Settings {
+        lead_time: LeadTime::Auto,
+        ..floor(replicas)
+    }
+}
+
+#[test]
+fn pods_that_became_slower_since_are_seen_before_the_ramp() {
+    let mut shop = Shop::new(vec![learning(10)], known(&[]));
+    shop.startups = vec![SignedDuration::from_secs(2); 5];
+    shop.calendar(known(&[sale("a", 5000, 6000)]));
+    shop.go_to(4810);
+    let regularly: Vec<i64> = (0..=8).map(|tens| 600 * tens).collect();
+    assert_eq!(shop.looks, regularly);
+    // A rollout, 70 s before the ramp would begin, of pods that take 40 s: a lead of 90 s.
+    shop.startups = vec![SignedDuration::from_secs(40); 5];
+    shop.go_to(4849);
+    assert_eq!(shop.bounds(), (0, 20));
+    assert_eq!(shop.looks[9..], [5000 - 60 - 60 - 60]);
+    shop.go_to(4850);
+    assert_eq!(shop.bounds(), (2, 20));
+    shop.go_to(4910);
+    assert_eq!(shop.bounds(), (10, 20));
+}
+
+#[test]
+fn a_restart_waits_for_the_pods_before_it_fixes_a_lead_time() {
+    let mut shop = Shop::new(vec![learning(10)], known(&[]));
+    shop.startups = vec![SignedDuration::from_secs(2); 5];
+    // With the 10 minutes of those who know nothing it would begin at once.
+    shop.go_to(500);
+    shop.calendar(known(&[sale("a", 1000, 2000)]));
+    shop.restart();
+    shop.go_to(879);
+    assert_eq!(shop.bounds(), (0, 20));
+    shop.go_to(880);
+    assert_eq!(shop.bounds(), (2, 20));
+    // Pods that can't be looked at are waited for no longer than it takes to ask.
+    let mut shop = Shop::new(vec![learning(10)], known(&[]));
+    shop.ready = None;
+    shop.go_to(500);
+    shop.calendar(known(&[sale("a", 1000, 2000)]));
+    assert_eq!(shop.bounds(), (10, 20));
+    // Nor are they in the middle of a sale.
+    let mut shop = Shop::new(vec![learning(10)], known(&[]));
+    shop.ready = None;
+    shop.go_to(1500);
+    shop.calendar(known(&[sale("a", 1000, 2000)]));
+    assert_eq!(shop.bounds(), (10, 20));
 }
 
 #[test]

@@ -21,8 +21,14 @@ pub const KWOK_VERSION: &str = "v0.8.0";
 /// The RabbitMQ server of Debian's package, as a user other than `rabbitmq` starts it.
 pub const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
+/// Prometheus' own checker of rules, in Debian's package of Prometheus.
+pub const PROMTOOL: &str = "/usr/bin/promtool";
+
 /// Packages of the distribution, and the file that shows that each is there.
-const PACKAGES: &[(&str, &str)] = &[("rabbitmq-server", RABBITMQ_SERVER)];
+const PACKAGES: &[(&str, &str)] = &[
+    ("rabbitmq-server", RABBITMQ_SERVER),
+    ("prometheus", PROMTOOL),
+];
 
 const SOURCES: &[(&str, &str)] = &[
     ("main.go", include_str!("../controlplane/main.go")),

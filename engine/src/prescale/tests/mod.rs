@@ -58,7 +58,7 @@ impl Shop {
                 triggers: &self.triggers,
                 min_replica_count: 2,
                 max_replica_count: self.max,
-                startups: &self.startups,
+                startups: Some(&self.startups),
                 replicas: Some(10),
                 ready_since: Some(&self.ready),
                 obstacle: self.obstacle.as_ref(),

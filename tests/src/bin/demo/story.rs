@@ -1,6 +1,5 @@
 //! The demo from beginning to end: start, fill the queue, watch, sum up.
 
-use std::future::Future;
 use std::io::{IsTerminal, Stdout};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,16 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use kube::Client;
 use kube::api::Api;
-use kube::core::DynamicObject;
 use sakidori_api::ScaledObject;
 use sakidori_test_cluster::{Cluster, ClusterOptions, eventually};
 use sakidori_test_servers::RabbitMq;
+use sakidori_tests::demo::{Table, diagnosis, kind, step};
 use sakidori_tests::{Operator, binary, manifests, observe};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::consumers::{self, MESSAGES_PER_SECOND};
-use crate::table::{Row, Table};
+use crate::row::Row;
 
 const EXAMPLE: &str = "examples/rabbitmq";
 /// What the manifests of the example call themselves.
@@ -97,7 +96,7 @@ pub async fn tell(keep: bool) -> Result<()> {
                 story.table.end()?;
                 return Err(anyhow!(
                     "{error:#}\n{}",
-                    diagnosis(&client, &operator).await
+                    diagnosis(&client, &operator, NAMESPACE, &[NAME]).await
                 ));
             }
         };
@@ -117,16 +116,6 @@ pub async fn tell(keep: bool) -> Result<()> {
     outcome?;
     operator.terminate(Duration::from_secs(5)).await?;
     Ok(())
-}
-
-/// Awaits one step of the start, and says how long it took.
-async fn step<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let start = Instant::now();
-    let done = work
-        .await
-        .with_context(|| format!("{what}: it did not start"))?;
-    println!("  {:>5.1} s  {what}", start.elapsed().as_secs_f64());
-    Ok(done)
 }
 
 /// What the story needs of the ScaledObject.
@@ -186,13 +175,6 @@ async fn apply_example(client: &Client, amqp_url: &str) -> Result<Target> {
     Ok(Target { max_replicas })
 }
 
-fn kind(object: &DynamicObject) -> &str {
-    object
-        .types
-        .as_ref()
-        .map_or("", |types| types.kind.as_str())
-}
-
 /// How long after the last publish each thing happened.
 struct Times {
     first_replica: Duration,
@@ -225,7 +207,7 @@ struct Story<'a> {
     client: &'a Client,
     broker: &'a RabbitMq,
     ready: watch::Sender<i32>,
-    table: Table<Stdout>,
+    table: Table<Stdout, Row>,
     start: Instant,
 }
 
@@ -321,53 +303,6 @@ impl<'a> Story<'a> {
             ready: replicas.map(|replicas| replicas.ready),
         }
     }
-}
-
-/// What someone would look at next when a phase does not happen.
-async fn diagnosis(client: &Client, operator: &Operator) -> String {
-    let api: Api<ScaledObject> = Api::namespaced(client.clone(), NAMESPACE);
-    let mut lines = Vec::new();
-    match api.get(NAME).await {
-        Ok(object) => {
-            for condition in object
-                .status
-                .map(|status| status.conditions)
-                .unwrap_or_default()
-            {
-                lines.push(format!(
-                    "ScaledObject {} {} {}: {}",
-                    condition.type_, condition.status, condition.reason, condition.message
-                ));
-            }
-        }
-        Err(error) => lines.push(format!(
-            "{:#}",
-            anyhow!(error).context("the ScaledObject can't be read")
-        )),
-    }
-    match observe::hpa(client, NAMESPACE, HPA).await {
-        Ok(hpa) => {
-            for condition in hpa
-                .status
-                .and_then(|status| status.conditions)
-                .unwrap_or_default()
-            {
-                lines.push(format!(
-                    "HPA {} {} {}: {}",
-                    condition.type_,
-                    condition.status,
-                    condition.reason.unwrap_or_default(),
-                    condition.message.unwrap_or_default()
-                ));
-            }
-        }
-        Err(error) => lines.push(format!("{:#}", error.context("the HPA can't be read"))),
-    }
-    lines.push(format!(
-        "the operator's log ends with\n{}",
-        operator.log_tail()
-    ));
-    lines.join("\n")
 }
 
 fn print_how_to_look(cluster: &Cluster, broker: &RabbitMq) {
