@@ -3,14 +3,16 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::activation::ScaleRequest;
+use crate::activation::{Activity, ScaleRequest};
 use crate::agenda::{Task, Ticket};
 use crate::conditions::ConditionStatus;
 use crate::effect::{Effect, ScaleDirection, Served};
 use crate::engine::Turn;
 use crate::event::{MetricTarget, PollOutcome, Reading, TargetType, TriggerOutcome};
+use crate::nodes::Nodes;
 use crate::prescale::{
-    Bounds, LeadTime, Level, Obstacle, PrescaleStatus, Prescaling, Scene, Trigger, TriggerFloor,
+    self, Bounds, LeadTime, Level, Obstacle, PrescaleStatus, Prescaling, Scene, Trigger,
+    TriggerFloor,
 };
 use crate::quantity::Quantity;
 use crate::time::after;
@@ -33,6 +35,8 @@ pub struct PodsSeen {
     pub startups: Vec<SignedDuration>,
     /// When each pod that is Ready became so.
     pub ready_since: Vec<Timestamp>,
+    /// Pods that have a node, whether they are Ready or not.
+    pub placed: usize,
     /// What keeps pods from coming up.
     pub obstacle: Option<Obstacle>,
 }
@@ -66,6 +70,9 @@ pub(crate) struct Sales {
     pods_answered: Option<Timestamp>,
     replicas: Option<i32>,
     wanted_by_others: Option<i32>,
+    /// When a target that sleeps within a sale is polled again.
+    wakes_at: Option<Timestamp>,
+    pub(crate) nodes: Nodes,
 }
 
 impl Sales {
@@ -117,6 +124,23 @@ impl Sales {
         }
     }
 
+    /// A sale keeps the object active whatever a formula makes of the triggers.
+    pub(crate) fn count_in(&self, activity: &mut Activity) {
+        let active = self.triggers.iter().zip(&self.floors);
+        for (sale, _) in active.filter(|(_, floor)| floor.active) {
+            activity.active = true;
+            if !activity.metrics.contains(&sale.metric) {
+                activity.metrics.push(sale.metric.clone());
+            }
+        }
+    }
+
+    /// The target has so many replicas.
+    pub(crate) fn saw(&mut self, now: Timestamp, replicas: i32) {
+        self.replicas = Some(replicas);
+        self.prescaling.saw(now, replicas);
+    }
+
     /// Takes in what a poll showed, once the sale triggers are filled in.
     pub(crate) fn polled(
         &mut self,
@@ -127,8 +151,7 @@ impl Sales {
         let Ok(replicas) = outcome.replicas else {
             return;
         };
-        self.replicas = Some(replicas);
-        self.prescaling.saw(now, replicas);
+        self.saw(now, replicas);
         let others = outcome
             .triggers
             .iter()
@@ -179,6 +202,27 @@ impl Sales {
         (to > request.from).then_some(ScaleRequest { to, ..request })
     }
 
+    pub(crate) fn wants_nodes_first(&self) -> bool {
+        let mut triggers = self.triggers.iter();
+        triggers.any(|one| one.trigger.settings.nodes == prescale::Nodes::First)
+    }
+
+    /// What wants nodes first is in a calendar that is not wholly known.
+    pub(crate) fn may_want_more_nodes(&self) -> bool {
+        let mut triggers = self.triggers.iter();
+        triggers.any(|one| {
+            one.trigger.settings.nodes == prescale::Nodes::First
+                && !one.trigger.occurrences.complete
+        })
+    }
+
+    /// Pods that have a node, or replicas where nobody has looked at pods.
+    pub(crate) fn placed(&self) -> Option<i32> {
+        let placed = self.pods.as_ref().map(|pods| pods.placed);
+        let placed = placed.map(|placed| i32::try_from(placed).unwrap_or(i32::MAX));
+        placed.or(self.replicas)
+    }
+
     /// When pods are to be looked at again.
     fn pods_due(&self, is_ready: bool, next_start: Option<Timestamp>) -> Option<Timestamp> {
         let learns = self.triggers.iter().any(|sale| {
@@ -196,6 +240,8 @@ impl Sales {
         let looks = match self.level.floor > 0 && self.level.active {
             true if is_ready => every(LIVING_FLOOR),
             true => every(MISSING_PODS),
+            // How much room they need is how many have none.
+            false if self.nodes.is_wanted() => every(LIVING_FLOOR),
             false => None,
         };
         let learning = next_start.filter(|_| learns).map(|start| {
@@ -228,10 +274,16 @@ impl Tracked {
 
     /// Looks at what the sales ask for now, and asks for what follows: the status first, so that a restart finds what the floor is made of.
     pub(crate) fn prescale(&mut self, turn: &mut Turn<'_>) {
-        if !self.sales.known || self.wanted.switches.pause.is_some() {
-            self.sales.stop(turn);
+        let is_paused = self.wanted.switches.pause.is_some();
+        if is_paused || !self.sales.known {
             self.status.current.conditions.prescaled = None;
-            return self.flush(turn);
+            let (ask, next) = match is_paused {
+                true => self.room_to_ask(turn.now, None),
+                false => (None, None),
+            };
+            self.flush(turn);
+            self.ask_for_room(turn, ask);
+            return self.sales.plan(turn, next);
         }
         let was_active = self.sales.level.active;
         let triggers: Vec<_> = self
@@ -268,15 +320,23 @@ impl Tracked {
         status.conditions.prescaled = prescaled.condition;
         status.prescale.runs = sales.prescaling.runs().to_vec();
         let reports = &mut status.prescale.reports;
+        // One that went on after its end has a new one.
+        reports.retain(|old| {
+            let mut again = prescaled.reports.iter();
+            !again.any(|new| (&new.name, new.start, new.floor) == (&old.name, old.start, old.floor))
+        });
         reports.extend(prescaled.reports.iter().cloned());
         let too_many = reports.len().saturating_sub(REPORTS_KEPT);
         reports.drain(..too_many);
         if prescaled.remember || !prescaled.reports.is_empty() {
             self.status.release();
         }
+        let (ask, room_next) = self.room_to_ask(turn.now, prescaled.room.as_ref());
+        self.show_room(prescaled.room.as_ref());
         self.flush(turn);
 
         self.ask_for_bounds(turn, prescaled.bounds);
+        self.ask_for_room(turn, ask);
         for news in prescaled.news {
             publish(turn, news.kind, news.reason, news.message);
         }
@@ -299,6 +359,7 @@ impl Tracked {
         if self.sales.level.active && !was_active && self.polled_as.is_some() {
             self.polling.poll_now(turn, self.interval());
         }
+        let wake = self.wake(turn);
 
         let mut pods_due = self.sales.pods_due(is_ready, prescaled.next_start);
         if let Some(asked) = self.sales.pods_asked {
@@ -310,8 +371,36 @@ impl Tracked {
             let key = turn.key.clone();
             turn.effects.push(Effect::ReadPods { key });
         }
-        let next = prescaled.next.into_iter().chain(pods_due).min();
+        let next = prescaled
+            .next
+            .into_iter()
+            .chain(pods_due)
+            .chain(room_next)
+            .chain(wake)
+            .min();
         self.sales.plan(turn, next);
+    }
+
+    /// A target at zero has no HPA that would raise it: only a poll leads to its first replicas. Where one did not (the target could not
+    /// be read, or written), the next is not left to a `pollingInterval` that may be an hour. Returns when to look again.
+    fn wake(&mut self, turn: &mut Turn<'_>) -> Option<Timestamp> {
+        let sales = &mut self.sales;
+        let sleeps = sales.level.active && sales.replicas.is_none_or(|replicas| replicas == 0);
+        if !sleeps || self.polled_as.is_none() || self.wanted.switches.scale_out_paused {
+            sales.wakes_at = None;
+            return None;
+        }
+        match sales.wakes_at {
+            Some(at) if at > turn.now => {}
+            before => {
+                sales.wakes_at = Some(after(turn.now, MISSING_PODS));
+                // The first time it is polled anyway.
+                if before.is_some() && self.scaling.is_none() {
+                    self.polling.poll_now(turn, self.interval());
+                }
+            }
+        }
+        self.sales.wakes_at
     }
 
     /// The HPA's bounds, where they are others than were last asked for.

@@ -202,6 +202,7 @@ impl Tracked {
             _ => activation::activity(object, &settled.triggers),
         };
         self.pushes.count_in(&mut activity);
+        self.sales.count_in(&mut activity);
         let is_active = activity.active || self.wanted.switches.activation_forced;
         if is_active {
             // KEDA leaves the time as it is while some trigger fails. Here nothing that goes wrong (a failing trigger,
@@ -450,8 +451,9 @@ impl Tracked {
         let Some(mut scaling) = self.scaling.take() else {
             return;
         };
-        if !matches!(outcome, ScaleOutcome::Done { .. }) {
-            self.pushes.restore(std::mem::take(&mut scaling.pushes));
+        match outcome {
+            ScaleOutcome::Done { to, .. } => self.sales.saw(turn.now, to),
+            _ => self.pushes.restore(std::mem::take(&mut scaling.pushes)),
         }
         if scaling.direction == ScaleDirection::HoldPaused {
             return self.held(turn, outcome);

@@ -14,11 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::baseline::ReplicaHistory;
 use super::condition::{Obstacle, limited, prescaled};
 use super::lead::lead_from;
+use super::nodes::Room;
 use super::occurrence::{Occurrence, Occurrences};
 use super::profile::Profile;
 use super::report::{Report, in_words};
 use super::run::{Cut, Run};
-use super::settings::{Baseline, LeadTime, Settings};
+use super::settings::{Baseline, LeadTime, Overlap, Settings};
 use super::timeline::{Bounds, Level, Limit, Timeline};
 use crate::conditions::Condition;
 use crate::effect::EventType;
@@ -69,6 +70,8 @@ pub struct Prescaled {
     pub news: Vec<News>,
     /// Of the occurrences whose hold has ended now.
     pub reports: Vec<Report>,
+    /// Room that is to be there before its pods are, where a trigger wants nodes first.
+    pub room: Option<Room>,
     /// The runs are others than before: they have to be written into the status, before the floor is set.
     pub remember: bool,
 }
@@ -90,7 +93,7 @@ pub struct News {
 /// The state of one object's prescaling: its runs, and the replicas of normal days.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prescaling {
-    runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
     history: ReplicaHistory,
 }
 
@@ -118,9 +121,9 @@ impl Prescaling {
 
     /// Looks at `scene` at `now`. To be called when anything in the scene changes, and at the instant that the last call named.
     pub fn advance(&mut self, now: Timestamp, scene: &Scene<'_>) -> Prescaled {
+        let now = now.max(self.latest_known(scene.triggers));
         let before = self.runs.clone();
-        self.runs
-            .retain(|run| scene.triggers.iter().any(|one| one.key == run.trigger));
+        self.adopt(scene.triggers);
         let current = Timeline::new(
             self.profiles(scene.triggers).into_iter().flatten(),
             Vec::new(),
@@ -139,6 +142,10 @@ impl Prescaling {
         );
         let level = timeline.at(now);
         let bounds = level.bounds(scene.min_replica_count, scene.max_replica_count);
+        let held = profiles.iter().flatten().filter(|one| {
+            one.overlap == Overlap::Sum && one.complete_at <= now && now < one.holds_until
+        });
+        let sum = held.fold(0_i32, |sum, one| sum.saturating_add(one.peak));
         let mut news = Vec::new();
         let mut reports = Vec::new();
         for (run, profile) in self.runs.iter_mut().zip(&profiles) {
@@ -149,6 +156,7 @@ impl Prescaling {
                         scene,
                         level: &level,
                         bounds,
+                        sum,
                     };
                     tell(run, profile, &situation, &mut news, &mut reports);
                     next = earlier(next, late_at(run, profile).filter(|at| *at > now));
@@ -156,8 +164,11 @@ impl Prescaling {
                 None => run.told.started = true,
             }
         }
+        let (room, room_next) = self.room(now, scene, &profiles, &level, bounds);
+        next = earlier(next, room_next);
         self.forget(now, &profiles, scene.triggers);
         Prescaled {
+            room,
             triggers: (0..scene.triggers.len())
                 .map(|trigger| timeline.of_trigger(trigger, now))
                 .map(|(floor, active)| TriggerFloor { floor, active })
@@ -173,6 +184,41 @@ impl Prescaling {
             remember: self.runs != before,
             level,
             bounds,
+        }
+    }
+
+    /// The latest moment of which the runs tell that it has passed. A clock that is behind it (another machine's, after a change of the
+    /// leader) takes no floor away.
+    fn latest_known(&self, triggers: &[Trigger]) -> Timestamp {
+        let profiles = self.profiles(triggers);
+        let begun = profiles.iter().flatten().map(|profile| profile.climbs_at);
+        let complete = self.runs.iter().filter_map(|run| run.requested_at);
+        begun.chain(complete).max().unwrap_or(Timestamp::MIN)
+    }
+
+    /// A trigger that was given another name, or another selector that still picks the sale, goes on with the run of before: begun
+    /// anew, it would take the replicas of the sale for those of a normal day. Other runs of triggers that are gone are dropped, once
+    /// all calendars can tell.
+    fn adopt(&mut self, triggers: &[Trigger]) {
+        let is_declared = |run: &Run| triggers.iter().any(|one| one.key == run.trigger);
+        for index in 0..self.runs.len() {
+            let orphan = &self.runs[index];
+            if is_declared(orphan) {
+                continue;
+            }
+            let id = &orphan.occurrence.id;
+            let heir = triggers.iter().find(|one| {
+                let mut known = one.occurrences.known.iter();
+                let mut runs = self.runs.iter();
+                known.any(|occurrence| occurrence.id == *id)
+                    && !runs.any(|run| run.trigger == one.key && run.occurrence.id == *id)
+            });
+            if let Some(heir) = heir {
+                self.runs[index].trigger = heir.key.clone();
+            }
+        }
+        if triggers.iter().all(|one| one.occurrences.complete) {
+            self.runs.retain(is_declared);
         }
     }
 
@@ -218,10 +264,7 @@ impl Prescaling {
     /// Starts the runs of what has begun to climb. Returns when the next one will.
     fn begin(&mut self, now: Timestamp, trigger: &Trigger, scene: &Scene<'_>) -> Option<Timestamp> {
         let settings = &trigger.settings;
-        let lead = match settings.lead_time {
-            LeadTime::Fixed(lead) => lead,
-            LeadTime::Auto => lead_from(scene.startups),
-        };
+        let lead = lead(settings, scene);
         for occurrence in &*trigger.occurrences.known {
             let climbs_at = after(after(occurrence.start, -lead), -settings.ramp_up);
             let is_run =
@@ -237,7 +280,10 @@ impl Prescaling {
             if holds_until <= now || self.runs.iter().any(is_run) {
                 continue;
             }
-            let baseline = self.baseline(settings, climbs_at, scene);
+            let Some(baseline) = self.baseline(settings, climbs_at, scene) else {
+                // Nobody has seen the target yet. That is a moment after a start, and a baseline is for the whole sale.
+                continue;
+            };
             self.runs.push(Run {
                 trigger: trigger.key.clone(),
                 occurrence: occurrence.clone(),
@@ -248,6 +294,8 @@ impl Prescaling {
                 requested_at: None,
                 ready_at: None,
                 needed_by_others: 0,
+                housed: 0,
+                proved: 0,
                 told: super::Told::default(),
             });
         }
@@ -255,18 +303,24 @@ impl Prescaling {
     }
 
     /// The baseline of a ramp that begins at `climbs_at`. Where nothing was seen since a restart, a run that goes on knows the one of
-    /// before it; else the replicas of now are all there is.
-    fn baseline(&self, settings: &Settings, climbs_at: Timestamp, scene: &Scene<'_>) -> i32 {
+    /// before it; else the replicas of now are all there is, and where they are not known either, there is no baseline yet. A target that
+    /// sleeps counts as one replica: no multiple of nothing is a floor.
+    pub(super) fn baseline(
+        &self,
+        settings: &Settings,
+        climbs_at: Timestamp,
+        scene: &Scene<'_>,
+    ) -> Option<i32> {
         let window = match settings.baseline {
-            Baseline::Replicas(replicas) => return replicas,
+            Baseline::Replicas(replicas) => return Some(replicas),
             Baseline::Observed(window) => window,
         };
-        self.history
+        let seen = self
+            .history
             .median(climbs_at, window)
             .or_else(|| self.runs.iter().map(|run| run.baseline).max())
-            .or(scene.replicas)
-            .unwrap_or(0)
-            .max(scene.min_replica_count)
+            .or(scene.replicas)?;
+        Some(seen.max(scene.min_replica_count).max(1))
     }
 
     /// In the order of the runs; `None` for those of a trigger that sets a limit.
@@ -280,7 +334,7 @@ impl Prescaling {
             .collect()
     }
 
-    fn limits(&self, triggers: &[Trigger]) -> Vec<Limit> {
+    pub(super) fn limits(&self, triggers: &[Trigger]) -> Vec<Limit> {
         self.runs
             .iter()
             .filter_map(|run| {
@@ -301,11 +355,13 @@ impl Prescaling {
         self.runs
             .retain(|run| match profiles.next().and_then(Option::as_ref) {
                 Some(profile) => now < profile.gone_at || needed(profile),
-                None => triggers
-                    .iter()
-                    .find(|one| one.key == run.trigger)
-                    .and_then(|one| run.limit(0, &one.settings))
-                    .is_some_and(|limit| now < limit.until),
+                None => match triggers.iter().find(|one| one.key == run.trigger) {
+                    Some(one) => run
+                        .limit(0, &one.settings)
+                        .is_some_and(|limit| now < limit.until),
+                    // May still be adopted.
+                    None => now < run.holds_until,
+                },
             });
     }
 }
@@ -321,6 +377,14 @@ fn cut(run: &mut Run, now: Timestamp, settings: &Settings, current: &Timeline) {
     });
     run.cut = Some(Cut { at: now, from });
     run.holds_until = now;
+}
+
+/// How long before a start its floor is complete, for a ramp that has not begun.
+pub(super) fn lead(settings: &Settings, scene: &Scene<'_>) -> SignedDuration {
+    match settings.lead_time {
+        LeadTime::Fixed(lead) => lead,
+        LeadTime::Auto => lead_from(scene.startups),
+    }
 }
 
 fn is_climbing(run: &Run, now: Timestamp, settings: &Settings) -> bool {
@@ -339,7 +403,7 @@ fn started_after(occurrences: &[Arc<Occurrence>], now: Timestamp) -> Option<Time
     occurrences.get(first).map(|one| one.start)
 }
 
-fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     one.into_iter().chain(other).min()
 }
 
@@ -356,6 +420,8 @@ struct Situation<'a> {
     scene: &'a Scene<'a>,
     level: &'a Level,
     bounds: Bounds,
+    /// Of the whole floors that add up.
+    sum: i32,
 }
 
 /// Takes in for one run what is known now, and says what is new.
@@ -373,6 +439,11 @@ fn tell(
     } = &*occurrence;
     let (start, end, peak) = (*start, *end, profile.peak);
     let holds = now < profile.holds_until;
+    // Pods of the others are not its own.
+    let needed = match profile.overlap {
+        Overlap::Max => peak,
+        Overlap::Sum => peak.max(situation.sum),
+    };
     if !run.told.started {
         run.told.started = true;
         news.push(News {
@@ -385,6 +456,17 @@ fn tell(
                 in_words(run.lead)
             ),
         });
+    }
+    if now < start && peak > std::mem::replace(&mut run.proved, peak) {
+        // Raised while there is time: what was proved was proved of less.
+        run.requested_at = None;
+        run.ready_at = None;
+        run.told.ready = false;
+        run.told.late = false;
+    }
+    if holds {
+        // It was over, and goes on: prolonged, or put back into the calendar.
+        run.told.ended = false;
     }
     if start <= now && now < end {
         let wanted = scene.wanted_by_others.unwrap_or(0);
@@ -405,7 +487,9 @@ fn tell(
     if holds
         && run.requested_at.is_some()
         && !run.told.ready
-        && let Some(ready_at) = scene.ready_since.and_then(|times| last_ready(times, peak))
+        && let Some(ready_at) = scene
+            .ready_since
+            .and_then(|times| last_ready(times, needed))
     {
         let ready_at = ready_at.max(profile.climbs_at);
         run.told.ready = true;
@@ -425,14 +509,14 @@ fn tell(
         news.push(News {
             kind,
             reason: "PrescaleReady",
-            message: format!("all {peak} replicas for {name} are Ready, {when}"),
+            message: format!("all {needed} replicas for {name} are Ready, {when}"),
         });
     }
     if holds && late_at(run, profile).is_some_and(|at| at <= now) {
         run.told.late = true;
         let numbers = match scene.ready_since {
-            Some(times) => format!("{} of {peak} replicas for {name} are Ready", times.len()),
-            None => format!("how many of the {peak} replicas for {name} are Ready is not known"),
+            Some(times) => format!("{} of {needed} replicas for {name} are Ready", times.len()),
+            None => format!("how many of the {needed} replicas for {name} are Ready is not known"),
         };
         let before = start.duration_since(now);
         let when = if before.is_negative() {

@@ -1,5 +1,8 @@
 //! Sales: floors at their instants, whatever happens to the operator, the calendar or the object in between.
 
+mod adversity;
+mod nodes;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -10,8 +13,8 @@ use sakidori_engine::prescale::{
 };
 use sakidori_engine::{
     Effect, Engine, Event, MetricTarget, ObjectKey, ObjectStatus, Pause, PodsSeen, PollOutcome,
-    PrepareOutcome, Quantity, Reading, Remembered, SaleTrigger, ScaleDirection, ScaleOutcome,
-    ScaledObject, Switches, TargetType, TriggerOutcome,
+    PrepareOutcome, Quantity, Reading, Remembered, RoomOutcome, SaleTrigger, ScaleDirection,
+    ScaleOutcome, ScaledObject, Switches, TargetType, TriggerOutcome,
 };
 
 /// A shop with a sale trigger and a queue, whose operator, HPA and pods answer at once.
@@ -20,9 +23,15 @@ struct Shop {
     now: Timestamp,
     object: ScaledObject,
     settings: Vec<Settings>,
+    /// What the triggers are known by, where that is not their place.
+    keys: Option<Vec<&'static str>>,
     calendar: Occurrences,
     queue: u32,
+    queue_fails: bool,
     replicas: i32,
+    /// The target's scale can be read, and written.
+    readable: bool,
+    writable: bool,
     hpa: Option<(i32, i32)>,
     status: Option<ObjectStatus>,
     /// Seconds since the start of the test at which the bounds were set.
@@ -33,6 +42,15 @@ struct Shop {
     ready: Option<Vec<Timestamp>>,
     obstacle: Option<Obstacle>,
     prepares: bool,
+    /// Pods that have no node, of those that there are.
+    homeless: i32,
+    /// What the cluster's CapacityBuffer keeps room for.
+    buffer: Option<i32>,
+    /// When it was asked for something else than before.
+    rooms: Vec<(i64, Option<i32>)>,
+    /// What the API server says to a buffer, where it refuses.
+    no_buffer: Option<RoomOutcome>,
+    refused_at: Option<i64>,
     untold: VecDeque<Event>,
     telling: bool,
 }
@@ -97,17 +115,26 @@ fn object() -> ScaledObject {
 
 impl Shop {
     fn new(settings: Vec<Settings>, calendar: Occurrences) -> Self {
+        Self::opened(0, 0, settings, calendar)
+    }
+
+    /// The same, where the object is made at `second`, for a target with so many replicas.
+    fn opened(second: i64, replicas: i32, settings: Vec<Settings>, calendar: Occurrences) -> Self {
         let mut shop = Self {
             engine: Engine::default(),
-            now: at(0),
+            now: at(second),
             object: ScaledObject {
                 trigger_count: settings.len() + 1,
                 ..object()
             },
             settings,
+            keys: None,
             calendar,
             queue: 0,
-            replicas: 0,
+            queue_fails: false,
+            replicas,
+            readable: true,
+            writable: true,
             hpa: None,
             status: None,
             set: Vec::new(),
@@ -116,6 +143,11 @@ impl Shop {
             ready: Some(Vec::new()),
             obstacle: None,
             prepares: true,
+            homeless: 0,
+            buffer: None,
+            rooms: Vec::new(),
+            no_buffer: None,
+            refused_at: None,
             untold: VecDeque::new(),
             telling: false,
         };
@@ -172,7 +204,10 @@ impl Shop {
             index,
             metric: format!("s{index}-sale-calendar-sales"),
             trigger: Trigger {
-                key: format!("sales-{index}"),
+                key: match &self.keys {
+                    Some(keys) => keys[index].to_owned(),
+                    None => format!("sales-{index}"),
+                },
                 settings: settings.clone(),
                 occurrences: self.calendar.clone(),
             },
@@ -236,13 +271,21 @@ impl Shop {
             Effect::Poll { poll, .. } => {
                 let nothing = || TriggerOutcome::Read(Vec::new());
                 let mut triggers: Vec<_> = self.settings.iter().map(|_| nothing()).collect();
-                triggers.push(TriggerOutcome::Read(vec![Reading {
-                    metric: "queue".into(),
-                    value: f64::from(self.queue),
-                    active: self.queue > 0,
-                }]));
+                triggers.push(match self.queue_fails {
+                    true => TriggerOutcome::Failed {
+                        message: "refused".into(),
+                    },
+                    false => TriggerOutcome::Read(vec![Reading {
+                        metric: "queue".into(),
+                        value: f64::from(self.queue),
+                        active: self.queue > 0,
+                    }]),
+                });
                 let outcome = PollOutcome {
-                    replicas: Ok(self.replicas),
+                    replicas: match self.readable {
+                        true => Ok(self.replicas),
+                        false => Err("no quorum".into()),
+                    },
                     triggers,
                     ready_pods: None,
                 };
@@ -261,8 +304,17 @@ impl Shop {
                         .is_some_and(|(min, _)| min > self.object.min_replicas);
                     assert!(!sale_runs, "deactivated under a floor");
                 }
-                self.replicas = to;
-                let outcome = ScaleOutcome::Done { from, to };
+                let outcome = match self.writable {
+                    true => {
+                        self.replicas = to;
+                        ScaleOutcome::Done { from, to }
+                    }
+                    false => ScaleOutcome::Failed {
+                        from,
+                        to,
+                        message: "no quorum".into(),
+                    },
+                };
                 self.tell(Event::Scaled { key, outcome });
             }
             Effect::SetBounds { min, max, .. } => {
@@ -289,9 +341,32 @@ impl Shop {
                 let pods = self.ready.clone().map(|ready_since| PodsSeen {
                     startups: Vec::new(),
                     ready_since,
+                    placed: usize::try_from(self.replicas - self.homeless).unwrap_or(0),
                     obstacle: self.obstacle.clone(),
                 });
                 self.tell(Event::PodsSeen { key, pods });
+            }
+            Effect::KeepRoom { pods, .. } => {
+                let noted = self.status.as_ref().and_then(|it| it.prescale.room.clone());
+                assert!(
+                    pods.is_none() || noted.is_some(),
+                    "a restart would not know"
+                );
+                if self.rooms.last().is_none_or(|(_, last)| *last != pods) {
+                    self.rooms.push((self.second(), pods));
+                }
+                self.refused_at = self.no_buffer.as_ref().map(|_| self.second());
+                let outcome = self.no_buffer.clone().unwrap_or_else(|| {
+                    self.buffer = pods;
+                    match pods {
+                        Some(_) => RoomOutcome::Stands {
+                            provisioned: false,
+                            message: String::new(),
+                        },
+                        None => RoomOutcome::Gone,
+                    }
+                });
+                self.tell(Event::RoomKept { key, outcome });
             }
             Effect::ShowPrescale { .. } => {}
         }
