@@ -53,6 +53,11 @@ impl Preparation {
         self.seen_before = false;
     }
 
+    /// It never succeeded in this life of the engine.
+    pub(crate) fn is_first(&self) -> bool {
+        self.first
+    }
+
     pub(crate) fn is_under_way(&self) -> bool {
         self.under_way
     }

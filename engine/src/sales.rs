@@ -260,6 +260,10 @@ impl Tracked {
     pub(crate) fn sales_known(&mut self, turn: &mut Turn<'_>, triggers: Vec<SaleTrigger>) {
         self.sales.known = true;
         self.sales.triggers = triggers;
+        if self.preparation.is_first() {
+            // They are told before the preparation's answer: no status of their own for that moment, unless a floor lives.
+            self.status.hold_for_first_poll();
+        }
         self.prescale(turn);
     }
 

@@ -42,6 +42,7 @@ mod pausing;
 mod pausing_rivals;
 mod prescaling;
 mod prescaling_nodes;
+mod prescaling_restart;
 mod queue;
 mod repository;
 mod scaling;

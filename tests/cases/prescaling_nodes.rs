@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use sakidori_test_cluster::eventually;
 use sakidori_tests::bed::Bed;
 use serde_json::{Value, json};
 
-use crate::prescaling::{calendar, from_now, trigger, until_bounds};
-use crate::scene::{SCALED_OBJECTS, Scene};
+use crate::prescaling::{calendar, from_now, trigger};
+use crate::scene::{HPAS, SCALED_OBJECTS, Scene};
 
 const BUFFERS: &str = "apis/autoscaling.x-k8s.io/v1beta1/capacitybuffers";
 
@@ -99,7 +100,7 @@ fn a_cluster_without_capacity_buffers_says_so_and_one_that_gets_them_has_nodes_f
     let bed = Bed::start()?;
     bed.run(async {
         let scene = Scene::open(&bed.cluster, "prescaling-nodes").await?;
-        prescale(&scene, "without", 20).await?;
+        prescale(&scene, "without", 30).await?;
         let message = prescaled(&scene, "without", "False", "NodesUnsupported").await?;
         ensure!(
             message.contains("the cluster has no CapacityBuffer"),
@@ -114,7 +115,7 @@ fn a_cluster_without_capacity_buffers_says_so_and_one_that_gets_them_has_nodes_f
         bed.operator.lock().await.kill()?;
         bed.operator.lock().await.restart()?;
         // Its floor's pods are there: it wants no room any more.
-        prescale(&scene, "web", 75).await?;
+        prescale(&scene, "web", 100).await?;
         let buffer = until_room(&scene, "web", 3).await?;
         let object = scene.get(SCALED_OBJECTS, "web").await?.context("gone")?;
         let owner = &buffer["metadata"]["ownerReferences"][0];
@@ -173,9 +174,9 @@ fn a_cluster_without_capacity_buffers_says_so_and_one_that_gets_them_has_nodes_f
         );
 
         // The ramp, the pods, and the end of the room, while the sale has not begun.
-        until_bounds(&scene, "other", 4, 5).await?;
+        until_floor(&scene, "other").await?;
         scene.until_replicas("other", 4).await?;
-        until_bounds_within(&scene, "web", Duration::from_secs(90)).await?;
+        until_floor(&scene, "web").await?;
         prescaled(&scene, "web", "True", "FloorReady").await?;
         scene.until_gone(BUFFERS, "sakidori-web").await?;
         let room = scene
@@ -193,13 +194,12 @@ fn a_cluster_without_capacity_buffers_says_so_and_one_that_gets_them_has_nodes_f
     })
 }
 
-/// Waits until the floor is set, which may be a while off.
-async fn until_bounds_within(scene: &Scene<'_>, name: &str, time: Duration) -> Result<()> {
-    sakidori_test_cluster::eventually("a floor of 4", time, async || {
-        let hpa = scene
-            .get(crate::scene::HPAS, &format!("keda-hpa-{name}"))
-            .await?;
-        Ok(hpa.filter(|hpa| hpa["spec"]["minReplicas"] == 4).map(drop))
+/// Waits until the floor is set, which is a while off: before its ramp there is to be time for all else.
+async fn until_floor(scene: &Scene<'_>, name: &str) -> Result<()> {
+    eventually("a floor of 4", Duration::from_secs(150), async || {
+        let hpa = scene.get(HPAS, &format!("keda-hpa-{name}")).await?;
+        let is_set = hpa.is_some_and(|hpa| hpa["spec"]["minReplicas"] == 4);
+        Ok(is_set.then_some(()))
     })
     .await
 }

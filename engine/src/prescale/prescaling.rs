@@ -121,11 +121,10 @@ impl Prescaling {
 
     /// Looks at `scene` at `now`. To be called when anything in the scene changes, and at the instant that the last call named.
     pub fn advance(&mut self, now: Timestamp, scene: &Scene<'_>) -> Prescaled {
-        let now = now.max(self.latest_known(scene.triggers));
         let before = self.runs.clone();
         self.adopt(scene.triggers);
         let current = Timeline::new(
-            self.profiles(scene.triggers).into_iter().flatten(),
+            self.profiles(now, scene.triggers).into_iter().flatten(),
             Vec::new(),
         );
         let mut next = None;
@@ -135,7 +134,7 @@ impl Prescaling {
             next = earlier(next, self.begin(now, trigger, scene));
             next_start = earlier(next_start, started_after(&trigger.occurrences.known, now));
         }
-        let profiles = self.profiles(scene.triggers);
+        let profiles = self.profiles(now, scene.triggers);
         let timeline = Timeline::new(
             profiles.iter().flatten().cloned(),
             self.limits(scene.triggers),
@@ -185,15 +184,6 @@ impl Prescaling {
             level,
             bounds,
         }
-    }
-
-    /// The latest moment of which the runs tell that it has passed. A clock that is behind it (another machine's, after a change of the
-    /// leader) takes no floor away.
-    fn latest_known(&self, triggers: &[Trigger]) -> Timestamp {
-        let profiles = self.profiles(triggers);
-        let begun = profiles.iter().flatten().map(|profile| profile.climbs_at);
-        let complete = self.runs.iter().filter_map(|run| run.requested_at);
-        begun.chain(complete).max().unwrap_or(Timestamp::MIN)
     }
 
     /// A trigger that was given another name, or another selector that still picks the sale, goes on with the run of before: begun
@@ -324,12 +314,13 @@ impl Prescaling {
     }
 
     /// In the order of the runs; `None` for those of a trigger that sets a limit.
-    fn profiles(&self, triggers: &[Trigger]) -> Vec<Option<Profile>> {
+    fn profiles(&self, now: Timestamp, triggers: &[Trigger]) -> Vec<Option<Profile>> {
         self.runs
             .iter()
             .map(|run| {
                 let index = triggers.iter().position(|one| one.key == run.trigger)?;
-                run.profile(index, &triggers[index].settings)
+                let profile = run.profile(index, &triggers[index].settings)?;
+                Some(profile.begun_by(now, run.requested_at.is_some()))
             })
             .collect()
     }

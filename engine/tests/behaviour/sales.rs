@@ -34,6 +34,7 @@ struct Shop {
     writable: bool,
     hpa: Option<(i32, i32)>,
     status: Option<ObjectStatus>,
+    status_writes: usize,
     /// Seconds since the start of the test at which the bounds were set.
     set: Vec<(i64, i32, i32)>,
     events: Vec<(i64, &'static str, String)>,
@@ -137,6 +138,7 @@ impl Shop {
             writable: true,
             hpa: None,
             status: None,
+            status_writes: 0,
             set: Vec::new(),
             events: Vec::new(),
             served: BTreeMap::new(),
@@ -329,7 +331,10 @@ impl Shop {
                     self.replicas = self.replicas.clamp(min.max(1), max);
                 }
             }
-            Effect::WriteStatus { status, .. } => self.status = Some(status),
+            Effect::WriteStatus { status, .. } => {
+                self.status = Some(status);
+                self.status_writes += 1;
+            }
             Effect::Publish {
                 reason, message, ..
             } => self.events.push((self.second(), reason, message)),
@@ -438,6 +443,18 @@ fn a_floor_is_set_at_its_instants_and_a_target_at_zero_comes_up_at_the_first() {
     // Every instant was met to the second.
     let times: Vec<_> = shop.set.iter().map(|(at, ..)| *at).collect();
     assert_eq!(times, [0, 840, 855, 870, 885, 900, 2065, 2080, 2095, 2110]);
+}
+
+#[test]
+fn an_object_is_brought_up_with_one_status() {
+    let sales = known(&[sale("a", 1000, 2000)]);
+    let mut shop = Shop::new(vec![floor(10)], sales.clone());
+    shop.go_to(100);
+    assert_eq!(shop.status_writes, 1);
+    // Within a sale there is one more, which a restart needs before the floor is set.
+    let mut shop = Shop::opened(1500, 2, vec![floor(10)], sales);
+    shop.go_to(1501);
+    assert_eq!(shop.status_writes, 2);
 }
 
 #[test]
@@ -611,7 +628,7 @@ fn sales() -> impl Strategy<Value = Vec<Arc<Occurrence>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(64))]
 
     #[test]
     fn a_restart_at_any_point_ends_in_the_same_bounds(

@@ -321,6 +321,23 @@ fn a_clock_that_is_behind_after_a_restart_takes_no_floor_away() {
     }
 }
 
+#[test]
+fn a_clock_that_was_ahead_for_a_while_ends_no_other_sale() {
+    let sales = known(&[sale("now", 1000, 9000), sale("later", 10_000, 20_000)]);
+    let mut shop = Shop::new(vec![floor(10)], sales);
+    shop.go_to(1500);
+    // Three hours ahead: the later one has begun to climb, and the first is about to end.
+    shop.now = at(9950);
+    shop.restart();
+    assert_eq!(shop.bounds(), (10, 20));
+    shop.now = at(1600);
+    shop.restart();
+    shop.go_to(20_049);
+    assert_eq!(shop.bounds(), (10, 20));
+    shop.go_to(21_000);
+    assert_eq!(shop.bounds(), (0, 20));
+}
+
 // ---- Proof
 
 #[test]
@@ -394,7 +411,7 @@ fn happens() -> impl Strategy<Value = Happens> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(64))]
 
     /// A floor that began as long as its calendar was known is at every instant what it is where nothing goes wrong.
     #[test]

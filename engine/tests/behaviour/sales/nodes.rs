@@ -299,7 +299,7 @@ fn play(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(64))]
 
     #[test]
     fn room_is_kept_only_between_ahead_and_ready_and_never_above_the_floor(
