@@ -71,7 +71,7 @@ impl Tracked {
                 .filter(|standing| standing.ramp.is_some_and(|ramp| now < ramp))
                 .map(|standing| standing.pods),
             None => None,
-            Some(room) => match self.sales.placed() {
+            Some(room) => match self.sales.placed(now) {
                 Some(placed) => {
                     let missing = room.replicas.saturating_sub(placed).max(0);
                     // One that stands stays until the pods are Ready: those that have a node now may lose it again.

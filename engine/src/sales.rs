@@ -11,7 +11,7 @@ use crate::engine::Turn;
 use crate::event::{MetricTarget, PollOutcome, Reading, TargetType, TriggerOutcome};
 use crate::nodes::Nodes;
 use crate::prescale::{
-    self, Bounds, LeadTime, Level, Obstacle, PrescaleStatus, Prescaling, Scene, Trigger,
+    self, Bounds, LeadTime, Level, Obstacle, PrescaleStatus, Prescaling, Report, Scene, Trigger,
     TriggerFloor,
 };
 use crate::quantity::Quantity;
@@ -50,6 +50,8 @@ const LEARNING: SignedDuration = SignedDuration::from_mins(10);
 const LEARN_BEFORE: SignedDuration = SignedDuration::from_mins(90);
 /// A question for pods without an answer for this long is asked again.
 const PODS_OVERDUE: SignedDuration = SignedDuration::from_secs(30);
+/// Pods that were seen longer ago tell how long a start takes, but not how many there are: they may be those of another sale.
+const PODS_COUNT_FOR: SignedDuration = SignedDuration::from_secs(60);
 /// Reports that the status keeps.
 const REPORTS_KEPT: usize = 5;
 
@@ -68,6 +70,9 @@ pub(crate) struct Sales {
     pods: Option<PodsSeen>,
     pods_asked: Option<Timestamp>,
     pods_answered: Option<Timestamp>,
+    pods_seen_at: Option<Timestamp>,
+    /// Somebody may watch what is shown of the sales.
+    shown: bool,
     replicas: Option<i32>,
     wanted_by_others: Option<i32>,
     /// When a target that sleeps within a sale is polled again.
@@ -216,9 +221,16 @@ impl Sales {
         })
     }
 
+    /// The pods, where they were seen a moment ago.
+    fn counted(&self, now: Timestamp) -> Option<&PodsSeen> {
+        let seen_at = self.pods_seen_at?;
+        let counts = now.duration_since(seen_at) <= PODS_COUNT_FOR;
+        self.pods.as_ref().filter(|_| counts)
+    }
+
     /// Pods that have a node, or replicas where nobody has looked at pods.
-    pub(crate) fn placed(&self) -> Option<i32> {
-        let placed = self.pods.as_ref().map(|pods| pods.placed);
+    pub(crate) fn placed(&self, now: Timestamp) -> Option<i32> {
+        let placed = self.counted(now).map(|pods| pods.placed);
         let placed = placed.map(|placed| i32::try_from(placed).unwrap_or(i32::MAX));
         placed.or(self.replicas)
     }
@@ -272,6 +284,7 @@ impl Tracked {
         self.sales.pods_answered = Some(turn.now);
         if pods.is_some() {
             self.sales.pods = pods;
+            self.sales.pods_seen_at = Some(turn.now);
         }
         self.prescale(turn);
     }
@@ -287,6 +300,7 @@ impl Tracked {
             };
             self.flush(turn);
             self.ask_for_room(turn, ask);
+            self.show(turn, None, Vec::new());
             return self.sales.plan(turn, next);
         }
         let was_active = self.sales.level.active;
@@ -297,6 +311,7 @@ impl Tracked {
             .map(|sale| sale.trigger.clone())
             .collect();
         let pods = self.sales.pods.clone();
+        let counted = self.sales.counted(turn.now).cloned();
         let prescaled = self.sales.prescaling.advance(
             turn.now,
             &Scene {
@@ -305,8 +320,8 @@ impl Tracked {
                 max_replica_count: self.wanted.max_replicas,
                 startups: pods.as_ref().map_or(&[], |pods| &pods.startups),
                 replicas: self.sales.replicas,
-                ready_since: pods.as_ref().map(|pods| &*pods.ready_since),
-                obstacle: pods.as_ref().and_then(|pods| pods.obstacle.as_ref()),
+                ready_since: counted.as_ref().map(|pods| &*pods.ready_since),
+                obstacle: counted.as_ref().and_then(|pods| pods.obstacle.as_ref()),
                 wanted_by_others: self.sales.wanted_by_others,
             },
         );
@@ -344,16 +359,7 @@ impl Tracked {
         for news in prescaled.news {
             publish(turn, news.kind, news.reason, news.message);
         }
-        if !self.sales.triggers.is_empty() {
-            let shown = Effect::ShowPrescale {
-                key: turn.key.clone(),
-                floor: self.sales.level.floor,
-                ready: pods.map(|pods| pods.ready_since.len()),
-                next_start: prescaled.next_start,
-                reports: prescaled.reports,
-            };
-            turn.effects.push(shown);
-        }
+        self.show(turn, prescaled.next_start, prescaled.reports);
         if changed && self.wanted.modifiers.is_none() && !self.sales.triggers.is_empty() {
             turn.effects.push(Effect::Serve {
                 key: turn.key.clone(),
@@ -383,6 +389,22 @@ impl Tracked {
             .chain(wake)
             .min();
         self.sales.plan(turn, next);
+    }
+
+    /// Shows what the sales come to, also once more when there are none any more, or nothing holds because of a pause.
+    fn show(&mut self, turn: &mut Turn<'_>, next_start: Option<Timestamp>, reports: Vec<Report>) {
+        let sales = &mut self.sales;
+        let holds = self.wanted.switches.pause.is_none() && !sales.triggers.is_empty();
+        if !std::mem::replace(&mut sales.shown, holds) && !holds {
+            return;
+        }
+        turn.effects.push(Effect::ShowPrescale {
+            key: turn.key.clone(),
+            floor: if holds { sales.level.floor } else { 0 },
+            ready: sales.counted(turn.now).map(|pods| pods.ready_since.len()),
+            next_start,
+            reports,
+        });
     }
 
     /// A target at zero has no HPA that would raise it: only a poll leads to its first replicas. Where one did not (the target could not

@@ -11,6 +11,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use sakidori_api::{ScaledObject, annotations};
 use sakidori_engine::{ObjectKey, RoomOutcome};
 use serde_json::{Value, json};
+use tracing::info;
 
 use crate::api_error::plain;
 use crate::hpa::{FIELD_MANAGER, label_value};
@@ -52,9 +53,15 @@ impl CapacityBuffers {
         }
     }
 
-    /// Makes the object's buffer keep room for `pods`, or be gone.
-    pub async fn set(&self, objects: &Objects, key: &ObjectKey, pods: Option<i32>) -> RoomOutcome {
-        match self.try_set(objects, key, pods).await {
+    /// Makes the object's buffer keep room for `pods`, or be gone. One that does is only looked at.
+    pub async fn set(
+        &self,
+        objects: &Objects,
+        key: &ObjectKey,
+        pods: Option<i32>,
+        reason: &str,
+    ) -> RoomOutcome {
+        match self.try_set(objects, key, pods, reason).await {
             Ok(outcome) => outcome,
             Err(Failure::Text(message)) => RoomOutcome::Failed { message },
             Err(Failure::Api(error)) => {
@@ -73,6 +80,7 @@ impl CapacityBuffers {
         objects: &Objects,
         key: &ObjectKey,
         pods: Option<i32>,
+        reason: &str,
     ) -> Result<RoomOutcome, Failure> {
         let Some(resource) = self.resource().await? else {
             return Ok(RoomOutcome::Unsupported);
@@ -85,6 +93,7 @@ impl CapacityBuffers {
         let Some(pods) = pods else {
             if let Some(found) = found.filter(|_| is_ours) {
                 delete(&api, &found).await?;
+                info!(object = %key, name, reason, "deleted the CapacityBuffer");
             }
             return Ok(RoomOutcome::Gone);
         };
@@ -101,6 +110,9 @@ impl CapacityBuffers {
             .ok_or_else(|| Failure::Text("the ScaledObject has no uid".to_owned()))?;
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(&buffer)).await?;
+        if found.is_none_or(|found| found.data["spec"]["replicas"] != pods) {
+            info!(object = %key, name, pods, reason, "the CapacityBuffer keeps room");
+        }
         Ok(stands(&applied.data))
     }
 

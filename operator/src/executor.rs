@@ -181,11 +181,10 @@ impl Executor {
                     .spawn(async move { this.apply_bounds(&key, bounds).await });
             }
             Effect::KeepRoom { key, pods, reason } => {
-                info!(object = %key, ?pods, reason, "the CapacityBuffer");
                 self.tasks.spawn(async move {
                     this.status.settled(&key).await;
                     let uid = this.uid(&key);
-                    let set = this.buffers.set(&this.objects, &key, pods);
+                    let set = this.buffers.set(&this.objects, &key, pods, &reason);
                     let outcome = timeout(BUFFER_WITHIN, set).await;
                     let outcome = outcome.unwrap_or_else(|_| RoomOutcome::Failed {
                         message: "the API server did not answer in time".to_owned(),

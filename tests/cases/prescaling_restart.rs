@@ -93,17 +93,23 @@ fn an_operator_that_was_started_just_before_a_floors_instant_sets_it_within_a_se
     bed.run(async {
         let scene = Scene::open(&bed.cluster, "prescaling-instant").await?;
         // One whose floor is a multiple of what it has, which only a start reads; and one that sleeps, which no HPA wakes.
+        scene.set(20);
         scene.deploy("web", 1).await?;
         scene.deploy("asleep", 0).await?;
         scene.apply(calendar("sales", &[])).await?;
-        let times = json!({"multiplier": "4", "baseline": "observed:1h"});
-        let spec = json!({"minReplicaCount": 1, "pollingInterval": 30, "triggers": [trigger("sales", times)]});
+        let times = json!({"multiplier": "2", "baseline": "observed:1h"});
+        let spec = json!({
+            "minReplicaCount": 1,
+            "pollingInterval": 30,
+            "triggers": [trigger("sales", times), scene.trigger()],
+        });
         scene.apply(scene.scaled_object("web", spec)).await?;
         let spec = json!({"pollingInterval": 30, "triggers": [trigger("sales", floor(3))]});
         scene.apply(scene.scaled_object("asleep", spec)).await?;
         scene.ready("web").await?;
         scene.ready("asleep").await?;
         until_bounds(&scene, "web", 1, 5).await?;
+        scene.until_replicas("web", 2).await?;
 
         bed.operator.lock().await.kill()?;
         let instant = Timestamp::now() + AHEAD;

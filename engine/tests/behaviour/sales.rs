@@ -39,6 +39,8 @@ struct Shop {
     set: Vec<(i64, i32, i32)>,
     events: Vec<(i64, &'static str, String)>,
     served: BTreeMap<String, Result<Quantity, String>>,
+    /// The floor and the next start that whoever watches sees.
+    shown: Option<(i32, Option<Timestamp>)>,
     /// When pods became Ready; `None` where nobody can look.
     ready: Option<Vec<Timestamp>>,
     obstacle: Option<Obstacle>,
@@ -142,6 +144,7 @@ impl Shop {
             set: Vec::new(),
             events: Vec::new(),
             served: BTreeMap::new(),
+            shown: None,
             ready: Some(Vec::new()),
             obstacle: None,
             prepares: true,
@@ -373,7 +376,9 @@ impl Shop {
                 });
                 self.tell(Event::RoomKept { key, outcome });
             }
-            Effect::ShowPrescale { .. } => {}
+            Effect::ShowPrescale {
+                floor, next_start, ..
+            } => self.shown = Some((floor, next_start)),
         }
     }
 

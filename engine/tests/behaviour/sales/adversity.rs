@@ -364,6 +364,43 @@ fn a_floor_that_is_raised_before_the_start_has_to_be_proved_again() {
 }
 
 #[test]
+fn pods_of_an_earlier_sale_are_no_proof_of_the_next() {
+    let sudden = Settings {
+        ramp_up: SignedDuration::ZERO,
+        ..floor(10)
+    };
+    let sales = known(&[sale("a", 1000, 2000), sale("b", 4000, 5000)]);
+    let mut shop = Shop::new(vec![sudden], sales);
+    shop.ready = Some(vec![at(905); 10]);
+    shop.go_to(3000);
+    assert_eq!(shop.times("PrescaleReady").len(), 1);
+    // They are gone, and nobody has looked since.
+    shop.ready = Some(Vec::new());
+    shop.go_to(3950);
+    assert_eq!(shop.times("PrescaleReady").len(), 1);
+    assert_eq!(shop.times("PrescaleLate"), [3950]);
+}
+
+#[test]
+fn nobody_goes_on_seeing_a_floor_that_is_no_more() {
+    let edits: [fn(&mut Shop); 2] = [
+        |shop| shop.edit(|object| object.switches.pause = Some(Pause::Whole)),
+        |shop| {
+            shop.settings.clear();
+            shop.edit(|object| object.trigger_count = 1);
+        },
+    ];
+    for edit in edits {
+        let sales = known(&[sale("a", 1000, 2000), sale("b", 4000, 5000)]);
+        let mut shop = Shop::new(vec![floor(10)], sales);
+        shop.go_to(1500);
+        assert_eq!(shop.shown, Some((10, Some(at(4000)))));
+        edit(&mut shop);
+        assert_eq!(shop.shown, Some((0, None)));
+    }
+}
+
+#[test]
 fn pods_of_one_sale_are_no_proof_of_another_where_they_add_up() {
     let sum = |replicas| Settings {
         overlap: Overlap::Sum,
