@@ -2,14 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use sakidori_engine::prescale::{PrescaleStatus, Report};
+use sakidori_engine::prescale::{PrescaleStatus, Report, RoomAsked};
 use sakidori_engine::{ConditionStatus, ConditionType, Conditions, MetricHealth, Remembered};
 
 use crate::annotations;
 use crate::condition::Condition;
 use crate::defaults;
 use crate::scaled_object::{
-    HealthStatus, PrescaleReport, PrescalingStatus, ScaledObject, ScaledObjectSpec,
+    HealthStatus, PrescaleReport, PrescalingStatus, RoomStatus, ScaledObject, ScaledObjectSpec,
     ScaledObjectStatus, ScalingModifiers,
 };
 use crate::trigger::Trigger;
@@ -159,6 +159,10 @@ impl PrescalingStatus {
                 .filter_map(|run| serde_json::from_value(run.clone()).ok())
                 .collect(),
             reports: self.reports.iter().map(PrescaleReport::to_engine).collect(),
+            room: self.room.as_ref().map(|room| RoomAsked {
+                pods: room.pods,
+                ramp: room.ramp.as_ref().map(|time| time.0),
+            }),
         }
     }
 
@@ -170,6 +174,10 @@ impl PrescalingStatus {
                 .filter_map(|run| serde_json::to_value(run).ok())
                 .collect(),
             reports: status.reports.iter().map(Into::into).collect(),
+            room: status.room.as_ref().map(|room| RoomStatus {
+                pods: room.pods,
+                ramp: room.ramp.map(Time),
+            }),
         };
         (shown != Self::default()).then_some(shown)
     }

@@ -34,7 +34,7 @@ pub use sale_calendar::{
 };
 pub use scaled_object::{
     Advanced, Fallback, GroupVersionKindResource, HealthStatus, HorizontalPodAutoscalerConfig,
-    PrescaleReport, PrescalingStatus, SakidoriStatus, ScaleTargetRef, ScaledObject,
+    PrescaleReport, PrescalingStatus, RoomStatus, SakidoriStatus, ScaleTargetRef, ScaledObject,
     ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers, TriggerActivity,
 };
 pub use trigger::{AuthenticationRef, Trigger};

@@ -237,6 +237,20 @@ pub struct PrescalingStatus {
     /// What became of the last sales, the newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reports: Vec<PrescaleReport>,
+    /// What the object's CapacityBuffer was last asked for; there as long as one may stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomStatus>,
+}
+
+/// What a CapacityBuffer was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomStatus {
+    /// How many pods it keeps room for.
+    pub pods: i32,
+    /// The ramp before which room has to be there; absent once it has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Time>,
 }
 
 /// What became of one sale.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use sakidori_engine::prescale::{Baseline, Factor, LeadTime, Overlap, Settings, Wish};
+use sakidori_engine::prescale::{Baseline, Factor, LeadTime, Nodes, Overlap, Settings, Wish};
 use sakidori_engine::selector::Selector;
 use thiserror::Error;
 
@@ -30,7 +30,7 @@ pub struct TriggerProblem {
     pub message: String,
 }
 
-const PARAMETERS: [&str; 13] = [
+const PARAMETERS: [&str; 14] = [
     "calendar",
     "calendarKind",
     "match",
@@ -44,6 +44,7 @@ const PARAMETERS: [&str; 13] = [
     "rampDown",
     "maxReplicas",
     "overlap",
+    "nodes",
 ];
 
 impl SaleCalendarTrigger {
@@ -80,6 +81,7 @@ impl SaleCalendarTrigger {
                 ramp_down: reader.span("rampDown", defaults.ramp_down),
                 max_replicas: reader.replicas("maxReplicas", 1),
                 overlap: reader.one_of("overlap", &[("max", Overlap::Max), ("sum", Overlap::Sum)]),
+                nodes: reader.nodes(),
             },
         };
         if trigger.calendar.is_empty() {
@@ -96,6 +98,12 @@ impl SaleCalendarTrigger {
                 "maxReplicas",
                 format!("{max} is below desiredReplicas ({floor})"),
             );
+        }
+        if let (Wish::Times(_), Baseline::Replicas(0)) =
+            (trigger.settings.wish, trigger.settings.baseline)
+        {
+            let message = "0: no multiple of it is a floor, give a baseline of 1 or more";
+            reader.refuse("baseline", message.into());
         }
         if reader.problems.is_empty() {
             Ok(trigger)
@@ -150,6 +158,23 @@ impl<'a> Reader<'a> {
                     format!("{text:?}: expected {}", names.join(" or ")),
                 );
                 default
+            }
+        }
+    }
+
+    fn nodes(&mut self) -> Nodes {
+        match self.get("nodes") {
+            None => Nodes::WithPods,
+            Some("capacity-buffer") if self.get("limitReplicas").is_some() => {
+                let message = "capacity-buffer keeps room for a floor: limitReplicas has none";
+                self.refuse("nodes", message.into());
+                Nodes::WithPods
+            }
+            Some("capacity-buffer") => Nodes::First,
+            Some(text) => {
+                let message = format!("{text:?}: expected capacity-buffer");
+                self.refuse("nodes", message);
+                Nodes::WithPods
             }
         }
     }
@@ -317,6 +342,7 @@ mod tests {
             ("rampDown", "PT30M"),
             ("maxReplicas", "300"),
             ("overlap", "sum"),
+            ("nodes", "capacity-buffer"),
         ])
         .unwrap();
         assert!(trigger.namespaced && trigger.calendar == "sales");
@@ -331,6 +357,7 @@ mod tests {
                 ramp_down: SignedDuration::from_mins(30),
                 max_replicas: Some(300),
                 overlap: Overlap::Sum,
+                nodes: Nodes::First,
             }
         );
         assert_eq!(trigger.floor_above(100), None);
@@ -380,6 +407,7 @@ mod tests {
             ("leadTime", "soon"),
             ("baseline", "observed:0"),
             ("overlap", "min"),
+            ("nodes", "soon"),
         ])
         .unwrap_err();
         for expected in [
@@ -390,6 +418,7 @@ mod tests {
             "leadTime: \"soon\" is no duration: expected 2h30m, 3d or PT2H30M, or auto",
             "baseline: \"observed:0\": the time is not above zero",
             "overlap: \"min\": expected max or sum",
+            "nodes: \"soon\": expected capacity-buffer",
         ] {
             assert!(error.contains(expected), "{expected} in {error}");
         }
@@ -401,6 +430,21 @@ mod tests {
         assert!(
             two.unwrap_err()
                 .contains("multiplier: excludes desiredReplicas")
+        );
+        let nothing = parse(&[("calendar", "s"), ("multiplier", "3"), ("baseline", "0")]);
+        assert!(
+            nothing
+                .unwrap_err()
+                .contains("baseline: 0: no multiple of it is a floor")
+        );
+        let room = parse(&[
+            ("calendar", "s"),
+            ("limitReplicas", "3"),
+            ("nodes", "capacity-buffer"),
+        ]);
+        assert!(
+            room.unwrap_err()
+                .contains("nodes: capacity-buffer keeps room for a floor")
         );
         let none = parse(&[("calendar", "s")]).unwrap_err();
         assert!(none.contains("give desiredReplicas, multiplier or limitReplicas"));

@@ -55,6 +55,13 @@ pub enum Effect {
         /// They are made of what only the status brings back after a restart, so it has to be written first.
         after_status: bool,
     },
+    /// Make the object's CapacityBuffer keep room for so many pods, or be gone; answer with `Event::RoomKept`. Comes again while it is
+    /// wanted, so that one that somebody deletes is made anew. One at a time for each object.
+    KeepRoom {
+        key: ObjectKey,
+        pods: Option<i32>,
+        reason: String,
+    },
     /// Look at the target's pods; answer with `Event::PodsSeen`.
     ReadPods { key: ObjectKey },
     /// What the sales of the object come to, for whoever watches.

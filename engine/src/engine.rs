@@ -161,6 +161,11 @@ impl Engine {
                     object.pods_seen(turn, pods)
                 });
             }
+            Event::RoomKept { key, outcome } => {
+                self.with(now, &key, &mut effects, |object, turn| {
+                    object.room_kept(turn, outcome)
+                });
+            }
             Event::HpaObserved {
                 key,
                 status,

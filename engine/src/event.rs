@@ -66,6 +66,11 @@ pub enum Event {
         key: ObjectKey,
         pods: Option<PodsSeen>,
     },
+    /// The answer to [`crate::Effect::KeepRoom`].
+    RoomKept {
+        key: ObjectKey,
+        outcome: RoomOutcome,
+    },
     /// The HPA's own `ScalingActive` condition, when it changes.
     HpaObserved {
         key: ObjectKey,
@@ -175,6 +180,24 @@ pub enum ScaleOutcome {
     Failed {
         from: i32,
         to: i32,
+        message: String,
+    },
+}
+
+/// What became of a CapacityBuffer that was asked for, or of its deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomOutcome {
+    /// It stands as it was asked for.
+    Stands {
+        /// Its nodes are there, as far as its status says.
+        provisioned: bool,
+        /// What its status says is in the way; may be empty.
+        message: String,
+    },
+    Gone,
+    /// The cluster has no such kind.
+    Unsupported,
+    Failed {
         message: String,
     },
 }

@@ -18,6 +18,7 @@ mod formula;
 mod lease;
 mod modifiers;
 mod nearest;
+mod nodes;
 mod object;
 mod pause;
 mod poll;
@@ -37,7 +38,7 @@ pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection, Served, Shown}
 pub use engine::Engine;
 pub use event::{
     Event, MetricTarget, Observation, PollOutcome, PrepareOutcome, Reading, Remembered,
-    ScaleOutcome, TargetType, TriggerOutcome,
+    RoomOutcome, ScaleOutcome, TargetType, TriggerOutcome,
 };
 pub use fallback::{Fallback, FallbackBehavior, MetricHealth};
 pub use formula::{Formula, FormulaError};

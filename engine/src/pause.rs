@@ -113,6 +113,7 @@ impl Tracked {
         self.status.current.conditions.ready = Condition::ready_while_paused();
         self.tell_ready(turn, was_ready);
         self.status.release();
-        self.flush(turn);
+        // A CapacityBuffer that a restart finds goes with the rest.
+        self.prescale(turn);
     }
 }

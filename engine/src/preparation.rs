@@ -53,6 +53,11 @@ impl Preparation {
         self.seen_before = false;
     }
 
+    /// It never succeeded in this life of the engine.
+    pub(crate) fn is_first(&self) -> bool {
+        self.first
+    }
+
     pub(crate) fn is_under_way(&self) -> bool {
         self.under_way
     }
@@ -172,10 +177,15 @@ impl Tracked {
         self.tell_ready(turn, was_ready);
 
         self.poll_as_wanted(turn);
+        self.status.hold_for_first_poll();
+        if self.sales.is_known() {
+            // A ramp that has begun may wait for it: the first poll after a restart takes its time.
+            self.sales.saw(turn.now, target_replicas);
+            self.prescale(turn);
+        }
         // A sale that runs does not wait for the first polls' spread to come up from zero.
         let urgent = target_replicas == 0 && self.sales.is_active();
         let restarted = first && self.preparation.seen_before && !urgent;
-        self.status.hold_for_first_poll();
         if restarted {
             self.polling
                 .plan(turn, after(turn.now, self.spread(target_replicas)));

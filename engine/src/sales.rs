@@ -3,14 +3,16 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::activation::ScaleRequest;
+use crate::activation::{Activity, ScaleRequest};
 use crate::agenda::{Task, Ticket};
 use crate::conditions::ConditionStatus;
 use crate::effect::{Effect, ScaleDirection, Served, Shown};
 use crate::engine::Turn;
 use crate::event::{MetricTarget, PollOutcome, Reading, TargetType, TriggerOutcome};
+use crate::nodes::Nodes;
 use crate::prescale::{
-    Bounds, LeadTime, Level, Obstacle, PrescaleStatus, Prescaling, Scene, Trigger, TriggerFloor,
+    self, Bounds, LeadTime, Level, Obstacle, PrescaleStatus, Prescaling, Report, Scene, Trigger,
+    TriggerFloor,
 };
 use crate::quantity::Quantity;
 use crate::time::after;
@@ -33,6 +35,8 @@ pub struct PodsSeen {
     pub startups: Vec<SignedDuration>,
     /// When each pod that is Ready became so.
     pub ready_since: Vec<Timestamp>,
+    /// Pods that have a node, whether they are Ready or not.
+    pub placed: usize,
     /// What keeps pods from coming up.
     pub obstacle: Option<Obstacle>,
 }
@@ -49,6 +53,8 @@ const LEARN_BEFORE: SignedDuration = SignedDuration::from_mins(90);
 const BEFORE_RAMP: SignedDuration = SignedDuration::from_mins(1);
 /// A question for pods without an answer for this long is asked again.
 const PODS_OVERDUE: SignedDuration = SignedDuration::from_secs(30);
+/// Pods that were seen longer ago tell how long a start takes, but not how many there are: they may be those of another sale.
+const PODS_COUNT_FOR: SignedDuration = SignedDuration::from_secs(60);
 /// Reports that the status keeps.
 const REPORTS_KEPT: usize = 5;
 
@@ -67,8 +73,14 @@ pub(crate) struct Sales {
     pods: Option<PodsSeen>,
     pods_asked: Option<Timestamp>,
     pods_answered: Option<Timestamp>,
+    pods_seen_at: Option<Timestamp>,
+    /// Somebody may watch what is shown of the sales.
+    shown: bool,
     replicas: Option<i32>,
     wanted_by_others: Option<i32>,
+    /// When a target that sleeps within a sale is polled again.
+    wakes_at: Option<Timestamp>,
+    pub(crate) nodes: Nodes,
 }
 
 impl Sales {
@@ -120,6 +132,23 @@ impl Sales {
         }
     }
 
+    /// A sale keeps the object active whatever a formula makes of the triggers.
+    pub(crate) fn count_in(&self, activity: &mut Activity) {
+        let active = self.triggers.iter().zip(&self.floors);
+        for (sale, _) in active.filter(|(_, floor)| floor.active) {
+            activity.active = true;
+            if !activity.metrics.contains(&sale.metric) {
+                activity.metrics.push(sale.metric.clone());
+            }
+        }
+    }
+
+    /// The target has so many replicas.
+    pub(crate) fn saw(&mut self, now: Timestamp, replicas: i32) {
+        self.replicas = Some(replicas);
+        self.prescaling.saw(now, replicas);
+    }
+
     /// Takes in what a poll showed, once the sale triggers are filled in.
     pub(crate) fn polled(
         &mut self,
@@ -130,8 +159,7 @@ impl Sales {
         let Ok(replicas) = outcome.replicas else {
             return;
         };
-        self.replicas = Some(replicas);
-        self.prescaling.saw(now, replicas);
+        self.saw(now, replicas);
         let others = outcome
             .triggers
             .iter()
@@ -152,11 +180,6 @@ impl Sales {
                     .max()
             })
             .max();
-    }
-
-    /// Takes in a write of replicas.
-    pub(crate) fn scaled(&mut self, to: i32) {
-        self.replicas = Some(to);
     }
 
     /// What the HPA is to be told of the sale triggers.
@@ -187,6 +210,34 @@ impl Sales {
         (to > request.from).then_some(ScaleRequest { to, ..request })
     }
 
+    pub(crate) fn wants_nodes_first(&self) -> bool {
+        let mut triggers = self.triggers.iter();
+        triggers.any(|one| one.trigger.settings.nodes == prescale::Nodes::First)
+    }
+
+    /// What wants nodes first is in a calendar that is not wholly known.
+    pub(crate) fn may_want_more_nodes(&self) -> bool {
+        let mut triggers = self.triggers.iter();
+        triggers.any(|one| {
+            one.trigger.settings.nodes == prescale::Nodes::First
+                && !one.trigger.occurrences.complete
+        })
+    }
+
+    /// The pods, where they were seen a moment ago.
+    fn counted(&self, now: Timestamp) -> Option<&PodsSeen> {
+        let seen_at = self.pods_seen_at?;
+        let counts = now.duration_since(seen_at) <= PODS_COUNT_FOR;
+        self.pods.as_ref().filter(|_| counts)
+    }
+
+    /// Pods that have a node, or replicas where nobody has looked at pods.
+    pub(crate) fn placed(&self, now: Timestamp) -> Option<i32> {
+        let placed = self.counted(now).map(|pods| pods.placed);
+        let placed = placed.map(|placed| i32::try_from(placed).unwrap_or(i32::MAX));
+        placed.or(self.replicas)
+    }
+
     /// When pods are to be looked at again.
     fn pods_due(
         &self,
@@ -209,6 +260,8 @@ impl Sales {
         let looks = match self.level.floor > 0 && self.level.active {
             true if is_ready => every(LIVING_FLOOR),
             true => every(MISSING_PODS),
+            // How much room they need is how many have none.
+            false if self.nodes.is_wanted() => every(LIVING_FLOOR),
             false => None,
         };
         let learning = next_start.filter(|_| learns).map(|start| {
@@ -230,6 +283,10 @@ impl Tracked {
     pub(crate) fn sales_known(&mut self, turn: &mut Turn<'_>, triggers: Vec<SaleTrigger>) {
         self.sales.known = true;
         self.sales.triggers = triggers;
+        if self.preparation.is_first() {
+            // They are told before the preparation's answer: no status of their own for that moment, unless a floor lives.
+            self.status.hold_for_first_poll();
+        }
         self.prescale(turn);
     }
 
@@ -238,16 +295,24 @@ impl Tracked {
         self.sales.pods_answered = Some(turn.now);
         if pods.is_some() {
             self.sales.pods = pods;
+            self.sales.pods_seen_at = Some(turn.now);
         }
         self.prescale(turn);
     }
 
     /// Looks at what the sales ask for now, and asks for what follows: the status first, so that a restart finds what the floor is made of.
     pub(crate) fn prescale(&mut self, turn: &mut Turn<'_>) {
-        if !self.sales.known || self.wanted.switches.pause.is_some() {
-            self.sales.stop(turn);
+        let is_paused = self.wanted.switches.pause.is_some();
+        if is_paused || !self.sales.known {
             self.status.current.conditions.prescaled = None;
-            return self.flush(turn);
+            let (ask, next) = match is_paused {
+                true => self.room_to_ask(turn.now, None),
+                false => (None, None),
+            };
+            self.flush(turn);
+            self.ask_for_room(turn, ask);
+            self.show(turn, None, false, Vec::new());
+            return self.sales.plan(turn, next);
         }
         let was_active = self.sales.level.active;
         let triggers: Vec<_> = self
@@ -262,6 +327,7 @@ impl Tracked {
             Some(pods) => Some(&*pods.startups),
             None => self.sales.pods_answered.map(|_| [].as_slice()),
         };
+        let counted = self.sales.counted(turn.now).cloned();
         let prescaled = self.sales.prescaling.advance(
             turn.now,
             &Scene {
@@ -270,8 +336,8 @@ impl Tracked {
                 max_replica_count: self.wanted.max_replicas,
                 startups,
                 replicas: self.sales.replicas,
-                ready_since: pods.as_ref().map(|pods| &*pods.ready_since),
-                obstacle: pods.as_ref().and_then(|pods| pods.obstacle.as_ref()),
+                ready_since: counted.as_ref().map(|pods| &*pods.ready_since),
+                obstacle: counted.as_ref().and_then(|pods| pods.obstacle.as_ref()),
                 wanted_by_others: self.sales.wanted_by_others,
             },
         );
@@ -289,32 +355,27 @@ impl Tracked {
         status.conditions.prescaled = prescaled.condition;
         status.prescale.runs = sales.prescaling.runs().to_vec();
         let reports = &mut status.prescale.reports;
+        // One that went on after its end has a new one.
+        reports.retain(|old| {
+            let mut again = prescaled.reports.iter();
+            !again.any(|new| (&new.name, new.start, new.floor) == (&old.name, old.start, old.floor))
+        });
         reports.extend(prescaled.reports.iter().cloned());
         let too_many = reports.len().saturating_sub(REPORTS_KEPT);
         reports.drain(..too_many);
         if prescaled.remember || !prescaled.reports.is_empty() {
             self.status.release();
         }
+        let (ask, room_next) = self.room_to_ask(turn.now, prescaled.room.as_ref());
+        self.show_room(prescaled.room.as_ref());
         self.flush(turn);
 
         self.ask_for_bounds(turn, prescaled.bounds);
+        self.ask_for_room(turn, ask);
         for news in prescaled.news {
             publish(turn, news.kind, news.reason, news.message);
         }
-        if !self.sales.triggers.is_empty() {
-            let condition = &self.status.current.conditions.prescaled;
-            let shown = Shown {
-                floor: self.sales.level.floor,
-                ready: pods.map(|pods| pods.ready_since.len()),
-                replicas: self.sales.replicas,
-                reason: condition.as_ref().map(|condition| condition.reason.clone()),
-                late: prescaled.late,
-                next_start: prescaled.next_start,
-                reports: prescaled.reports,
-            };
-            let key = turn.key.clone();
-            turn.effects.push(Effect::ShowPrescale { key, shown });
-        }
+        self.show(turn, prescaled.next_start, prescaled.late, prescaled.reports);
         if changed && self.wanted.modifiers.is_none() && !self.sales.triggers.is_empty() {
             turn.effects.push(Effect::Serve {
                 key: turn.key.clone(),
@@ -327,6 +388,7 @@ impl Tracked {
         if self.sales.level.active && !was_active && self.polled_as.is_some() && may_be_at_zero {
             self.polling.poll_now(turn, self.interval());
         }
+        let wake = self.wake(turn);
 
         let (next_start, next_learnt) = (prescaled.next_start, prescaled.next_learnt);
         let mut pods_due = self.sales.pods_due(is_ready, next_start, next_learnt);
@@ -339,8 +401,63 @@ impl Tracked {
             let key = turn.key.clone();
             turn.effects.push(Effect::ReadPods { key });
         }
-        let next = prescaled.next.into_iter().chain(pods_due).min();
+        let next = prescaled
+            .next
+            .into_iter()
+            .chain(pods_due)
+            .chain(room_next)
+            .chain(wake)
+            .min();
         self.sales.plan(turn, next);
+    }
+
+    /// Shows what the sales come to, also once more when there are none any more, or nothing holds because of a pause.
+    fn show(
+        &mut self,
+        turn: &mut Turn<'_>,
+        next_start: Option<Timestamp>,
+        late: bool,
+        reports: Vec<Report>,
+    ) {
+        let sales = &mut self.sales;
+        let holds = self.wanted.switches.pause.is_none() && !sales.triggers.is_empty();
+        if !std::mem::replace(&mut sales.shown, holds) && !holds {
+            return;
+        }
+        let condition = &self.status.current.conditions.prescaled;
+        let shown = Shown {
+            floor: if holds { sales.level.floor } else { 0 },
+            ready: sales.counted(turn.now).map(|pods| pods.ready_since.len()),
+            replicas: sales.replicas,
+            reason: condition.as_ref().map(|condition| condition.reason.clone()),
+            late,
+            next_start,
+            reports,
+        };
+        let key = turn.key.clone();
+        turn.effects.push(Effect::ShowPrescale { key, shown });
+    }
+
+    /// A target at zero has no HPA that would raise it: only a poll leads to its first replicas. Where one did not (the target could not
+    /// be read, or written), the next is not left to a `pollingInterval` that may be an hour. Returns when to look again.
+    fn wake(&mut self, turn: &mut Turn<'_>) -> Option<Timestamp> {
+        let sales = &mut self.sales;
+        let sleeps = sales.level.active && sales.replicas.is_none_or(|replicas| replicas == 0);
+        if !sleeps || self.polled_as.is_none() || self.wanted.switches.scale_out_paused {
+            sales.wakes_at = None;
+            return None;
+        }
+        match sales.wakes_at {
+            Some(at) if at > turn.now => {}
+            before => {
+                sales.wakes_at = Some(after(turn.now, MISSING_PODS));
+                // The first time it is polled anyway.
+                if before.is_some() && self.scaling.is_none() {
+                    self.polling.poll_now(turn, self.interval());
+                }
+            }
+        }
+        self.sales.wakes_at
     }
 
     /// The HPA's bounds, where they are others than were last asked for.

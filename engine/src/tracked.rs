@@ -202,6 +202,7 @@ impl Tracked {
             _ => activation::activity(object, &settled.triggers),
         };
         self.pushes.count_in(&mut activity);
+        self.sales.count_in(&mut activity);
         let is_active = activity.active || self.wanted.switches.activation_forced;
         if is_active {
             // KEDA leaves the time as it is while some trigger fails. Here nothing that goes wrong (a failing trigger,
@@ -451,9 +452,9 @@ impl Tracked {
             return;
         };
         if let ScaleOutcome::Done { to, .. } = outcome {
-            self.sales.scaled(to);
+            self.sales.saw(turn.now, to);
             if to == 0 && self.sales.is_active() && self.polled_as.is_some() {
-                // It began while this was under way.
+                // The sale began while this was under way.
                 self.polling.poll_now(turn, self.interval());
             }
         } else {

@@ -9,12 +9,14 @@ use jiff::Timestamp;
 use sakidori_api::ScaledObject;
 use sakidori_engine::prescale::Bounds;
 use sakidori_engine::{
-    Effect, Event, ObjectKey, PrepareOutcome, ScaleDirection, ScaleOutcome, Served, Switches,
+    Effect, Event, ObjectKey, PrepareOutcome, RoomOutcome, ScaleDirection, ScaleOutcome, Served,
+    Switches,
 };
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::capacity_buffers::CapacityBuffers;
 use crate::control::Events;
 use crate::events::EventPublisher;
 use crate::gate::{Gate, QUICK_REQUEST};
@@ -40,6 +42,8 @@ const LOOKS_AT_ONCE: usize = 4;
 const PREPARE_WITHIN: Duration = Duration::from_secs(45);
 const SCALE_WITHIN: Duration = Duration::from_secs(15);
 
+/// Setting a CapacityBuffer: up to four requests. Shorter than the engine waits for the answer.
+const BUFFER_WITHIN: Duration = Duration::from_secs(20);
 /// A look at a target's pods, which may be a thousand.
 const PODS_WITHIN: Duration = Duration::from_secs(10);
 /// Between tries to set an HPA's bounds.
@@ -55,6 +59,7 @@ pub struct Executor {
     pub publisher: Arc<EventPublisher>,
     pub events: Events,
     pub tasks: TaskTracker,
+    pub buffers: CapacityBuffers,
     preparations: Gate,
     scales: Gate,
     bounds: Gate,
@@ -75,6 +80,7 @@ impl Executor {
         publisher: Arc<EventPublisher>,
         events: Events,
         tasks: TaskTracker,
+        buffers: CapacityBuffers,
     ) -> Self {
         Self {
             objects,
@@ -85,6 +91,7 @@ impl Executor {
             publisher,
             events,
             tasks,
+            buffers,
             preparations: Gate::new(PREPARATIONS_AT_ONCE, QUICK_REQUEST),
             scales: Gate::new(SCALES_AT_ONCE, QUICK_REQUEST),
             bounds: Gate::new(BOUNDS_AT_ONCE, QUICK_REQUEST),
@@ -185,6 +192,21 @@ impl Executor {
                         this.status.settled(&key).await;
                     }
                     this.apply_bounds(&key, bounds).await;
+                });
+            }
+            Effect::KeepRoom { key, pods, reason } => {
+                self.tasks.spawn(async move {
+                    this.status.settled(&key).await;
+                    let uid = this.uid(&key);
+                    let set = this.buffers.set(&this.objects, &key, pods, &reason);
+                    let outcome = timeout(BUFFER_WITHIN, set).await;
+                    let outcome = outcome.unwrap_or_else(|_| RoomOutcome::Failed {
+                        message: "the API server did not answer in time".to_owned(),
+                    });
+                    // What became of another object's buffer says nothing of this one's.
+                    if this.uid(&key) == uid {
+                        this.events.send(Event::RoomKept { key, outcome });
+                    }
                 });
             }
             Effect::ReadPods { key } => {

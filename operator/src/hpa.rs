@@ -209,7 +209,7 @@ fn labels(object: &ScaledObject, hpa_name: &str) -> BTreeMap<String, String> {
 }
 
 /// Cuts a name to what a label may hold; a label's value ends with a letter or digit.
-fn label_value(name: &str) -> String {
+pub(crate) fn label_value(name: &str) -> String {
     name.chars()
         .take(LABEL_VALUE_LIMIT)
         .collect::<String>()

@@ -6,6 +6,7 @@ mod api_service;
 mod authentication;
 mod authentications;
 mod calendars;
+mod capacity_buffers;
 mod certificates;
 mod clock;
 mod cluster_view;

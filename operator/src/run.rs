@@ -19,6 +19,7 @@ use tracing::{error, info};
 use crate::admission::{Admission, ClusterReads, Neighbours};
 use crate::authentications::Authentications;
 use crate::calendars::{Around, CalendarMetrics, Calendars, Follower};
+use crate::capacity_buffers::CapacityBuffers;
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::control::{self, Events, Heartbeat, LONGEST_SLEEP};
@@ -170,6 +171,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         publisher.clone(),
         events.clone(),
         tasks.clone(),
+        CapacityBuffers::new(client.clone()),
     ));
     let watches = Arc::new(Watches {
         client: client.clone(),

@@ -43,6 +43,8 @@ mod other_triggers;
 mod pausing;
 mod pausing_rivals;
 mod prescaling;
+mod prescaling_nodes;
+mod prescaling_restart;
 mod queue;
 mod repository;
 mod scaling;

@@ -22,7 +22,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 const COLLECTED: Duration = Duration::from_secs(90);
 
 /// The operator's user name: all its writes are under it.
-const OPERATOR: &str = "system:serviceaccount:keda:keda-operator";
+pub const OPERATOR: &str = "system:serviceaccount:keda:keda-operator";
 
 pub const SCALED_OBJECTS: &str = "apis/keda.sh/v1alpha1/scaledobjects";
 pub const HPAS: &str = "apis/autoscaling/v2/horizontalpodautoscalers";

@@ -14,11 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::baseline::ReplicaHistory;
 use super::condition::{Obstacle, limited, prescaled};
 use super::lead::{LEAD_UNTIL_LEARNT, lead_from};
+use super::nodes::Room;
 use super::occurrence::{Occurrence, Occurrences};
 use super::profile::Profile;
 use super::report::{Report, in_words};
 use super::run::{Cut, Run};
-use super::settings::{Baseline, LeadTime, Settings};
+use super::settings::{Baseline, LeadTime, Overlap, Settings};
 use super::timeline::{Bounds, Level, Limit, Timeline};
 use crate::conditions::Condition;
 use crate::effect::EventType;
@@ -73,6 +74,8 @@ pub struct Prescaled {
     pub news: Vec<News>,
     /// Of the occurrences whose hold has ended now.
     pub reports: Vec<Report>,
+    /// Room that is to be there before its pods are, where a trigger wants nodes first.
+    pub room: Option<Room>,
     /// The runs are others than before: they have to be written into the status, before the floor is set.
     pub remember: bool,
 }
@@ -94,7 +97,7 @@ pub struct News {
 /// The state of one object's prescaling: its runs, and the replicas of normal days.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prescaling {
-    runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
     history: ReplicaHistory,
 }
 
@@ -134,10 +137,9 @@ impl Prescaling {
     /// Looks at `scene` at `now`. To be called when anything in the scene changes, and at the instant that the last call named.
     pub fn advance(&mut self, now: Timestamp, scene: &Scene<'_>) -> Prescaled {
         let before = self.runs.clone();
-        self.runs
-            .retain(|run| scene.triggers.iter().any(|one| one.key == run.trigger));
+        self.adopt(scene.triggers);
         let current = Timeline::new(
-            self.profiles(scene.triggers).into_iter().flatten(),
+            self.profiles(now, scene.triggers).into_iter().flatten(),
             Vec::new(),
         );
         let mut next = None;
@@ -152,13 +154,17 @@ impl Prescaling {
             }
             next_start = earlier(next_start, started_after(&trigger.occurrences.known, now));
         }
-        let profiles = self.profiles(scene.triggers);
+        let profiles = self.profiles(now, scene.triggers);
         let timeline = Timeline::new(
             profiles.iter().flatten().cloned(),
             self.limits(scene.triggers),
         );
         let level = timeline.at(now);
         let bounds = level.bounds(scene.min_replica_count, scene.max_replica_count);
+        let held = profiles.iter().flatten().filter(|one| {
+            one.overlap == Overlap::Sum && one.complete_at <= now && now < one.holds_until
+        });
+        let sum = held.fold(0_i32, |sum, one| sum.saturating_add(one.peak));
         let mut news = Vec::new();
         let mut reports = Vec::new();
         for (run, profile) in self.runs.iter_mut().zip(&profiles) {
@@ -169,6 +175,7 @@ impl Prescaling {
                         scene,
                         level: &level,
                         bounds,
+                        sum,
                     };
                     tell(run, profile, &situation, &mut news, &mut reports);
                     next = earlier(next, late_at(run, profile).filter(|at| *at > now));
@@ -176,8 +183,11 @@ impl Prescaling {
                 None => run.told.started = true,
             }
         }
+        let (room, room_next) = self.room(now, scene, &profiles, &level, bounds);
+        next = earlier(next, room_next);
         self.forget(now, &profiles, scene.triggers);
         Prescaled {
+            room,
             triggers: (0..scene.triggers.len())
                 .map(|trigger| timeline.of_trigger(trigger, now))
                 .map(|(floor, active)| TriggerFloor { floor, active })
@@ -195,6 +205,32 @@ impl Prescaling {
             remember: self.runs != before,
             level,
             bounds,
+        }
+    }
+
+    /// A trigger that was given another name, or another selector that still picks the sale, goes on with the run of before: begun
+    /// anew, it would take the replicas of the sale for those of a normal day. Other runs of triggers that are gone are dropped, once
+    /// all calendars can tell.
+    fn adopt(&mut self, triggers: &[Trigger]) {
+        let is_declared = |run: &Run| triggers.iter().any(|one| one.key == run.trigger);
+        for index in 0..self.runs.len() {
+            let orphan = &self.runs[index];
+            if is_declared(orphan) {
+                continue;
+            }
+            let id = &orphan.occurrence.id;
+            let heir = triggers.iter().find(|one| {
+                let mut known = one.occurrences.known.iter();
+                let mut runs = self.runs.iter();
+                known.any(|occurrence| occurrence.id == *id)
+                    && !runs.any(|run| run.trigger == one.key && run.occurrence.id == *id)
+            });
+            if let Some(heir) = heir {
+                self.runs[index].trigger = heir.key.clone();
+            }
+        }
+        if triggers.iter().all(|one| one.occurrences.complete) {
+            self.runs.retain(is_declared);
         }
     }
 
@@ -243,10 +279,7 @@ impl Prescaling {
     /// nothing would begin the ramp, once and for all, after each restart.
     fn begin(&mut self, now: Timestamp, trigger: &Trigger, scene: &Scene<'_>) -> Option<Timestamp> {
         let settings = &trigger.settings;
-        let lead = match settings.lead_time {
-            LeadTime::Fixed(lead) => Some(lead),
-            LeadTime::Auto => scene.startups.map(lead_from),
-        };
+        let lead = known_lead(settings, scene);
         for occurrence in &*trigger.occurrences.known {
             let is_run =
                 |run: &Run| run.trigger == trigger.key && run.occurrence.id == occurrence.id;
@@ -269,7 +302,10 @@ impl Prescaling {
             if holds_until <= now || self.runs.iter().any(is_run) {
                 continue;
             }
-            let baseline = self.baseline(settings, climbs_at, scene);
+            let Some(baseline) = self.baseline(settings, climbs_at, scene) else {
+                // Nobody has seen the target yet. That is a moment after a start, and a baseline is for the whole sale.
+                continue;
+            };
             self.runs.push(Run {
                 trigger: trigger.key.clone(),
                 occurrence: occurrence.clone(),
@@ -280,6 +316,8 @@ impl Prescaling {
                 requested_at: None,
                 ready_at: None,
                 needed_by_others: 0,
+                housed: 0,
+                proved: 0,
                 told: super::Told::default(),
             });
         }
@@ -287,32 +325,39 @@ impl Prescaling {
     }
 
     /// The baseline of a ramp that begins at `climbs_at`. Where nothing was seen since a restart, a run that goes on knows the one of
-    /// before it; else the replicas of now are all there is.
-    fn baseline(&self, settings: &Settings, climbs_at: Timestamp, scene: &Scene<'_>) -> i32 {
+    /// before it; else the replicas of now are all there is, and where they are not known either, there is no baseline yet. A target that
+    /// sleeps counts as one replica: no multiple of nothing is a floor.
+    pub(super) fn baseline(
+        &self,
+        settings: &Settings,
+        climbs_at: Timestamp,
+        scene: &Scene<'_>,
+    ) -> Option<i32> {
         let window = match settings.baseline {
-            Baseline::Replicas(replicas) => return replicas,
+            Baseline::Replicas(replicas) => return Some(replicas),
             Baseline::Observed(window) => window,
         };
-        self.history
+        let seen = self
+            .history
             .median(climbs_at, window)
             .or_else(|| self.runs.iter().map(|run| run.baseline).max())
-            .or(scene.replicas)
-            .unwrap_or(0)
-            .max(scene.min_replica_count)
+            .or(scene.replicas)?;
+        Some(seen.max(scene.min_replica_count).max(1))
     }
 
     /// In the order of the runs; `None` for those of a trigger that sets a limit.
-    fn profiles(&self, triggers: &[Trigger]) -> Vec<Option<Profile>> {
+    fn profiles(&self, now: Timestamp, triggers: &[Trigger]) -> Vec<Option<Profile>> {
         self.runs
             .iter()
             .map(|run| {
                 let index = triggers.iter().position(|one| one.key == run.trigger)?;
-                run.profile(index, &triggers[index].settings)
+                let profile = run.profile(index, &triggers[index].settings)?;
+                Some(profile.begun_by(now, run.requested_at.is_some()))
             })
             .collect()
     }
 
-    fn limits(&self, triggers: &[Trigger]) -> Vec<Limit> {
+    pub(super) fn limits(&self, triggers: &[Trigger]) -> Vec<Limit> {
         self.runs
             .iter()
             .filter_map(|run| {
@@ -333,11 +378,13 @@ impl Prescaling {
         self.runs
             .retain(|run| match profiles.next().and_then(Option::as_ref) {
                 Some(profile) => now < profile.gone_at || needed(profile),
-                None => triggers
-                    .iter()
-                    .find(|one| one.key == run.trigger)
-                    .and_then(|one| run.limit(0, &one.settings))
-                    .is_some_and(|limit| now < limit.until),
+                None => match triggers.iter().find(|one| one.key == run.trigger) {
+                    Some(one) => run
+                        .limit(0, &one.settings)
+                        .is_some_and(|limit| now < limit.until),
+                    // May still be adopted.
+                    None => now < run.holds_until,
+                },
             });
     }
 }
@@ -353,6 +400,20 @@ fn cut(run: &mut Run, now: Timestamp, settings: &Settings, current: &Timeline) {
     });
     run.cut = Some(Cut { at: now, from });
     run.holds_until = now;
+}
+
+/// How long before a start its floor is complete, for a ramp that has not begun; `None` while that is to be learnt from pods that
+/// nobody has looked at.
+fn known_lead(settings: &Settings, scene: &Scene<'_>) -> Option<SignedDuration> {
+    match settings.lead_time {
+        LeadTime::Fixed(lead) => Some(lead),
+        LeadTime::Auto => scene.startups.map(lead_from),
+    }
+}
+
+/// The same with what is assumed until then.
+pub(super) fn lead(settings: &Settings, scene: &Scene<'_>) -> SignedDuration {
+    known_lead(settings, scene).unwrap_or(LEAD_UNTIL_LEARNT)
 }
 
 fn is_climbing(run: &Run, now: Timestamp, settings: &Settings) -> bool {
@@ -371,7 +432,7 @@ fn started_after(occurrences: &[Arc<Occurrence>], now: Timestamp) -> Option<Time
     occurrences.get(first).map(|one| one.start)
 }
 
-fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     one.into_iter().chain(other).min()
 }
 
@@ -392,6 +453,8 @@ struct Situation<'a> {
     scene: &'a Scene<'a>,
     level: &'a Level,
     bounds: Bounds,
+    /// Of the whole floors that add up.
+    sum: i32,
 }
 
 /// Takes in for one run what is known now, and says what is new.
@@ -409,6 +472,11 @@ fn tell(
     } = &*occurrence;
     let (start, end, peak) = (*start, *end, profile.peak);
     let holds = now < profile.holds_until;
+    // Pods of the others are not its own.
+    let needed = match profile.overlap {
+        Overlap::Max => peak,
+        Overlap::Sum => peak.max(situation.sum),
+    };
     if !run.told.started {
         run.told.started = true;
         news.push(News {
@@ -421,6 +489,17 @@ fn tell(
                 in_words(run.lead)
             ),
         });
+    }
+    if now < start && peak > std::mem::replace(&mut run.proved, peak) {
+        // Raised while there is time: what was proved was proved of less.
+        run.requested_at = None;
+        run.ready_at = None;
+        run.told.ready = false;
+        run.told.late = false;
+    }
+    if holds {
+        // It was over, and goes on: prolonged, or put back into the calendar.
+        run.told.ended = false;
     }
     if start <= now && now < end {
         let wanted = scene.wanted_by_others.unwrap_or(0);
@@ -441,7 +520,9 @@ fn tell(
     if holds
         && run.requested_at.is_some()
         && !run.told.ready
-        && let Some(ready_at) = scene.ready_since.and_then(|times| last_ready(times, peak))
+        && let Some(ready_at) = scene
+            .ready_since
+            .and_then(|times| last_ready(times, needed))
     {
         let ready_at = ready_at.max(profile.climbs_at);
         run.told.ready = true;
@@ -461,14 +542,14 @@ fn tell(
         news.push(News {
             kind,
             reason: "PrescaleReady",
-            message: format!("all {peak} replicas for {name} are Ready, {when}"),
+            message: format!("all {needed} replicas for {name} are Ready, {when}"),
         });
     }
     if holds && late_at(run, profile).is_some_and(|at| at <= now) {
         run.told.late = true;
         let numbers = match scene.ready_since {
-            Some(times) => format!("{} of {peak} replicas for {name} are Ready", times.len()),
-            None => format!("how many of the {peak} replicas for {name} are Ready is not known"),
+            Some(times) => format!("{} of {needed} replicas for {name} are Ready", times.len()),
+            None => format!("how many of the {needed} replicas for {name} are Ready is not known"),
         };
         let before = start.duration_since(now);
         let when = if before.is_negative() {

@@ -12,6 +12,9 @@ use crate::time::after;
 /// that nobody acts on; and a floor of 1,000 replicas is no 1,000 writes per object.
 pub const STEP_SPACING: SignedDuration = SignedDuration::from_secs(15);
 
+/// Clocks differ by seconds, or by an offset from UTC that somebody took for none.
+const BELIEVED_WITHIN: SignedDuration = SignedDuration::from_hours(24);
+
 /// The floor of one occurrence, for one trigger: see the picture in [`super`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -69,6 +72,22 @@ impl Profile {
             holds_until: at,
             falls_from: from,
             gone_at: after(at, ramp_down),
+            ..self
+        }
+    }
+
+    /// The same as what is known to have begun, and to have been complete, whatever the clock says: one that is behind (another
+    /// machine's, after a change of the leader) takes no floor away. Where a day is between them, the other clock was the wrong one.
+    pub(super) fn begun_by(self, now: Timestamp, complete: bool) -> Self {
+        if after(now, BELIEVED_WITHIN) < self.climbs_at {
+            return self;
+        }
+        Self {
+            climbs_at: self.climbs_at.min(now),
+            complete_at: match complete {
+                true => self.complete_at.min(now),
+                false => self.complete_at,
+            },
             ..self
         }
     }

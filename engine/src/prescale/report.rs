@@ -72,6 +72,17 @@ pub struct PrescaleStatus {
     pub runs: Vec<Run>,
     /// Of the last sales, the newest last.
     pub reports: Vec<Report>,
+    /// There as long as the cluster may hold the object's CapacityBuffer.
+    pub room: Option<RoomAsked>,
+}
+
+/// What the object's CapacityBuffer was last asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomAsked {
+    /// Pods that it keeps room for.
+    pub pods: i32,
+    /// [`super::Room::ramp`].
+    pub ramp: Option<Timestamp>,
 }
 
 /// `1h 5m`, `14m 3s`, `40s`: the two largest units, rounded down to a second. A negative span has its sign.

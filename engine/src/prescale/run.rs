@@ -38,8 +38,19 @@ pub struct Run {
     /// The most replicas that the object's other triggers asked for while the sale ran.
     #[serde(default)]
     pub needed_by_others: i32,
+    /// The highest floor all of whose pods were Ready: no nodes are asked for it any more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub housed: i32,
+    /// The floor, before the start, that `ready_at` and `told` are about.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub proved: i32,
     #[serde(default)]
     pub told: Told,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 /// A hold that ended before it was planned to.

@@ -16,6 +16,7 @@ pub struct Settings {
     /// The HPA's maximum while an occurrence has a floor, where it is above `maxReplicaCount`.
     pub max_replicas: Option<i32>,
     pub overlap: Overlap,
+    pub nodes: Nodes,
 }
 
 /// What an occurrence means for the object.
@@ -63,6 +64,16 @@ pub enum Overlap {
     Sum,
 }
 
+/// Whether room for pods is asked for before there are pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Nodes {
+    /// Pods that find no room make nodes come.
+    #[default]
+    WithPods,
+    /// A CapacityBuffer makes nodes come before the ramp begins.
+    First,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -74,6 +85,7 @@ impl Default for Settings {
             ramp_down: SignedDuration::from_mins(30),
             max_replicas: None,
             overlap: Overlap::Max,
+            nodes: Nodes::WithPods,
         }
     }
 }

@@ -54,7 +54,7 @@ fn formulas_give_what_gos_library_gives() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(2000))]
 
     /// Whatever someone writes: an error or a value, never a panic, and never a long wait.
     #[test]

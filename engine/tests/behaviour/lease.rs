@@ -170,7 +170,7 @@ impl Election {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(512))]
 
     #[test]
     fn there_are_never_two_leaders_and_in_the_end_there_is_one(

@@ -19,3 +19,12 @@ mod sales;
 mod scaling;
 mod story;
 mod world;
+
+/// So many made-up traces in a test run; as many as PROPTEST_CASES says where somebody looks for more.
+fn cases(usual: u32) -> proptest::test_runner::Config {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    proptest::test_runner::Config {
+        cases: asked.and_then(|asked| asked.parse().ok()).unwrap_or(usual),
+        ..proptest::test_runner::Config::default()
+    }
+}

@@ -1,5 +1,8 @@
 //! Sales: floors at their instants, whatever happens to the operator, the calendar or the object in between.
 
+mod adversity;
+mod nodes;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -10,8 +13,8 @@ use sakidori_engine::prescale::{
 };
 use sakidori_engine::{
     Effect, Engine, Event, MetricTarget, ObjectKey, ObjectStatus, Pause, PodsSeen, PollOutcome,
-    PrepareOutcome, Quantity, Reading, Remembered, SaleTrigger, ScaleDirection, ScaleOutcome,
-    ScaledObject, Switches, TargetType, TriggerOutcome,
+    PrepareOutcome, Quantity, Reading, Remembered, RoomOutcome, SaleTrigger, ScaleDirection,
+    ScaleOutcome, ScaledObject, Switches, TargetType, TriggerOutcome,
 };
 
 /// A shop with a sale trigger and a queue, whose operator, HPA and pods answer at once.
@@ -20,11 +23,18 @@ struct Shop {
     now: Timestamp,
     object: ScaledObject,
     settings: Vec<Settings>,
+    /// What the triggers are known by, where that is not their place.
+    keys: Option<Vec<&'static str>>,
     calendar: Occurrences,
     queue: u32,
+    queue_fails: bool,
     replicas: i32,
+    /// The target's scale can be read, and written.
+    readable: bool,
+    writable: bool,
     hpa: Option<(i32, i32)>,
     status: Option<ObjectStatus>,
+    status_writes: usize,
     /// Seconds since the start of the test at which the bounds were set.
     set: Vec<(i64, i32, i32)>,
     events: Vec<(i64, &'static str, String)>,
@@ -33,10 +43,21 @@ struct Shop {
     startups: Vec<SignedDuration>,
     /// Seconds since the start of the test at which the pods were looked at.
     looks: Vec<i64>,
+    /// The floor and the next start that whoever watches sees.
+    shown: Option<(i32, Option<Timestamp>)>,
     /// When pods became Ready; `None` where nobody can look.
     ready: Option<Vec<Timestamp>>,
     obstacle: Option<Obstacle>,
     prepares: bool,
+    /// Pods that have no node, of those that there are.
+    homeless: i32,
+    /// What the cluster's CapacityBuffer keeps room for.
+    buffer: Option<i32>,
+    /// When it was asked for something else than before.
+    rooms: Vec<(i64, Option<i32>)>,
+    /// What the API server says to a buffer, where it refuses.
+    no_buffer: Option<RoomOutcome>,
+    refused_at: Option<i64>,
     untold: VecDeque<Event>,
     telling: bool,
 }
@@ -101,27 +122,43 @@ fn object() -> ScaledObject {
 
 impl Shop {
     fn new(settings: Vec<Settings>, calendar: Occurrences) -> Self {
+        Self::opened(0, 0, settings, calendar)
+    }
+
+    /// The same, where the object is made at `second`, for a target with so many replicas.
+    fn opened(second: i64, replicas: i32, settings: Vec<Settings>, calendar: Occurrences) -> Self {
         let mut shop = Self {
             engine: Engine::default(),
-            now: at(0),
+            now: at(second),
             object: ScaledObject {
                 trigger_count: settings.len() + 1,
                 ..object()
             },
             settings,
+            keys: None,
             calendar,
             queue: 0,
-            replicas: 0,
+            queue_fails: false,
+            replicas,
+            readable: true,
+            writable: true,
             hpa: None,
             status: None,
+            status_writes: 0,
             set: Vec::new(),
             events: Vec::new(),
             served: BTreeMap::new(),
             startups: Vec::new(),
             looks: Vec::new(),
+            shown: None,
             ready: Some(Vec::new()),
             obstacle: None,
             prepares: true,
+            homeless: 0,
+            buffer: None,
+            rooms: Vec::new(),
+            no_buffer: None,
+            refused_at: None,
             untold: VecDeque::new(),
             telling: false,
         };
@@ -178,7 +215,10 @@ impl Shop {
             index,
             metric: format!("s{index}-sale-calendar-sales"),
             trigger: Trigger {
-                key: format!("sales-{index}"),
+                key: match &self.keys {
+                    Some(keys) => keys[index].to_owned(),
+                    None => format!("sales-{index}"),
+                },
                 settings: settings.clone(),
                 occurrences: self.calendar.clone(),
             },
@@ -242,13 +282,21 @@ impl Shop {
             Effect::Poll { poll, .. } => {
                 let nothing = || TriggerOutcome::Read(Vec::new());
                 let mut triggers: Vec<_> = self.settings.iter().map(|_| nothing()).collect();
-                triggers.push(TriggerOutcome::Read(vec![Reading {
-                    metric: "queue".into(),
-                    value: f64::from(self.queue),
-                    active: self.queue > 0,
-                }]));
+                triggers.push(match self.queue_fails {
+                    true => TriggerOutcome::Failed {
+                        message: "refused".into(),
+                    },
+                    false => TriggerOutcome::Read(vec![Reading {
+                        metric: "queue".into(),
+                        value: f64::from(self.queue),
+                        active: self.queue > 0,
+                    }]),
+                });
                 let outcome = PollOutcome {
-                    replicas: Ok(self.replicas),
+                    replicas: match self.readable {
+                        true => Ok(self.replicas),
+                        false => Err("no quorum".into()),
+                    },
                     triggers,
                     ready_pods: None,
                 };
@@ -267,8 +315,17 @@ impl Shop {
                         .is_some_and(|(min, _)| min > self.object.min_replicas);
                     assert!(!sale_runs, "deactivated under a floor");
                 }
-                self.replicas = to;
-                let outcome = ScaleOutcome::Done { from, to };
+                let outcome = match self.writable {
+                    true => {
+                        self.replicas = to;
+                        ScaleOutcome::Done { from, to }
+                    }
+                    false => ScaleOutcome::Failed {
+                        from,
+                        to,
+                        message: "no quorum".into(),
+                    },
+                };
                 self.tell(Event::Scaled { key, outcome });
             }
             Effect::SetBounds { min, max, .. } => {
@@ -283,7 +340,10 @@ impl Shop {
                     self.replicas = self.replicas.clamp(min.max(1), max);
                 }
             }
-            Effect::WriteStatus { status, .. } => self.status = Some(status),
+            Effect::WriteStatus { status, .. } => {
+                self.status = Some(status);
+                self.status_writes += 1;
+            }
             Effect::Publish {
                 reason, message, ..
             } => self.events.push((self.second(), reason, message)),
@@ -296,11 +356,36 @@ impl Shop {
                 let pods = self.ready.clone().map(|ready_since| PodsSeen {
                     startups: self.startups.clone(),
                     ready_since,
+                    placed: usize::try_from(self.replicas - self.homeless).unwrap_or(0),
                     obstacle: self.obstacle.clone(),
                 });
                 self.tell(Event::PodsSeen { key, pods });
             }
-            Effect::ShowPrescale { .. } => {}
+            Effect::KeepRoom { pods, .. } => {
+                let noted = self.status.as_ref().and_then(|it| it.prescale.room.clone());
+                assert!(
+                    pods.is_none() || noted.is_some(),
+                    "a restart would not know"
+                );
+                if self.rooms.last().is_none_or(|(_, last)| *last != pods) {
+                    self.rooms.push((self.second(), pods));
+                }
+                self.refused_at = self.no_buffer.as_ref().map(|_| self.second());
+                let outcome = self.no_buffer.clone().unwrap_or_else(|| {
+                    self.buffer = pods;
+                    match pods {
+                        Some(_) => RoomOutcome::Stands {
+                            provisioned: false,
+                            message: String::new(),
+                        },
+                        None => RoomOutcome::Gone,
+                    }
+                });
+                self.tell(Event::RoomKept { key, outcome });
+            }
+            Effect::ShowPrescale { shown, .. } => {
+                self.shown = Some((shown.floor, shown.next_start));
+            }
         }
     }
 
@@ -370,6 +455,18 @@ fn a_floor_is_set_at_its_instants_and_a_target_at_zero_comes_up_at_the_first() {
     // Every instant was met to the second.
     let times: Vec<_> = shop.set.iter().map(|(at, ..)| *at).collect();
     assert_eq!(times, [0, 840, 855, 870, 885, 900, 2065, 2080, 2095, 2110]);
+}
+
+#[test]
+fn an_object_is_brought_up_with_one_status() {
+    let sales = known(&[sale("a", 1000, 2000)]);
+    let mut shop = Shop::new(vec![floor(10)], sales.clone());
+    shop.go_to(100);
+    assert_eq!(shop.status_writes, 1);
+    // Within a sale there is one more, which a restart needs before the floor is set.
+    let mut shop = Shop::opened(1500, 2, vec![floor(10)], sales);
+    shop.go_to(1501);
+    assert_eq!(shop.status_writes, 2);
 }
 
 #[test]
@@ -596,7 +693,7 @@ fn sales() -> impl Strategy<Value = Vec<Arc<Occurrence>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(64))]
 
     #[test]
     fn a_restart_at_any_point_ends_in_the_same_bounds(

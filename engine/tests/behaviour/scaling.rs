@@ -141,7 +141,7 @@ fn run(object: &ScaledObject, replicas: i32, trace: &[Step]) -> World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(512))]
 
     /// The world checks each effect: bounds, cooldown, no scaling in on errors, one poll under way, one status write.
     #[test]

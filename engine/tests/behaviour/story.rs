@@ -58,7 +58,10 @@ pub fn brief(effects: &[Effect]) -> Vec<Brief> {
             message,
             ..
         } => Brief::Warning(reason, message.clone()),
-        Effect::SetBounds { .. } | Effect::ReadPods { .. } | Effect::ShowPrescale { .. } => {
+        Effect::SetBounds { .. }
+        | Effect::KeepRoom { .. }
+        | Effect::ReadPods { .. }
+        | Effect::ShowPrescale { .. } => {
             panic!("there are no sales here: {effect:?}")
         }
     };

@@ -544,7 +544,10 @@ impl World {
                 self.status = Some(status);
             }
             Effect::Publish { .. } => {}
-            Effect::SetBounds { .. } | Effect::ReadPods { .. } | Effect::ShowPrescale { .. } => {
+            Effect::SetBounds { .. }
+            | Effect::KeepRoom { .. }
+            | Effect::ReadPods { .. }
+            | Effect::ShowPrescale { .. } => {
                 panic!("there are no sales here: {effect:?}")
             }
         }

@@ -123,3 +123,40 @@ fn name(declared: &Declared) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn keys(triggers: Value) -> Vec<String> {
+        let spec = json!({"scaleTargetRef": {"name": "web"}, "triggers": triggers});
+        let object = ScaledObject::new("web", serde_json::from_value(spec).unwrap());
+        let (changes, _told) = mpsc::unbounded_channel();
+        let key = ObjectKey::new("shop", "web");
+        let triggers = super::triggers(&key, &object, &Calendars::new(changes));
+        triggers.into_iter().map(|one| one.trigger.key).collect()
+    }
+
+    #[test]
+    fn each_trigger_is_known_by_a_key_of_its_own_which_its_numbers_are_no_part_of() {
+        let sale = |name: &str, matching: &str, floor: &str| {
+            let metadata =
+                json!({"calendar": "sales", "match": matching, "desiredReplicas": floor});
+            json!({"type": "sale-calendar", "name": name, "metadata": metadata})
+        };
+        let three = keys(json!([
+            sale("", "tier=S", "3"),
+            sale("big", "", "9"),
+            sale("", "tier=S", "5"),
+        ]));
+        assert_eq!(three, ["/sales?tier=S", "big", "/sales?tier=S+"]);
+        let edited = keys(json!([sale("", "tier=S", "4"), sale("big", "tier=A", "9")]));
+        assert_eq!(edited, three[..2]);
+        // Also where somebody gives the name that another one has anyway.
+        let named = keys(json!([sale("", "", "3"), sale("/sales?", "", "3")]));
+        assert_eq!(named, ["/sales?", "/sales?+"]);
+    }
+}

@@ -50,11 +50,22 @@ fn seen(pods: &[Pod]) -> PodsSeen {
             .map(|(_, took)| took)
             .collect(),
         ready_since: alive().filter_map(ready_since).collect(),
+        placed: alive().filter(|pod| has_node(pod)).count(),
         obstacle: unschedulable.first().map(|first| Obstacle::Unschedulable {
             pods: unschedulable.len(),
             message: first.message.clone().unwrap_or_default(),
         }),
     }
+}
+
+/// It has a node and needs it: one that has ended frees its place.
+fn has_node(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    node.is_some_and(|node| !node.is_empty()) && !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn restarts(pod: &Pod) -> i32 {

@@ -62,8 +62,14 @@ fn same_floor(steady: &mut Shop, shaken: &mut Shop, now: Timestamp) -> Result<()
     Ok(())
 }
 
+/// So many in a test run; as many as PROPTEST_CASES says where somebody looks for more.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    ProptestConfig::with_cases(asked.and_then(|asked| asked.parse().ok()).unwrap_or(usual))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     /// One operator looks at every instant that it is told; another looks at odd times, restarts, and loses the calendar for a
     /// while. Wherever both look, they set the same floor; unless a sale began while the calendar was lost.
