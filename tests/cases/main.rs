@@ -15,6 +15,7 @@ mod bad_answers;
 mod bad_input;
 mod bring_up;
 mod broker_faults;
+mod calendar_database;
 mod calendars;
 mod conformance;
 mod control_plane_restart;
