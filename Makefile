@@ -47,7 +47,7 @@ help: ## list these targets
 build: ## build everything, for development (target/debug/sakidori)
 	cargo build --workspace --bins
 
-install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ, Moto (says what it installs)
+install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ, PostgreSQL, Moto (says what it installs)
 	$(DEBUG)/test-cluster install
 
 # The cases of isolation measure times: they run by themselves, one after the other.

@@ -1,6 +1,6 @@
 //! The last good copy of every source of one calendar, and the occurrences of all of them.
 //!
-//! A refresh that fails, or brings nothing where something was known, changes nothing but the source's state: its copy
+//! A refresh that fails, or brings nothing where something is to come, changes nothing but the source's state: its copy
 //! counts on, and it is stale since then. Only a good refresh adds, moves and removes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,8 +106,8 @@ impl Book {
             return false;
         };
         let read = match refresh {
-            Refresh::Read(read) if read.events.is_empty() && !known.events.events.is_empty() => {
-                let left_out = read.problems.iter().filter(|one| one.left_out).count();
+            Refresh::Read(read) if read.events.is_empty() && known.is_needed(&read, now) => {
+                let left_out = left_out(&read);
                 let what = match left_out {
                     0 => "the source answered an empty calendar".to_owned(),
                     left_out => format!("none of the {left_out} events can be read"),
@@ -227,6 +227,27 @@ impl Book {
     pub fn compact(occurrences: &[Arc<Occurrence>], now: Timestamp) -> Vec<Compact> {
         Compact::of(occurrences, now)
     }
+}
+
+impl Source {
+    /// Whether an answer without events would take something away. A source that lists what is to come answers so when
+    /// all that it had is over, and its floors are gone.
+    fn is_needed(&self, read: &Events, now: Timestamp) -> bool {
+        if left_out(read) > 0 {
+            return !self.events.events.is_empty();
+        }
+        let from = now.checked_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
+        let (mut budget, mut found) = (Budget::default(), Vec::new());
+        self.events.events.iter().any(|event| {
+            // What goes on past every limit is not over.
+            let expanded = event.expand("", (from, Timestamp::MAX), &mut budget, &mut found);
+            expanded.is_err() || !found.is_empty()
+        })
+    }
+}
+
+fn left_out(read: &Events) -> usize {
+    read.problems.iter().filter(|one| one.left_out).count()
 }
 
 /// An event that was known and can't be read any more (a typing error in its end) is not removed.

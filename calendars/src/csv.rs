@@ -4,11 +4,12 @@ use jiff::tz::TimeZone;
 
 use crate::json::UnreadableText;
 use crate::limits::check_text;
-use crate::spec::{EventSpec, Events, Reading};
+use crate::spec::Events;
+use crate::table::Columns;
 
 /// Reads a table. Its first line names the columns, in any order and case: `name` and `start` have to be there, `end` or
-/// `duration`, `labels` and `multiplier` may. Other columns are left alone. Cells are separated by commas, semicolons or tabs,
-/// whichever the first line uses.
+/// `duration`, `labels` and `multiplier` may; `starts_at` and `ends_at` are read, too, as a query's result has them. Other columns
+/// are left alone. Cells are separated by commas, semicolons or tabs, whichever the first line uses.
 ///
 /// # Errors
 /// For a text that is too long, or has no such first line. What is wrong with single lines is in the result.
@@ -21,45 +22,14 @@ pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
         .max_by_key(|separator| (first.matches(*separator).count(), *separator == ','))
         .unwrap_or(',');
     let mut rows = rows(text, separator)?.into_iter();
-    let header = rows.next().unwrap_or_default();
-    let column = |name: &str| {
-        header
-            .iter()
-            .position(|one| one.trim().eq_ignore_ascii_case(name))
-    };
-    let (Some(name), Some(start)) = (column("name"), column("start")) else {
+    let Some(columns) = Columns::find(&rows.next().unwrap_or_default()) else {
         return Err(UnreadableText::Malformed(format!(
             "the first line names no columns name and start: expected name,start,end,labels,multiplier, found {:?}",
             first.chars().take(80).collect::<String>()
         )));
     };
-    let [end, duration, labels, multiplier] =
-        ["end", "duration", "labels", "multiplier"].map(column);
-    let mut reading = Reading::default();
-    let filled = rows
-        .enumerate()
-        .filter(|(_, row)| row.iter().any(|cell| !cell.trim().is_empty()));
-    for (index, row) in filled {
-        let cell = |at: usize| row.get(at).map(|cell| cell.trim()).unwrap_or_default();
-        let given = |at: Option<usize>| {
-            at.map(cell)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned)
-        };
-        let (found, refused) = crate::labels::parse(labels.map(cell).unwrap_or_default());
-        let spec = EventSpec {
-            name: cell(name).to_owned(),
-            start: cell(start).to_owned(),
-            end: given(end),
-            duration: given(duration),
-            labels: found,
-            multiplier: given(multiplier),
-        };
-        let path = format!("rows[{index}]");
-        reading.take(index, &spec.name, &path, spec.read(zone));
-        reading.refuse_labels(index, &spec.name, &path, refused);
-    }
-    Ok(reading.events)
+    let rows = rows.map(|row| row.into_iter().map(Some).collect());
+    Ok(columns.read(rows, zone))
 }
 
 /// Splits a table into cells (RFC 4180): quoted cells may hold separators, line breaks and doubled quotes.

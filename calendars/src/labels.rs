@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 /// Reads `tier=S;category=fashion`, as a table's column has it. Separators are `;`, `,` and line breaks; `:` stands for `=`, too.
 /// A word alone is a label with the value `true`.
 ///
@@ -21,6 +23,19 @@ pub(crate) fn parse(text: &str) -> (BTreeMap<String, String>, Vec<String>) {
         }
     }
     (labels, refused)
+}
+
+/// Labels as a table's cell has them: such a text, or a JSON object, as a database's `jsonb` has it. `null` in it is no label.
+pub(crate) fn of_cell(text: &str) -> (BTreeMap<String, String>, Vec<String>) {
+    let Ok(object) = serde_json::from_str::<BTreeMap<String, Value>>(text) else {
+        return parse(text);
+    };
+    let labels = object.into_iter().filter_map(|(key, value)| match value {
+        Value::Null => None,
+        Value::String(text) => Some((key, text)),
+        other => Some((key, other.to_string())),
+    });
+    (labels.collect(), Vec::new())
 }
 
 /// One label as people write it in a calendar: `tier=S`, `Tier: S`, `New Year`. What a label can't hold becomes `-`.

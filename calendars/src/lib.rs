@@ -1,6 +1,6 @@
 //! Calendars: texts into events, events into occurrences. Pure: no IO, no clock.
 //!
-//! A source's text becomes [`Events`] ([`ics`], [`csv`], [`json`], rows of a query, the specs of a calendar object). What is wrong
+//! A source's text becomes [`Events`] ([`ics`], [`csv`], [`json`], the rows of a query: [`table`], the specs of a calendar object). What is wrong
 //! with one event is a [`Problem`], and the rest counts. A [`Book`] keeps the last good copy of each source and gives the
 //! occurrences of all of them, as the engine's prescaling takes them.
 
@@ -17,6 +17,7 @@ pub mod limits;
 mod problem;
 mod rule;
 mod spec;
+pub mod table;
 mod trigger;
 mod zone;
 
@@ -27,6 +28,6 @@ pub use event::Event;
 pub use json::UnreadableText;
 pub use limits::LimitError;
 pub use problem::Problem;
-pub use spec::{EventSpec, Events, RecurringSpec, Row, RowTime};
+pub use spec::{EventSpec, Events, RecurringSpec};
 pub use trigger::{SaleCalendarTrigger, TriggerProblem};
 pub use zone::{Moment, UnknownZone, instant, time_zone};

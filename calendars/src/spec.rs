@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use sakidori_engine::prescale::Multiplier;
@@ -126,26 +125,6 @@ impl Events {
         for (index, spec) in recurring.iter().enumerate() {
             let path = format!("recurring[{index}]");
             reading.take(index, &spec.name, &path, spec.read(zone));
-        }
-        reading.events
-    }
-
-    /// Reads the rows of a query. Problems have the paths `rows[n].field`.
-    pub fn from_rows(rows: impl IntoIterator<Item = Row>, zone: &TimeZone) -> Self {
-        let mut reading = Reading::default();
-        for (index, row) in rows.into_iter().enumerate() {
-            let path = format!("rows[{index}]");
-            let (labels, refused) = row_labels(row.labels.as_deref().unwrap_or_default());
-            let spec = EventSpec {
-                name: row.name,
-                start: row.starts_at.into_text(),
-                end: Some(row.ends_at.into_text()),
-                duration: None,
-                labels,
-                multiplier: row.multiplier,
-            };
-            reading.take(index, &spec.name, &path, spec.read(zone));
-            reading.refuse_labels(index, &spec.name, &path, refused);
         }
         reading.events
     }
@@ -310,54 +289,4 @@ pub(crate) fn about(
             .transpose()
             .map_err(|error| FieldError::new("multiplier", error.to_string()))?,
     })
-}
-
-/// One time of a row, as the database's type has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RowTime {
-    /// `timestamptz`.
-    Instant(Timestamp),
-    /// `timestamp`: the calendar's time zone.
-    Wall(DateTime),
-    /// `date`.
-    Day(jiff::civil::Date),
-    Text(String),
-}
-
-/// One row of a query: name, starts_at, ends_at, labels, multiplier.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    pub name: String,
-    pub starts_at: RowTime,
-    pub ends_at: RowTime,
-    /// A text (`tier=S;category=fashion`), or a JSON object as text.
-    pub labels: Option<String>,
-    pub multiplier: Option<String>,
-}
-
-impl RowTime {
-    fn into_text(self) -> String {
-        match self {
-            Self::Instant(at) => at.to_string(),
-            Self::Wall(wall) => wall.to_string(),
-            Self::Day(day) => day.to_string(),
-            Self::Text(text) => text,
-        }
-    }
-}
-
-/// Labels as a text or as a JSON object.
-fn row_labels(text: &str) -> (BTreeMap<String, String>, Vec<String>) {
-    match serde_json::from_str::<BTreeMap<String, serde_json::Value>>(text) {
-        Ok(map) => (
-            map.into_iter()
-                .map(|(key, value)| match value {
-                    serde_json::Value::String(text) => (key, text),
-                    other => (key, other.to_string()),
-                })
-                .collect(),
-            Vec::new(),
-        ),
-        Err(_) => crate::labels::parse(text),
-    }
 }

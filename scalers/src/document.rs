@@ -7,7 +7,9 @@ use std::time::Duration;
 use reqwest::{Client, Url};
 
 use crate::clients::Clients;
-use crate::http::{Authentication, AuthenticationParameters, Bounds, host_of, parse_url};
+use crate::http::{
+    Authentication, AuthenticationParameters, Bounds, decompress, host_of, parse_url,
+};
 use crate::params;
 use crate::scaler::{ScalerError, Trigger};
 
@@ -21,6 +23,7 @@ pub struct Document {
 /// Past these, reading fails.
 #[derive(Clone, Copy, Debug)]
 pub struct DocumentLimits {
+    /// Of the answer, and of what it is when it is decompressed.
     pub bytes: usize,
     pub within: Duration,
     /// On the same host; to another host none is followed.
@@ -63,19 +66,26 @@ impl Document {
             bytes: limits.bytes,
             redirects: limits.redirects,
             other_hosts: false,
+            compressed: true,
         };
         let answer = self
             .authentication
             .get_bounded(&self.client, &self.url, limits.within, bounds)
             .await;
-        answer
-            .and_then(|answer| answer.accepted())
-            .and_then(|body| {
-                String::from_utf8(body.to_vec()).map_err(|_| {
-                    // A server that compresses what nobody asked it to compress ends here too.
-                    ScalerError::Malformed("the answer is no text in UTF-8".to_owned())
-                })
-            })
-            .map_err(|error| error.at(&host_of(&self.url)))
+        let at_host = |error: ScalerError| error.at(&host_of(&self.url));
+        let answer = answer.map_err(at_host)?;
+        let (encoding, limit) = (answer.encoding.clone(), limits.bytes);
+        let body = answer.accepted().map_err(at_host)?;
+        // A few KiB may become megabytes: not where polls run.
+        let text = tokio::task::spawn_blocking(move || {
+            let bytes = decompress(encoding.as_deref(), &body, limit)?;
+            String::from_utf8(bytes.into_owned())
+                .map_err(|_| ScalerError::Malformed("the answer is no text in UTF-8".to_owned()))
+        });
+        match text.await {
+            Ok(text) => text.map_err(at_host),
+            // It never ends but by a panic, which is told where all panics of scalers are.
+            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        }
     }
 }

@@ -17,6 +17,8 @@ mod kubernetes_workload;
 mod metric;
 mod metrics_api;
 pub mod params;
+#[cfg(feature = "postgresql")]
+mod postgresql;
 mod rabbitmq;
 mod registry;
 mod scaler;
@@ -25,6 +27,8 @@ pub use check::{Known, check};
 pub use document::{Document, DocumentLimits};
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;
+#[cfg(feature = "postgresql")]
+pub use postgresql::{Rows, Table, TableLimits};
 pub use registry::{Kind, build, kinds, warnings};
 pub use scaler::{
     BuildError, Cluster, ClusterError, Context, Endpoint, Pod, PodIdentity, Push, Pushes, Scaler,

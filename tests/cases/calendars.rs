@@ -11,10 +11,10 @@ use crate::credential_sources::{authentication, start};
 use crate::installed::play_installed;
 use crate::scene::{SOON, Scene, condition};
 
-const CALENDARS: &str = "apis/sakidori.dev/v1alpha1/salecalendars";
+pub const CALENDARS: &str = "apis/sakidori.dev/v1alpha1/salecalendars";
 
 /// A sale of that name, an hour long, in two days.
-fn ics(name: &str) -> String {
+pub fn ics(name: &str) -> String {
     let at = |hours: i64| {
         let at = Timestamp::now() + SignedDuration::from_hours(48 + hours);
         at.strftime("%Y%m%dT%H%M%SZ").to_string()
@@ -27,11 +27,11 @@ fn ics(name: &str) -> String {
     )
 }
 
-fn calendar_file(text: impl Into<String>) -> Answer {
+pub fn calendar_file(text: impl Into<Vec<u8>>) -> Answer {
     Answer::new("text/calendar", text)
 }
 
-fn calendar(sources: &Value) -> Value {
+pub fn calendar(sources: &Value) -> Value {
     json!({
         "apiVersion": "sakidori.dev/v1alpha1",
         "kind": "SaleCalendar",
@@ -41,7 +41,7 @@ fn calendar(sources: &Value) -> Value {
 }
 
 /// Another interval lets the source be read at once.
-fn by_url(source: &HttpSource, seconds: usize) -> Value {
+pub fn by_url(source: &HttpSource, seconds: usize) -> Value {
     calendar(&json!([{
         "name": "marketing",
         "format": "ics",
@@ -57,7 +57,7 @@ fn names(object: &Value) -> Vec<&str> {
 }
 
 /// Waits until the calendar is stale or not, with these occurrences.
-async fn until(scene: &Scene<'_>, stale: &str, part: &str, expected: &[&str]) -> Result<()> {
+pub async fn until(scene: &Scene<'_>, stale: &str, part: &str, expected: &[&str]) -> Result<()> {
     let what = format!("Stale={stale} with {part:?} and {expected:?}");
     scene
         .until(&what, CALENDARS, "sales", |object| {

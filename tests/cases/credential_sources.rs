@@ -24,7 +24,7 @@ pub async fn start(
     ready(settings).await
 }
 
-async fn ready(settings: OperatorSettings) -> Result<Operator> {
+pub async fn ready(settings: OperatorSettings) -> Result<Operator> {
     let mut operator = Operator::start(settings)?;
     operator.wait_ready(SOON).await?;
     Ok(operator)

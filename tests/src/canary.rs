@@ -46,6 +46,8 @@ pub async fn cluster_tells_no_secret(client: &Client) -> Result<()> {
         ("keda.sh/v1alpha1/scaledobjects", "/status"),
         ("keda.sh/v1alpha1/triggerauthentications", "/status"),
         ("keda.sh/v1alpha1/clustertriggerauthentications", "/status"),
+        ("sakidori.dev/v1alpha1/salecalendars", "/status"),
+        ("sakidori.dev/v1alpha1/clustersalecalendars", "/status"),
         ("autoscaling/v2/horizontalpodautoscalers", ""),
     ] {
         let request = http::Request::get(format!("/apis/{resource}")).body(Vec::new())?;

@@ -1,4 +1,4 @@
-//! A source that can misbehave below HTTP: it answers byte by byte, or shows the certificate of another host.
+//! A source that can misbehave below HTTP: it answers byte by byte or not to the end, or shows the certificate of another host.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,6 +19,10 @@ pub enum Mischief {
     Trickle,
     /// Sends without end, and without saying how much it will be.
     Endless,
+    /// Promises the whole answer, sends half of it and closes the connection.
+    CutOff,
+    /// Speaks TLS, with a certificate that has expired.
+    Expired,
     /// Speaks TLS, with a certificate that is for another host.
     OtherHost,
 }
@@ -44,14 +48,25 @@ impl RawSource {
     /// # Errors
     /// If no port is free or no certificate can be made.
     pub fn start(mischief: Mischief, body: &serde_json::Value) -> Result<Self> {
+        Self::start_with(mischief, body.to_string())
+    }
+
+    /// The same with any text.
+    ///
+    /// # Errors
+    /// As [`RawSource::start`].
+    pub fn start_with(mischief: Mischief, body: String) -> Result<Self> {
         // An error means that one is chosen already, and ring is the only one that is compiled in.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (authority, tls) = match mischief {
-            Mischief::Trickle | Mischief::Endless => (None, None),
-            Mischief::OtherHost => {
+            Mischief::Trickle | Mischief::Endless | Mischief::CutOff => (None, None),
+            Mischief::Expired | Mischief::OtherHost => {
                 let authority = Authority::new("raw source")?;
                 let right = authority.issue("source", &[], &["127.0.0.1"])?;
-                let wrong = authority.issue("source", &[], &["somewhere.example"])?;
+                let wrong = match mischief {
+                    Mischief::Expired => authority.issue_expired("source", &["127.0.0.1"])?,
+                    _ => authority.issue("source", &[], &["somewhere.example"])?,
+                };
                 let tls = [server_config(&right)?, server_config(&wrong)?];
                 (Some(authority), Some(tls))
             }
@@ -61,7 +76,7 @@ impl RawSource {
         let broken = Arc::new(AtomicBool::new(false));
         let behaviour = Arc::new(Behaviour {
             mischief,
-            body: body.to_string(),
+            body,
             broken: Arc::clone(&broken),
             tls,
         });
@@ -136,6 +151,10 @@ impl Behaviour {
             Some(Mischief::Endless) => loop {
                 stream.write_all(&[b' '; 64 * 1024])?;
             },
+            Some(Mischief::CutOff) => {
+                stream.write_all(&self.body.as_bytes()[..self.body.len() / 2])?;
+                Ok(stream.flush()?)
+            }
             _ => {
                 stream.write_all(self.body.as_bytes())?;
                 Ok(stream.flush()?)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
-use sakidori_calendars::{EventSpec, Events, RecurringSpec, Row, RowTime, csv, json, time_zone};
+use sakidori_calendars::{EventSpec, Events, RecurringSpec, csv, json, table, time_zone};
 
 use super::{lines, occurrences, texts, weekly};
 
@@ -133,29 +133,26 @@ fn json_is_a_list_or_an_object_with_lists() {
 
 #[test]
 fn rows_of_a_query_have_the_databases_types() {
-    let row = |name: &str, starts_at, ends_at, labels: &str| Row {
-        name: name.into(),
-        starts_at,
-        ends_at,
-        labels: Some(labels.into()),
-        multiplier: Some("3.50".into()),
-    };
-    let text = |text: &str| RowTime::Text(text.into());
+    // timestamptz, timestamp, date and text, as PostgreSQL writes them in UTC.
     let rows = [
-        row(
+        [
             "a",
-            RowTime::Instant("2027-01-01T15:00:00Z".parse().unwrap()),
-            RowTime::Wall("2027-01-04T23:59:59".parse().unwrap()),
+            "2027-01-01 15:00:00+00",
+            "2027-01-04 23:59:59",
             r#"{"tier": "S", "floor": 2}"#,
-        ),
-        row(
+            "3.50",
+        ],
+        [
             "b",
-            RowTime::Day("2027-01-02".parse().unwrap()),
-            text("2027-01-05 00:00:00+09"),
+            "2027-01-02",
+            "2027-01-05 00:00:00+09",
             "tier=S;floor=2",
-        ),
+            "3.50",
+        ],
     ];
-    let events = Events::from_rows(rows, &tokyo());
+    let rows = rows.map(|row| row.map(|cell| Some(cell.to_owned())).to_vec());
+    let columns = ["name", "starts_at", "ends_at", "labels", "multiplier"].map(str::to_owned);
+    let events = table::read(&columns, rows, &tokyo()).unwrap();
     assert_eq!(events.problems, []);
     let all = occurrences(events, "2026-06-01T00:00:00Z", "2027-06-01T00:00:00Z");
     assert_eq!(

@@ -122,6 +122,33 @@ fn a_refresh_that_fails_or_is_empty_removes_nothing_and_is_told() {
 }
 
 #[test]
+fn a_source_that_lists_what_is_to_come_may_be_empty_once_all_is_over() {
+    let mut book = book();
+    book.refreshed("shop", now(), table(&[SALE, DROP]));
+    // The last one ended at 2:00 on the 5th. A week later no floor of it is left.
+    assert!(!book.refreshed("shop", at("2027-01-12T01:59:59Z"), table(&[])));
+    assert!(book.stale_since().is_some());
+    assert!(book.refreshed("shop", at("2027-01-12T02:00:00Z"), table(&[])));
+    assert_eq!(book.stale_since(), None);
+    assert_eq!(names(&book), [""; 0]);
+    // What recurs for ever is never over, and what can't be read is no list.
+    let weekly = r#"[{"name": "coupon", "rrule": "FREQ=WEEKLY;BYDAY=FR", "duration": "2h"}]"#;
+    let weekly = Refresh::Read(sakidori_calendars::json::read(weekly, &TimeZone::UTC).unwrap());
+    book.refreshed("shop", now(), weekly);
+    book.refreshed("marketing", now(), table(&[SALE]));
+    let late = at("2029-01-01T00:00:00Z");
+    assert!(!book.refreshed("shop", late, table(&[])));
+    assert!(!book.refreshed("marketing", late, table(&[("sale", "soon", "later")])));
+    for source in ["shop", "marketing"] {
+        assert_eq!(
+            book.source(source).unwrap().stale_since,
+            Some(late),
+            "{source}"
+        );
+    }
+}
+
+#[test]
 fn a_good_refresh_removes_and_moves() {
     let mut book = book();
     book.refreshed("shop", now(), table(&[SALE, DROP]));

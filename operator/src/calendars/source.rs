@@ -1,10 +1,12 @@
-//! Reads one source of a calendar: a key of a ConfigMap or Secret, or a URL.
+//! Reads one source of a calendar: a key of a ConfigMap or Secret, a URL, or a query of a database.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use sakidori_api::{CalendarSource, KeyRef};
+#[cfg(feature = "postgresql")]
+use sakidori_calendars::table;
 use sakidori_calendars::{Events, Refresh, csv, ics, json, limits};
 use sakidori_engine::ObjectKey;
 use sakidori_scalers::{Document, DocumentLimits};
@@ -27,13 +29,15 @@ pub async fn read(
     source: &CalendarSource,
     zone: &TimeZone,
 ) -> Refresh {
-    let text = match text(around, owner, source).await {
-        Ok(text) => text,
+    let mut used = HashSet::new();
+    let content = content(around, owner, source, &mut used).await;
+    around.references.retain(owner, &used);
+    let (content, zone) = match content {
+        Ok(content) => (content, zone.clone()),
         Err(message) => return Refresh::Failed(message),
     };
-    let (format, zone) = (source.format.clone(), zone.clone());
     // 5 MiB take a while to read: not where polls run.
-    let parsed = tokio::task::spawn_blocking(move || parse(&format, &text, &zone)).await;
+    let parsed = tokio::task::spawn_blocking(move || content.parse(&zone)).await;
     match parsed {
         Ok(Ok(events)) => Refresh::Read(events),
         Ok(Err(message)) => Refresh::Failed(message),
@@ -41,37 +45,58 @@ pub async fn read(
     }
 }
 
-fn parse(format: &str, text: &str, zone: &TimeZone) -> Result<Events, String> {
-    match format {
-        "ics" => ics::read(text, zone),
-        "csv" => csv::read(text, zone),
-        "json" => json::read(text, zone),
-        other => {
-            return Err(format!(
-                "format {other:?} is not supported here: expected ics, csv or json"
-            ));
-        }
-    }
-    .map_err(|error| error.to_string())
+/// What a source answered.
+enum Content {
+    Text {
+        format: String,
+        text: String,
+    },
+    #[cfg(feature = "postgresql")]
+    Rows(sakidori_scalers::Rows),
 }
 
-async fn text(
+impl Content {
+    fn parse(self, zone: &TimeZone) -> Result<Events, String> {
+        let parsed = match self {
+            Self::Text { format, text } => match format.as_str() {
+                "ics" => ics::read(&text, zone),
+                "csv" => csv::read(&text, zone),
+                "json" => json::read(&text, zone),
+                other => {
+                    return Err(format!(
+                        "format {other:?} is not supported here: expected ics, csv, json or postgresql"
+                    ));
+                }
+            },
+            #[cfg(feature = "postgresql")]
+            Self::Rows(answer) => table::read(&answer.columns, answer.rows, zone),
+        };
+        parsed.map_err(|error| error.to_string())
+    }
+}
+
+async fn content(
     around: &Around,
     owner: &ObjectKey,
     source: &CalendarSource,
-) -> Result<String, String> {
-    let mut used = HashSet::new();
+    used: &mut HashSet<Reference>,
+) -> Result<Content, String> {
+    if source.format == "postgresql" {
+        return rows(around, owner, source, used).await;
+    }
     let text = if let Some(key) = &source.config_map_key_ref {
-        config_map(around, owner, key, &mut used).await
+        config_map(around, owner, key, used).await
     } else if let Some(key) = &source.secret_key_ref {
-        secret(around, owner, key, &mut used).await
+        secret(around, owner, key, used).await
     } else if let Some(url) = &source.url {
-        fetched(around, owner, source, url, &mut used).await
+        fetched(around, owner, source, url, used).await
     } else {
         Err("nothing says where it is: give url, configMapKeyRef or secretKeyRef".to_owned())
     };
-    around.references.retain(owner, &used);
-    text
+    Ok(Content::Text {
+        format: source.format.clone(),
+        text: text?,
+    })
 }
 
 async fn config_map(
@@ -123,6 +148,62 @@ async fn fetched(
     url: &str,
     used: &mut HashSet<Reference>,
 ) -> Result<String, String> {
+    let parameters = parameters(around, owner, source, used).await?;
+    let document = Document::new(url, parameters, &around.clients)?;
+    let limits = DocumentLimits {
+        bytes: limits::MAX_TEXT,
+        within: WITHIN,
+        redirects: REDIRECTS,
+    };
+    document
+        .read(&limits)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(feature = "postgresql")]
+async fn rows(
+    around: &Around,
+    owner: &ObjectKey,
+    source: &CalendarSource,
+    used: &mut HashSet<Reference>,
+) -> Result<Content, String> {
+    let query = source
+        .query
+        .as_deref()
+        .filter(|query| !query.trim().is_empty());
+    let query = query.ok_or("query: missing: postgresql needs one")?;
+    let parameters = parameters(around, owner, source, used).await?;
+    let asked = sakidori_scalers::Table::new(query, parameters, &around.clients);
+    // They all come from there.
+    let asked = asked.map_err(|problem| format!("authenticationRef: {problem}"))?;
+    let limits = sakidori_scalers::TableLimits {
+        bytes: limits::MAX_TEXT,
+        // Each row is one event, and most of them one occurrence.
+        rows: limits::MAX_OCCURRENCES,
+        within: WITHIN,
+    };
+    let answer = asked.read(&limits).await;
+    answer.map(Content::Rows).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "postgresql"))]
+async fn rows(
+    _: &Around,
+    _: &ObjectKey,
+    _: &CalendarSource,
+    _: &mut HashSet<Reference>,
+) -> Result<Content, String> {
+    Err("format \"postgresql\": this operator was built without PostgreSQL".to_owned())
+}
+
+/// What the source's `authenticationRef` resolves to.
+async fn parameters(
+    around: &Around,
+    owner: &ObjectKey,
+    source: &CalendarSource,
+    used: &mut HashSet<Reference>,
+) -> Result<BTreeMap<String, String>, String> {
     let mut environment = TargetEnvironment::none(&around.references, owner);
     let resolved = authentication::resolve(
         &around.references,
@@ -133,17 +214,8 @@ async fn fetched(
         used,
     )
     .await;
-    if !resolved.problems.is_empty() {
-        return Err(resolved.problems.join("; "));
+    match resolved.problems.as_slice() {
+        [] => Ok(resolved.parameters),
+        problems => Err(problems.join("; ")),
     }
-    let document = Document::new(url, resolved.parameters, &around.clients)?;
-    let limits = DocumentLimits {
-        bytes: limits::MAX_TEXT,
-        within: WITHIN,
-        redirects: REDIRECTS,
-    };
-    document
-        .read(&limits)
-        .await
-        .map_err(|error| error.to_string())
 }

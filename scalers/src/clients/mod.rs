@@ -5,6 +5,8 @@ pub mod aws;
 pub mod grpc;
 pub mod http;
 mod names;
+#[cfg(feature = "postgresql")]
+pub mod postgresql;
 mod settings;
 pub mod tls;
 
@@ -17,6 +19,8 @@ pub struct Clients {
     #[cfg(feature = "aws")]
     pub aws: aws::AwsPool,
     pub http: http::HttpPool,
+    #[cfg(feature = "postgresql")]
+    pub postgresql: postgresql::Connector,
 }
 
 impl Clients {
@@ -26,6 +30,8 @@ impl Clients {
             grpc: grpc::GrpcPool::new(settings.oldest_tls),
             #[cfg(feature = "aws")]
             aws: aws::AwsPool::default(),
+            #[cfg(feature = "postgresql")]
+            postgresql: postgresql::Connector::new(settings.oldest_tls),
             http: http::HttpPool::new(settings),
         }
     }

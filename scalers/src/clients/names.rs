@@ -50,6 +50,16 @@ impl Names {
         }
     }
 
+    /// The addresses of a name, without ports.
+    ///
+    /// # Errors
+    /// When it has none, or nobody answers.
+    #[cfg(feature = "postgresql")]
+    pub async fn addresses(&self, name: &str) -> io::Result<Arc<[SocketAddr]>> {
+        let found = self.found(name).await;
+        found.map_err(|error| io::Error::new(error.kind(), error.to_string()))
+    }
+
     /// The answer of the lookup under way, or of a new one.
     fn found(&self, name: &str) -> Shared<BoxFuture<'static, Found>> {
         let mut under_way = self.under_way();

@@ -1,13 +1,21 @@
 //! TLS as a client, from the parameters that triggers share: `ca`, `cert`, `key`, `keyPassword`, `unsafeSsl`.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
+use jiff::Timestamp;
 use pkcs8::EncryptedPrivateKeyInfo;
+use rustls::client::WantsClientCert;
+#[cfg(feature = "postgresql")]
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
 };
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme, WantsVerifier,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
@@ -38,10 +46,41 @@ impl TlsSettings {
     /// # Errors
     /// Names the parameter (`ca`, `cert`, `key`, `keyPassword`) that is not what it should be; quotes none of them.
     pub fn client_config(&self, oldest: TlsVersion) -> Result<ClientConfig, String> {
+        let roots = self.roots()?;
+        if self.insecure {
+            let provider = ring::default_provider();
+            let any = AnyCertificate(provider.signature_verification_algorithms);
+            return self.verified_by(Arc::new(any), oldest);
+        }
+        // Without any roots every server is refused, in the handshake.
+        self.identified(builder(oldest)?.with_root_certificates(roots))
+    }
+
+    /// The same for a server whose certificate may be for any host, but has to be an authority's.
+    ///
+    /// # Errors
+    /// As [`TlsSettings::client_config`]; also where there is no authority at all.
+    #[cfg(feature = "postgresql")]
+    pub fn client_config_for_any_host(&self, oldest: TlsVersion) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(oldest.and_later())
-            .map_err(|error| error.to_string())?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider)
+                .build()
+                .map_err(|_| "no authority is known that a certificate could be of: give ca")?;
+        self.verified_by(Arc::new(AnyHost(verifier)), oldest)
+    }
+
+    fn verified_by(
+        &self,
+        verifier: Arc<dyn ServerCertVerifier>,
+        oldest: TlsVersion,
+    ) -> Result<ClientConfig, String> {
+        let builder = builder(oldest)?.dangerous();
+        self.identified(builder.with_custom_certificate_verifier(verifier))
+    }
+
+    /// The system's authorities and `ca`.
+    fn roots(&self) -> Result<RootCertStore, String> {
         let mut roots = system_roots().clone();
         if let Some(ca) = &self.ca {
             for authority in certificates("ca", ca)? {
@@ -49,13 +88,13 @@ impl TlsSettings {
                 added.map_err(|error| format!("ca holds no usable certificate: {error}"))?;
             }
         }
-        let builder = if self.insecure {
-            let any = Arc::new(AnyCertificate(provider.signature_verification_algorithms));
-            builder.dangerous().with_custom_certificate_verifier(any)
-        } else {
-            // Without any roots every server is refused, in the handshake.
-            builder.with_root_certificates(roots)
-        };
+        Ok(roots)
+    }
+
+    fn identified(
+        &self,
+        builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    ) -> Result<ClientConfig, String> {
         match &self.identity {
             Some(identity) => {
                 let chain = certificates("cert", &identity.certificate)?;
@@ -65,6 +104,12 @@ impl TlsSettings {
             None => Ok(builder.with_no_client_auth()),
         }
     }
+}
+
+fn builder(oldest: TlsVersion) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(oldest.and_later())
+        .map_err(|error| error.to_string())
 }
 
 impl Identity {
@@ -91,6 +136,33 @@ fn certificates(parameter: &str, pem: &str) -> Result<Vec<CertificateDer<'static
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(format!("{parameter} holds no certificate: expected PEM")),
+    }
+}
+
+/// What is wrong with a certificate's dates, which rustls gives in seconds since 1970; `None` for all other errors.
+pub fn dates_in_words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    // Some connectors wrap it twice, and such an error is no `source` of its wrapper's.
+    let mut error = error;
+    while let Some(inner) = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        error = inner;
+    }
+    let Error::InvalidCertificate(reason) = error.downcast_ref()? else {
+        return None;
+    };
+    let date = |at: &UnixTime| Timestamp::from_second(i64::try_from(at.as_secs()).ok()?).ok();
+    match reason {
+        CertificateError::ExpiredContext { not_after, .. } => Some(format!(
+            "the server's certificate expired on {}",
+            date(not_after)?
+        )),
+        CertificateError::NotValidYetContext { not_before, .. } => Some(format!(
+            "the server's certificate is good from {} on, which is yet to come",
+            date(not_before)?
+        )),
+        _ => None,
     }
 }
 
@@ -140,5 +212,83 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+/// Takes the certificate of any host, if it is an authority's.
+#[cfg(feature = "postgresql")]
+#[derive(Debug)]
+struct AnyHost(Arc<WebPkiServerVerifier>);
+
+#[cfg(feature = "postgresql")]
+impl ServerCertVerifier for AnyHost {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        host: &ServerName<'_>,
+        revocation: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self
+            .0
+            .verify_server_cert(certificate, chain, host, revocation, now);
+        match verified {
+            // The host is what is looked at last: all else was right.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_dates_of_a_certificate_are_told_as_dates() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expired = || {
+            let (time, not_after) = (at(1_800_000_000), at(1_609_459_200));
+            Error::InvalidCertificate(CertificateError::ExpiredContext { time, not_after })
+        };
+        let told = "the server's certificate expired on 2021-01-01T00:00:00Z";
+        assert_eq!(dates_in_words(&expired()).as_deref(), Some(told));
+        let wrapped = io::Error::other(io::Error::other(expired()));
+        assert_eq!(dates_in_words(&wrapped).as_deref(), Some(told));
+        let (time, not_before) = (at(0), at(1_609_459_200));
+        let early =
+            Error::InvalidCertificate(CertificateError::NotValidYetContext { time, not_before });
+        let told = dates_in_words(&early).unwrap();
+        assert!(told.contains("from 2021-01-01T00:00:00Z on"), "{told}");
+        assert_eq!(dates_in_words(&io::Error::other("expired")), None);
     }
 }

@@ -4,12 +4,14 @@ use std::error::Error;
 use std::ops::Deref;
 use std::time::Duration;
 
-use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::address::{host_of, without_user};
+use super::compression::ACCEPTED;
+use crate::clients::tls::dates_in_words;
 use crate::scaler::ScalerError;
 
 /// The most of an answer that is read. What holds one number is a few KiB, 500 queues of RabbitMQ are 1 MiB; more is a wrong
@@ -40,6 +42,8 @@ pub struct Bounds {
     pub redirects: usize,
     /// Whether they may lead to other hosts.
     pub other_hosts: bool,
+    /// Whether a compressed answer is asked for. It is the caller's to [decompress](super::decompress).
+    pub compressed: bool,
 }
 
 impl Default for Bounds {
@@ -48,6 +52,7 @@ impl Default for Bounds {
             bytes: BODY_LIMIT,
             redirects: MOST_REDIRECTS,
             other_hosts: true,
+            compressed: false,
         }
     }
 }
@@ -58,6 +63,8 @@ pub struct Answer {
     retry_after: Option<Duration>,
     /// `host:port`, where another host answered than the one that was asked.
     redirected_to: Option<String>,
+    /// `Content-Encoding`.
+    pub encoding: Option<String>,
     /// Of a refusal only the beginning.
     pub body: Body,
 }
@@ -170,6 +177,10 @@ async fn follow(
     let asked = request.url().host_str().map(str::to_owned);
     let first = host_of(request.url());
     for _ in 0..=bounds.redirects {
+        if bounds.compressed {
+            let accepted = HeaderValue::from_static(ACCEPTED);
+            request.headers_mut().insert(ACCEPT_ENCODING, accepted);
+        }
         let host = host_of(request.url());
         let redirected_to = (host != first).then_some(host);
         let at = |error| placed(error, redirected_to.as_deref());
@@ -251,18 +262,16 @@ async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerErro
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
-    let too_large = || {
-        ScalerError::Malformed(format!(
-            "the answer is larger than {} MiB",
-            limit / (1024 * 1024)
-        ))
-    };
+    let encoding = response
+        .headers()
+        .get(CONTENT_ENCODING)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     if status.is_success()
         && response
             .content_length()
             .is_some_and(|length| length > limit as u64)
     {
-        return Err(too_large());
+        return Err(too_large(limit));
     }
     let mut body = Body::default();
     while let Some(chunk) = response
@@ -276,7 +285,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerErro
             break;
         }
         if body.len() + chunk.len() > limit {
-            return Err(too_large());
+            return Err(too_large(limit));
         }
         body.push(&chunk).await;
     }
@@ -284,8 +293,17 @@ async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerErro
         status,
         retry_after,
         redirected_to: None,
+        encoding,
         body,
     })
+}
+
+/// The error for what is larger than `limit`.
+pub(super) fn too_large(limit: usize) -> ScalerError {
+    ScalerError::Malformed(format!(
+        "the answer is larger than {} MiB",
+        limit / (1024 * 1024)
+    ))
 }
 
 /// An error of the HTTP client with its causes, which say more than it does, and without the URL.
@@ -294,7 +312,8 @@ fn describe(error: reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let inner_text = inner.to_string();
+        let dates = dates_in_words(inner);
+        let inner_text = dates.unwrap_or_else(|| inner.to_string());
         if !text.ends_with(&inner_text) {
             text.push_str(": ");
             text.push_str(&inner_text);

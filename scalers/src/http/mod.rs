@@ -3,9 +3,11 @@
 mod address;
 mod answer;
 mod authentication;
+mod compression;
 mod oauth;
 
 pub use address::{host_of, parse as parse_url, user_of, without_user};
 pub use answer::Bounds;
 pub use authentication::{Authentication, AuthenticationParameters};
+pub use compression::decompress;
 pub use oauth::OAuthParameters;

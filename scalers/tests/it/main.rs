@@ -6,4 +6,6 @@
 mod external;
 mod metrics_api;
 mod no_cluster;
+#[cfg(feature = "postgresql")]
+mod postgresql;
 mod rabbitmq;

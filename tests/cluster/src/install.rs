@@ -29,6 +29,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("rabbitmq-server", RABBITMQ_SERVER),
     ("prometheus", PROMTOOL),
 ];
+/// Debian's package of PostgreSQL, and where each version has a folder of its own.
+const POSTGRESQL: (&str, &str) = ("postgresql", "/usr/lib/postgresql");
 
 const SOURCES: &[(&str, &str)] = &[
     ("main.go", include_str!("../controlplane/main.go")),
@@ -118,6 +120,17 @@ pub fn external_scaler() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The programs of the newest PostgreSQL that is installed: `initdb`, `postgres`, `psql`.
+pub fn postgresql() -> Option<PathBuf> {
+    let versions = std::fs::read_dir(POSTGRESQL.1).ok()?.flatten();
+    let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest = versions
+        .map(|version| version.path())
+        .filter(|folder| folder.join("bin/initdb").exists())
+        .max_by_key(version)?;
+    Some(newest.join("bin"))
+}
+
 /// Held while something is built into the cache.
 fn lock(cache: &Path) -> Result<File> {
     std::fs::create_dir_all(cache)
@@ -155,6 +168,13 @@ pub fn everything() -> Result<()> {
             install_package(package, Path::new(file))?;
         }
     }
+    let (package, folder) = POSTGRESQL;
+    if postgresql().is_none() {
+        install_package(package, Path::new(folder))?;
+    }
+    let programs = postgresql();
+    let programs = programs.with_context(|| format!("{package} has no server in {folder}"))?;
+    say(&format!("{package}: installed ({})", programs.display()));
     Ok(())
 }
 
@@ -222,7 +242,7 @@ fn publish(built: &Path, program: &Path) -> Result<()> {
 }
 
 pub(crate) fn install_package(package: &str, file: &Path) -> Result<()> {
-    let root = user_id() == Some(0);
+    let root = is_root();
     say(&format!(
         "{package}: installing with `{}apt-get install {package}`",
         if root { "" } else { "sudo " }
@@ -273,6 +293,11 @@ pub(crate) fn user_id() -> Option<u32> {
     std::fs::metadata("/proc/self")
         .ok()
         .map(|process| process.uid())
+}
+
+/// Whether this process may do anything, which some servers refuse.
+pub fn is_root() -> bool {
+    user_id() == Some(0)
 }
 
 pub(crate) fn say(line: &str) {

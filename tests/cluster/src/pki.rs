@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 /// A certificate authority with its key.
@@ -77,6 +77,27 @@ impl Authority {
         organizations: &[&str],
         hosts: &[&str],
     ) -> Result<Identity> {
+        self.issue_with(common_name, organizations, hosts, |_| {})
+    }
+
+    /// Issues a certificate of a server that was good for the year 2020 only.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue).
+    pub fn issue_expired(&self, common_name: &str, hosts: &[&str]) -> Result<Identity> {
+        self.issue_with(common_name, &[], hosts, |params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        })
+    }
+
+    fn issue_with(
+        &self,
+        common_name: &str,
+        organizations: &[&str],
+        hosts: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Result<Identity> {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params =
             CertificateParams::new(hosts).with_context(|| format!("bad host for {common_name}"))?;
@@ -90,6 +111,7 @@ impl Authority {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         params.use_authority_key_identifier_extension = true;
+        change(&mut params);
         let key = KeyPair::generate().context("can't make a key")?;
         let certificate = params
             .signed_by(&key, &self.issuer)

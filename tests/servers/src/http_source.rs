@@ -26,7 +26,7 @@ pub struct Answer {
     /// More headers, such as `Location`.
     pub headers: Vec<(String, String)>,
     /// The body, sent as it is: it may be malformed.
-    pub body: String,
+    pub body: Vec<u8>,
     /// How long to wait before the answer. Default none.
     pub delay: Duration,
     /// A header that a request must have with exactly this value; else it gets 401 and no body.
@@ -37,7 +37,7 @@ pub struct Answer {
 
 impl Answer {
     /// 200 with this body.
-    pub fn new(content_type: &str, body: impl Into<String>) -> Answer {
+    pub fn new(content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
         Answer {
             status: 200,
             content_type: content_type.to_owned(),
@@ -55,17 +55,17 @@ impl Answer {
     }
 
     /// A body in Prometheus' text format.
-    pub fn prometheus(body: impl Into<String>) -> Answer {
+    pub fn prometheus(body: impl Into<Vec<u8>>) -> Answer {
         Answer::new("text/plain; version=0.0.4", body)
     }
 
     /// An XML body.
-    pub fn xml(body: impl Into<String>) -> Answer {
+    pub fn xml(body: impl Into<Vec<u8>>) -> Answer {
         Answer::new("application/xml", body)
     }
 
     /// A YAML body.
-    pub fn yaml(body: impl Into<String>) -> Answer {
+    pub fn yaml(body: impl Into<Vec<u8>>) -> Answer {
         Answer::new("application/yaml", body)
     }
 

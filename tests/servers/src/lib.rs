@@ -5,11 +5,13 @@
 //! - [`ExternalScaler`]: a gRPC server in Go, on KEDA's own generated code.
 //! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
 //! - [`Moto`]: AWS's APIs, served from memory.
+//! - [`PostgreSql`]: a real server, with TLS.
 //! - [`VaultStandIn`]: what speaks a part of Vault's API.
 
 mod external_scaler;
 mod http_source;
 mod moto;
+mod postgresql;
 mod rabbitmq;
 mod serve;
 mod tls;
@@ -18,6 +20,7 @@ mod vault;
 pub use external_scaler::{Answers, ExternalScaler, ExternalScalerOptions, Seen};
 pub use http_source::{Answer, HttpSource, Received};
 pub use moto::Moto;
+pub use postgresql::PostgreSql;
 pub use rabbitmq::{RabbitMq, RabbitMqOptions, Unacknowledged};
 pub use tls::{Tls, TlsMaterial};
 pub use vault::VaultStandIn;

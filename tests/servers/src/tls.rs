@@ -33,9 +33,14 @@ pub struct TlsMaterial {
 
 impl TlsMaterial {
     pub(crate) fn new(server: &str) -> Result<TlsMaterial> {
+        TlsMaterial::for_hosts(server, &["localhost", "127.0.0.1"])
+    }
+
+    /// With a certificate for these names and addresses.
+    pub(crate) fn for_hosts(server: &str, hosts: &[&str]) -> Result<TlsMaterial> {
         let authority = Authority::new(&format!("{server} test authority"))?;
         Ok(TlsMaterial {
-            server: authority.issue(server, &[], &["localhost", "127.0.0.1"])?,
+            server: authority.issue(server, &[], hosts)?,
             client: authority.issue("client", &[], &[])?,
             authority,
         })

@@ -1,0 +1,108 @@
+//! A bound on what a server may send: the client library takes a message of a gigabyte into memory before anybody can look at it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What may still be received.
+#[derive(Debug)]
+pub struct Received {
+    left: AtomicUsize,
+    limit: usize,
+}
+
+/// For logging in, with TLS: a server's certificates and settings are a few KiB. Not counted against the caller's limit.
+const GREETING: usize = 64 * 1024;
+
+impl Received {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            left: AtomicUsize::new(limit.saturating_add(GREETING)),
+            limit,
+        }
+    }
+
+    /// The limit, if it is reached: up to a buffer's length late.
+    pub fn past_limit(&self) -> Option<usize> {
+        (self.left.load(Ordering::Relaxed) == 0).then_some(self.limit)
+    }
+
+    fn count(&self, bytes: usize) {
+        // There is one reader.
+        let left = self.left.load(Ordering::Relaxed).saturating_sub(bytes);
+        self.left.store(left, Ordering::Relaxed);
+    }
+}
+
+/// A stream that fails once more than that was received.
+pub struct Bounded<S> {
+    inner: S,
+    received: Arc<Received>,
+}
+
+impl<S> Bounded<S> {
+    pub fn new(inner: S, received: Arc<Received>) -> Self {
+        Self { inner, received }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.received.past_limit().is_some() {
+            return Poll::Ready(Err(io::Error::other("too much was sent")));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
+        this.received.count(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_past_the_limit_is_not_read() {
+        let read = async |sent: usize| {
+            let received = Arc::new(Received::new(1000));
+            let sent = vec![0; sent];
+            let mut all = Vec::new();
+            let mut stream = Bounded::new(&sent[..], received.clone());
+            let outcome = stream.read_to_end(&mut all).await;
+            (outcome.is_ok(), received.past_limit())
+        };
+        assert_eq!(read(1000).await, (true, None));
+        assert_eq!(read(GREETING + 999).await, (true, None));
+        assert_eq!(read(10 * GREETING).await, (false, Some(1000)));
+    }
+}

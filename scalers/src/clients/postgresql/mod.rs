@@ -1,0 +1,189 @@
+//! Connections to PostgreSQL: where and as whom, TLS, and a bound on what the server may send.
+//!
+//! Names are looked up and sockets connected here, not by the client library, whose TLS setting and resolver would be others than
+//! those of all other clients.
+
+mod bounded;
+mod session;
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+
+use self::bounded::{Bounded, Received};
+pub use self::session::Session;
+use self::tls::Tls;
+use super::TlsVersion;
+use super::names::Names;
+use super::tls::TlsSettings;
+use crate::scaler::ScalerError;
+
+/// Makes connections. One per process.
+pub struct Connector {
+    oldest_tls: TlsVersion,
+    names: Names,
+}
+
+/// A database, and as whom it is asked.
+///
+/// No `Debug`: it holds a password.
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Database {
+    /// Tried in this order.
+    pub hosts: Vec<(String, u16)>,
+    pub user: String,
+    pub password: Option<String>,
+    /// The server's default is the database named as the user.
+    pub name: Option<String>,
+    pub encryption: Encryption,
+    /// Command-line options for the server's process: `-c search_path=shop`.
+    pub options: Option<String>,
+}
+
+/// Whether TLS is spoken, and what the server has to show for it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Encryption {
+    Never,
+    /// With any certificate, and not at all if the server doesn't.
+    IfOffered(TlsSettings),
+    Always(TlsSettings),
+    /// The certificate has to be an authority's, and may be for any host (`verify-ca`).
+    AnyHost(TlsSettings),
+}
+
+#[cfg(test)]
+impl std::fmt::Debug for Encryption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Never => "Never",
+            Self::IfOffered(_) => "IfOffered",
+            Self::Always(tls) if tls.insecure => "Always, insecure",
+            Self::Always(_) => "Always",
+            Self::AnyHost(_) => "AnyHost",
+        })
+    }
+}
+
+/// Told to the server: who looks at `pg_stat_activity` sees whose connection it is.
+const APPLICATION: &str = "sakidori";
+
+/// For one address: a server that is switched off doesn't say so, and another one may be up. Across the world it takes a third of
+/// a second.
+const ATTEMPT: Duration = Duration::from_secs(3);
+
+impl Connector {
+    pub fn new(oldest_tls: TlsVersion) -> Self {
+        Self {
+            oldest_tls,
+            names: Names::of_the_system(),
+        }
+    }
+
+    /// Connects and logs in. The server may send `bytes` over the session's life: past that the session fails, and no memory is
+    /// spent on more. Takes as long as it takes: callers bound it in time.
+    ///
+    /// # Errors
+    /// Of the last host that was tried, with its name. No message holds a password.
+    pub async fn connect(&self, database: &Database, bytes: usize) -> Result<Session, ScalerError> {
+        let mut last = ScalerError::Unreachable("no host is given".to_owned());
+        for (host, port) in &database.hosts {
+            match self.log_in(database, host, *port, bytes).await {
+                Ok(session) => return Ok(session),
+                // Another server of them would say the same.
+                Err(error @ ScalerError::Unauthorized(_)) => return Err(error),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn log_in(
+        &self,
+        database: &Database,
+        host: &str,
+        port: u16,
+        bytes: usize,
+    ) -> Result<Session, ScalerError> {
+        let place = if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        let tls = match &database.encryption {
+            Encryption::Never => None,
+            Encryption::IfOffered(settings) | Encryption::Always(settings) => {
+                Some(settings.client_config(self.oldest_tls))
+            }
+            Encryption::AnyHost(settings) => {
+                Some(settings.client_config_for_any_host(self.oldest_tls))
+            }
+        };
+        let tls = tls.transpose().map_err(ScalerError::Unauthorized)?;
+        let stream = self
+            .open(host, port)
+            .await
+            .map_err(|error| ScalerError::Unreachable(error.to_string()).at(&place))?;
+        let received = Arc::new(Received::new(bytes));
+        let stream = Bounded::new(stream, received.clone());
+        let connected = config(database)
+            .connect_raw(stream, Tls::new(host, tls.map(Arc::new)))
+            .await;
+        let password = database.password.clone();
+        match connected {
+            Ok((client, connection)) => {
+                Ok(Session::new(client, connection, place, password, received))
+            }
+            Err(error) => Err(session::explain(
+                &error,
+                &place,
+                password.as_deref(),
+                &received,
+            )),
+        }
+    }
+
+    async fn open(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let addresses = self.names.addresses(host).await?;
+        let mut last = io::Error::other("the name has no address");
+        for address in addresses.iter() {
+            let address = SocketAddr::new(address.ip(), port);
+            match timeout(ATTEMPT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no connection in time"),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn config(database: &Database) -> Config {
+    let mut config = Config::new();
+    config.user(&database.user).application_name(APPLICATION);
+    config.ssl_mode(match database.encryption {
+        Encryption::Never => SslMode::Disable,
+        Encryption::IfOffered(_) => SslMode::Prefer,
+        Encryption::Always(_) | Encryption::AnyHost(_) => SslMode::Require,
+    });
+    if let Some(password) = &database.password {
+        config.password(password);
+    }
+    if let Some(name) = &database.name {
+        config.dbname(name);
+    }
+    if let Some(options) = &database.options {
+        config.options(options);
+    }
+    config
+}
