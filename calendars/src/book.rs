@@ -107,8 +107,10 @@ impl Book {
         };
         let read = match refresh {
             Refresh::Read(read) if read.events.is_empty() && !known.events.events.is_empty() => {
-                let left_out = read.problems.iter().filter(|one| one.left_out).count();
-                let what = match left_out {
+                let left_out = read.problems.iter().filter(|one| one.left_out);
+                // One event may have several problems.
+                let left_out: BTreeSet<_> = left_out.map(|one| (one.index, &one.name)).collect();
+                let what = match left_out.len() {
                     0 => "the source answered an empty calendar".to_owned(),
                     left_out => format!("none of the {left_out} events can be read"),
                 };
