@@ -95,6 +95,12 @@ impl Calendars {
         known.get(calendar).map(|known| known.occurrences.clone())
     }
 
+    /// The same without being told of changes.
+    pub fn known(&self, calendar: &CalendarRef) -> Option<Arc<Occurrences>> {
+        let known = lock(&self.known);
+        known.get(calendar).map(|known| known.occurrences.clone())
+    }
+
     /// `owner` is gone, or asks for other calendars: it is told of none any more.
     pub fn forget(&self, owner: &ObjectKey) {
         lock(&self.asked).retain(|_, owners| {

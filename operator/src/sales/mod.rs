@@ -32,6 +32,18 @@ pub fn parse(declared: &Declared) -> Result<SaleCalendarTrigger, Vec<String>> {
         .map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
+/// The calendar that a trigger of an object in `namespace` names.
+pub fn calendar(trigger: &SaleCalendarTrigger, namespace: &str) -> CalendarRef {
+    CalendarRef {
+        cluster: !trigger.namespaced,
+        namespace: match trigger.namespaced {
+            true => namespace.to_owned(),
+            false => String::new(),
+        },
+        name: trigger.calendar.clone(),
+    }
+}
+
 /// Under what the trigger publishes its floor.
 pub fn metric(index: usize, trigger: &SaleCalendarTrigger) -> MetricSpec {
     MetricSpec {
@@ -47,15 +59,7 @@ pub fn problems(declared: &Declared, max_replica_count: i32) -> Vec<String> {
         Ok(trigger) => trigger,
         Err(problems) => return problems,
     };
-    let floor = trigger.floor_above(max_replica_count);
-    floor
-        .map(|floor| {
-            format!(
-                "desiredReplicas: {floor} is above maxReplicaCount ({max_replica_count}): raise that, or set maxReplicas in the trigger"
-            )
-        })
-        .into_iter()
-        .collect()
+    trigger.floor_above(max_replica_count).into_iter().collect()
 }
 
 /// The object's sale triggers, with what their calendars say now. One that can't be parsed is left out: it fails the preparation.
@@ -66,14 +70,7 @@ pub fn triggers(key: &ObjectKey, object: &ScaledObject, calendars: &Calendars) -
         let Ok(parsed) = parse(declared) else {
             continue;
         };
-        let reference = CalendarRef {
-            cluster: !parsed.namespaced,
-            namespace: match parsed.namespaced {
-                true => key.namespace.to_string(),
-                false => String::new(),
-            },
-            name: parsed.calendar.clone(),
-        };
+        let reference = calendar(&parsed, &key.namespace);
         let occurrences = calendars.occurrences(key, &reference);
         let occurrences = occurrences.map_or_else(Occurrences::default, |all| Occurrences {
             known: all
