@@ -13,12 +13,12 @@ use crate::scene::{HPAS, SCALED_OBJECTS, Scene, play};
 const CALENDARS: &str = "apis/sakidori.dev/v1alpha1/salecalendars";
 
 /// Seconds from now, to the whole second.
-fn from_now(seconds: i64) -> Timestamp {
+pub fn from_now(seconds: i64) -> Timestamp {
     let at = Timestamp::now() + SignedDuration::from_secs(seconds);
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-fn calendar(name: &str, sales: &[(&str, Timestamp, Timestamp)]) -> Value {
+pub fn calendar(name: &str, sales: &[(&str, Timestamp, Timestamp)]) -> Value {
     let events: Vec<Value> = sales
         .iter()
         .map(|(name, start, end)| {
@@ -34,7 +34,7 @@ fn calendar(name: &str, sales: &[(&str, Timestamp, Timestamp)]) -> Value {
 }
 
 /// Complete 6 s before the start, gone right after the end; `more` is merged over that.
-fn trigger(calendar: &str, more: Value) -> Value {
+pub fn trigger(calendar: &str, more: Value) -> Value {
     let mut metadata = json!({
         "calendar": calendar,
         "calendarKind": "SaleCalendar",
@@ -48,11 +48,11 @@ fn trigger(calendar: &str, more: Value) -> Value {
     json!({"type": "sale-calendar", "metadata": metadata})
 }
 
-fn floor(replicas: i64) -> Value {
+pub fn floor(replicas: i64) -> Value {
     json!({"desiredReplicas": replicas.to_string()})
 }
 
-async fn until_bounds(scene: &Scene<'_>, name: &str, min: i64, max: i64) -> Result<()> {
+pub async fn until_bounds(scene: &Scene<'_>, name: &str, min: i64, max: i64) -> Result<()> {
     let what = format!("bounds {min} to {max}");
     scene
         .until(&what, HPAS, &format!("keda-hpa-{name}"), |hpa| {
