@@ -6,11 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use crate::activation::ScaleRequest;
 use crate::agenda::{Task, Ticket};
 use crate::conditions::ConditionStatus;
-use crate::effect::{Effect, ScaleDirection, Served};
+use crate::effect::{Effect, EventType, ScaleDirection, Served};
 use crate::engine::Turn;
 use crate::event::{MetricTarget, PollOutcome, Reading, TargetType, TriggerOutcome};
 use crate::prescale::{
-    Bounds, LeadTime, Level, Obstacle, PrescaleStatus, Prescaling, Scene, Trigger, TriggerFloor,
+    self, Bounds, LeadTime, Level, Obstacle, PrescaleStatus, Prescaling, Scene, Trigger,
+    TriggerFloor,
 };
 use crate::quantity::Quantity;
 use crate::time::after;
@@ -46,6 +47,8 @@ const LEARNING: SignedDuration = SignedDuration::from_mins(10);
 const LEARN_BEFORE: SignedDuration = SignedDuration::from_mins(90);
 /// A question for pods without an answer for this long is asked again.
 const PODS_OVERDUE: SignedDuration = SignedDuration::from_secs(30);
+/// The Event's reason where a floor is not applied because its object is paused.
+const PRESCALE_PAUSED: &str = "PrescalePaused";
 /// Reports that the status keeps.
 const REPORTS_KEPT: usize = 5;
 
@@ -228,10 +231,11 @@ impl Tracked {
 
     /// Looks at what the sales ask for now, and asks for what follows: the status first, so that a restart finds what the floor is made of.
     pub(crate) fn prescale(&mut self, turn: &mut Turn<'_>) {
-        if !self.sales.known || self.wanted.switches.pause.is_some() {
-            self.sales.stop(turn);
-            self.status.current.conditions.prescaled = None;
+        if !self.sales.known {
             return self.flush(turn);
+        }
+        if self.wanted.switches.pause.is_some() {
+            return self.prescale_paused(turn);
         }
         let was_active = self.sales.level.active;
         let triggers: Vec<_> = self
@@ -241,19 +245,19 @@ impl Tracked {
             .map(|sale| sale.trigger.clone())
             .collect();
         let pods = self.sales.pods.clone();
-        let prescaled = self.sales.prescaling.advance(
-            turn.now,
-            &Scene {
-                triggers: &triggers,
-                min_replica_count: self.wanted.min_replicas,
-                max_replica_count: self.wanted.max_replicas,
-                startups: pods.as_ref().map_or(&[], |pods| &pods.startups),
-                replicas: self.sales.replicas,
-                ready_since: pods.as_ref().map(|pods| &*pods.ready_since),
-                obstacle: pods.as_ref().and_then(|pods| pods.obstacle.as_ref()),
-                wanted_by_others: self.sales.wanted_by_others,
-            },
-        );
+        let paused = self.wanted.switches.scale_out_paused;
+        let paused = paused.then_some(&Obstacle::ScaleOutPaused);
+        let scene = Scene {
+            triggers: &triggers,
+            min_replica_count: self.wanted.min_replicas,
+            max_replica_count: self.wanted.max_replicas,
+            startups: pods.as_ref().map_or(&[], |pods| &pods.startups),
+            replicas: self.sales.replicas,
+            ready_since: pods.as_ref().map(|pods| &*pods.ready_since),
+            obstacle: paused.or_else(|| pods.as_ref().and_then(|pods| pods.obstacle.as_ref())),
+            wanted_by_others: self.sales.wanted_by_others,
+        };
+        let prescaled = self.sales.prescaling.advance(turn.now, &scene);
         let is_ready = prescaled
             .condition
             .as_ref()
@@ -312,6 +316,46 @@ impl Tracked {
         }
         let next = prescaled.next.into_iter().chain(pods_due).min();
         self.sales.plan(turn, next);
+    }
+
+    /// Says of a sale that its floor is not applied, as the object is paused. What the sales of before the pause are remembered by
+    /// stays as it is, and those that begin within it are looked at anew when it ends.
+    fn prescale_paused(&mut self, turn: &mut Turn<'_>) {
+        let triggers = self.sales.triggers.iter();
+        let triggers: Vec<_> = triggers.map(|sale| sale.trigger.clone()).collect();
+        let pods = self.sales.pods.as_ref();
+        let scene = Scene {
+            triggers: &triggers,
+            min_replica_count: self.wanted.min_replicas,
+            max_replica_count: self.wanted.max_replicas,
+            startups: pods.map_or(&[], |pods| &pods.startups),
+            replicas: self.sales.replicas,
+            ready_since: None,
+            obstacle: None,
+            wanted_by_others: None,
+        };
+        let would_be = self.sales.prescaling.clone().advance(turn.now, &scene);
+        let condition = prescale::paused(&would_be.level);
+        let before = &mut self.status.current.conditions.prescaled;
+        if let Some(condition) = &condition
+            && before.as_ref() != Some(condition)
+        {
+            let message = condition.message.clone();
+            publish(turn, EventType::Warning, PRESCALE_PAUSED, message);
+        }
+        *before = condition;
+        self.flush(turn);
+        if !triggers.is_empty() {
+            let key = turn.key.clone();
+            turn.effects.push(Effect::ShowPrescale {
+                key,
+                floor: 0,
+                ready: None,
+                next_start: would_be.next_start,
+                reports: Vec::new(),
+            });
+        }
+        self.sales.plan(turn, would_be.next);
     }
 
     /// The HPA's bounds, where they are others than were last asked for.

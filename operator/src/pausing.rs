@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use sakidori_api::{ScaledObject, reasons};
-use sakidori_engine::{ObjectKey, Pause, PrepareOutcome};
+use sakidori_engine::{Event, ObjectKey, Pause, PrepareOutcome};
 use tracing::info;
 
 use crate::api_error::plain;
 use crate::hpa_index::controlled_by;
 use crate::prepare::{Failure, Preparer};
+use crate::sales;
 use crate::target::{TargetError, replicas};
 
 impl Preparer {
@@ -59,6 +60,17 @@ impl Preparer {
                 })?)
             }
         };
+        let remembers = object
+            .status
+            .as_ref()
+            .is_some_and(|status| status.sakidori.is_some());
+        if remembers || sales::has_sales(object) {
+            // Nothing of it is applied, but that is told when a sale comes.
+            self.events.send(Event::SalesKnown {
+                key: key.clone(),
+                triggers: sales::triggers(key, object, &self.calendars),
+            });
+        }
         Ok(PrepareOutcome::Paused { target_replicas })
     }
 

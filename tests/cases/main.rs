@@ -41,6 +41,7 @@ mod other_triggers;
 mod pausing;
 mod pausing_rivals;
 mod prescaling;
+mod prescaling_paused;
 mod prescaling_proof;
 mod queue;
 mod repository;
