@@ -229,7 +229,7 @@ impl EventSpec {
 /// When a recurring event starts.
 enum Starts {
     Cron(String, Schedule),
-    Rule(Rule, DateTime),
+    Rule(Box<Rule>, DateTime),
 }
 
 impl RecurringSpec {
@@ -261,7 +261,7 @@ impl RecurringSpec {
                 start,
                 start_counts: false,
                 lasts: Lasts::Length(length),
-                rules: vec![rule],
+                rules: vec![*rule],
                 more: Vec::new(),
                 except,
                 overrides: BTreeMap::new(),
@@ -308,7 +308,7 @@ impl RecurringSpec {
                     }
                     None => LONG_AGO,
                 };
-                Some(Starts::Rule(rule, start))
+                Some(Starts::Rule(Box::new(rule), start))
             }
             (Some(_), Some(_)) => {
                 let message = "cron and rrule exclude each other: keep one";
