@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::prescaling::{calendar, floor, from_now, trigger, until_bounds};
+use crate::prescaling::{calendar, floor, from_now, trigger, until_bounds, until_not_prescaled};
 use crate::scene::{HPAS, SCALED_OBJECTS, Scene, condition, play};
 
 async fn annotate(scene: &Scene<'_>, key: &str, value: Option<&str>) -> Result<()> {
@@ -81,13 +81,8 @@ fn a_pause_of_scaling_out_keeps_a_floor_from_rising_and_is_named_as_the_reason()
     play("prescaling-paused-out", async |scene| {
         bring_up(scene, from_now(20), from_now(900)).await?;
         annotate(scene, "paused-scale-out", Some("true")).await?;
-        let message = scene
-            .condition("web", "Prescaled", "False", "Paused")
-            .await?;
-        ensure!(
-            message.starts_with("1 of 4 replicas for a are Ready: scaling out is paused"),
-            "{message}"
-        );
+        let parts = ["1 of 4 replicas for a are Ready: scaling out is paused"];
+        until_not_prescaled(scene, "Paused", &parts).await?;
         let note = scene.until_told("web", "PrescaleLate").await?;
         ensure!(note.contains("scaling out is paused"), "{note}");
         scene.stays_for("web", 1, Duration::from_secs(3)).await?;

@@ -8,7 +8,7 @@ use sakidori_test_cluster::eventually;
 use sakidori_tests::namespace::deployment;
 use serde_json::{Value, json};
 
-use crate::prescaling::{calendar, floor, from_now, trigger, until_bounds};
+use crate::prescaling::{calendar, floor, from_now, trigger, until_bounds, until_not_prescaled};
 use crate::scene::{HPAS, SCALED_OBJECTS, Scene, condition, merge, play};
 
 const QUOTAS: &str = "api/v1/resourcequotas";
@@ -54,15 +54,11 @@ async fn quota_is_told_in_time(scene: &Scene<'_>, target: Value) -> Result<()> {
     let spec = json!({"minReplicaCount": 1, "scaleTargetRef": target, "triggers": [trigger("sales", lead)]});
     scene.apply(scene.scaled_object("web", spec)).await?;
     scene.ready("web").await?;
-    let message = scene
-        .condition("web", "Prescaled", "False", "QuotaExceeded")
-        .await?;
-    for part in [
+    let parts = [
         "2 of 4 replicas for new-year are Ready: a ResourceQuota is in the way: ",
         "exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2",
-    ] {
-        ensure!(message.contains(part), "{message}");
-    }
+    ];
+    until_not_prescaled(scene, "QuotaExceeded", &parts).await?;
     let note = scene.until_told("web", "PrescaleLate").await?;
     ensure!(Timestamp::now() < start, "it is told after the start");
     for part in [
@@ -150,13 +146,8 @@ fn pods_that_find_no_node_are_told_while_somebody_can_still_act() {
             "{left:#} are left: {note}"
         );
         ensure!(note.contains("find no node with room"), "{note}");
-        let message = scene
-            .condition("web", "Prescaled", "False", "Unschedulable")
-            .await?;
-        ensure!(
-            message.starts_with("0 of 3 replicas for a are Ready: 3 pods find no node"),
-            "{message}"
-        );
+        let parts = ["0 of 3 replicas for a are Ready: 3 pods find no node"];
+        until_not_prescaled(scene, "Unschedulable", &parts).await?;
         let object = scene.get(SCALED_OBJECTS, "web").await?.context("gone")?;
         ensure!(
             condition(&object, "Ready").is_some_and(|one| one["status"] == "True"),
