@@ -15,11 +15,12 @@ async fn annotate(scene: &Scene<'_>, key: &str, value: Option<&str>) -> Result<(
     Ok(())
 }
 
-/// A service with one replica that is to have four for the sale `a`.
+/// A service with one replica that is to have four for the sale `a`, 20 s before its start.
 async fn bring_up(scene: &Scene<'_>, start: Timestamp, end: Timestamp) -> Result<()> {
     scene.deploy("web", 1).await?;
     scene.apply(calendar("sales", &[("a", start, end)])).await?;
-    let spec = json!({"minReplicaCount": 1, "triggers": [trigger("sales", floor(4))]});
+    let four = json!({"desiredReplicas": "4", "leadTime": "20s"});
+    let spec = json!({"minReplicaCount": 1, "triggers": [trigger("sales", four)]});
     scene.apply(scene.scaled_object("web", spec)).await?;
     scene.ready("web").await
 }
@@ -40,7 +41,7 @@ async fn until_paused_sale(scene: &Scene<'_>, start: Timestamp) -> Result<()> {
 #[test]
 fn a_paused_object_gets_no_floor_and_says_so_before_the_start() {
     play("prescaling-paused", async |scene| {
-        let start = from_now(30);
+        let start = from_now(40);
         bring_up(scene, start, from_now(900)).await?;
         annotate(scene, "paused", Some("true")).await?;
         scene.until_gone(HPAS, "keda-hpa-web").await?;
@@ -67,7 +68,7 @@ fn a_paused_object_gets_no_floor_and_says_so_before_the_start() {
 #[test]
 fn paused_replicas_win_over_a_floor() {
     play("prescaling-paused-replicas", async |scene| {
-        let start = from_now(30);
+        let start = from_now(40);
         bring_up(scene, start, from_now(900)).await?;
         annotate(scene, "paused-replicas", Some("2")).await?;
         scene.until_replicas("web", 2).await?;
@@ -79,7 +80,7 @@ fn paused_replicas_win_over_a_floor() {
 #[test]
 fn a_pause_of_scaling_out_keeps_a_floor_from_rising_and_is_named_as_the_reason() {
     play("prescaling-paused-out", async |scene| {
-        bring_up(scene, from_now(20), from_now(900)).await?;
+        bring_up(scene, from_now(40), from_now(900)).await?;
         annotate(scene, "paused-scale-out", Some("true")).await?;
         let parts = ["1 of 4 replicas for a are Ready: scaling out is paused"];
         until_not_prescaled(scene, "Paused", &parts).await?;
@@ -94,7 +95,7 @@ fn a_pause_of_scaling_out_keeps_a_floor_from_rising_and_is_named_as_the_reason()
 #[test]
 fn a_pause_of_scaling_in_keeps_the_replicas_of_a_sale_that_is_over() {
     play("prescaling-paused-in", async |scene| {
-        bring_up(scene, from_now(10), from_now(20)).await?;
+        bring_up(scene, from_now(30), from_now(34)).await?;
         annotate(scene, "paused-scale-in", Some("true")).await?;
         scene.until_replicas("web", 4).await?;
         scene.until_told("web", "PrescaleEnded").await?;

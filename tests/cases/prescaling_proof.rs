@@ -131,11 +131,11 @@ fn pods_that_find_no_node_are_told_while_somebody_can_still_act() {
         let mut deployment = deployment("web", 1);
         deployment["spec"]["template"]["spec"]["nodeSelector"] = json!({"room": "none"});
         scene.apply(deployment).await?;
-        let start = from_now(45);
+        let start = from_now(35);
         scene
             .apply(calendar("sales", &[("a", start, from_now(600))]))
             .await?;
-        let lead = json!({"desiredReplicas": "3", "leadTime": "40s"});
+        let lead = json!({"desiredReplicas": "3", "leadTime": "30s"});
         let spec = json!({"minReplicaCount": 1, "triggers": [trigger("sales", lead)]});
         scene.apply(scene.scaled_object("web", spec)).await?;
         let note = scene.until_told("web", "PrescaleLate").await?;
