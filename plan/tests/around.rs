@@ -1,5 +1,10 @@
 //! What stands in the way of floors, as far as manifests tell: the same words as at admission.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's own functions may, as its cases may"
+)]
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sakidori_plan::{Assumptions, Given, Manifests, Period, Plan, Severity};

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::prescaling::{calendar, floor, from_now, trigger, until_bounds, until_not_prescaled};
+use crate::prescaling::{calendar, from_now, trigger, until_bounds, until_not_prescaled};
 use crate::scene::{HPAS, SCALED_OBJECTS, Scene, condition, play};
 
 async fn annotate(scene: &Scene<'_>, key: &str, value: Option<&str>) -> Result<()> {
