@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sakidori_calendars::{
-    Compact, EventSpec, Events, Length, RecurringSpec, SourceState, UnknownZone, time_zone,
+    Book, Compact, EventSpec, Events, Length, RecurringSpec, SourceState, UnknownZone, time_zone,
 };
 use sakidori_engine::prescale::Occurrence;
 
@@ -96,6 +96,22 @@ impl SaleCalendarSpec {
         }
         problems
     }
+
+    /// The limit that the events of the object itself are past at `now`. Sources are read later, and may be past it then.
+    pub fn past_limit(&self, now: Timestamp) -> Option<CalendarProblem> {
+        let zone = self.zone().ok()?;
+        let inline = Book::new(self.inline_events(&zone), [], &[]);
+        let error = inline.occurrences(now).err()?;
+        // So many single events don't fit into one object: it is a rule.
+        let path = match self.recurring.len() {
+            1 => "spec.recurring[0]",
+            _ => "spec.recurring",
+        };
+        Some(CalendarProblem {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })
+    }
 }
 
 impl CalendarSource {
@@ -169,6 +185,21 @@ impl CalendarSource {
         {
             // The text itself is not repeated: it may hold a password.
             refuse("url", "expected https:// or http://".into());
+        }
+        if let Some(reference) = &self.authentication_ref {
+            if reference.name.is_empty() {
+                refuse("authenticationRef.name", "missing".into());
+            }
+            let kinds = ["TriggerAuthentication", "ClusterTriggerAuthentication"];
+            if let Some(kind) = reference.kind.as_deref()
+                && !kind.is_empty()
+                && !kinds.contains(&kind)
+            {
+                refuse(
+                    "authenticationRef.kind",
+                    format!("{kind:?}: expected {}", kinds.join(" or ")),
+                );
+            }
         }
         if let Err(message) = self.refresh_interval() {
             refuse("refreshInterval", message);
@@ -339,14 +370,14 @@ spec:
                 {"name": "x", "format": "csv", "url": "ftp://user:secret@host/x"},
                 {"name": "y", "format": "json", "url": "https://host", "secretKeyRef": {"name": "s", "key": "k"}},
                 {"name": "z", "format": "postgresql", "refreshInterval": "1s"},
-                {"name": "spec", "format": "xml", "url": "https://host"},
+                {"name": "spec", "format": "xml", "url": "https://host", "authenticationRef": {"name": "", "kind": "Secret"}},
             ],
         }));
         assert_eq!(
             texts(&spec),
             [
                 "spec.timeZone: unknown time zone Asia/Tokio, did you mean Asia/Tokyo?",
-                "spec.events[0].end: 2027-01-02T00:00:00Z is not after the start (2027-01-02T00:00:00Z)",
+                "spec.events[0].end: \"2027-01-01\" is not after the start (\"2027-01-02\")",
                 "spec.events[2].name: \"a\" is the name of an earlier event: give each its own",
                 "spec.recurring[0].cron: end of range (7) above maximum (6): \"7\" in the day of week field; Sunday is 0 or SUN",
                 "spec.sources[0].url: missing: give url, configMapKeyRef or secretKeyRef",
@@ -358,8 +389,69 @@ spec:
                 "spec.sources[3].refreshInterval: \"1s\" is shorter than 30s",
                 "spec.sources[4].name: \"spec\": expected a name other than spec, without : / #",
                 "spec.sources[4].format: \"xml\": expected ics, csv, json or postgresql",
+                "spec.sources[4].authenticationRef.name: missing",
+                "spec.sources[4].authenticationRef.kind: \"Secret\": expected TriggerAuthentication or ClusterTriggerAuthentication",
             ]
         );
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_one_event_is_told_at_once() {
+        let spec = spec(json!({
+            "events": [
+                {"name": "", "start": "2027-02-30", "end": "soon", "multiplier": "much"},
+                {"name": "b", "start": "2027-02-20", "end": "2027-02-21", "duration": "1d", "labels": {"tier": "S S", "-": "a"}},
+                {"name": "c", "start": "2027-02-20", "end": "2027-02-21", "labels": {"tier": "S S", "-": "a"}},
+            ],
+            "recurring": [
+                {"name": "d", "cron": "0 25 * * *", "rrule": "FREQ=DAILY", "duration": "never", "except": ["2027-02-20", "a", "2027-02-31"]},
+                {"name": "e", "cron": "0 20 * *", "start": "2027-02-20", "duration": "2h"},
+                {"name": "f", "rrule": "FREQ=SOMETIMES", "start": "then", "duration": "2h"},
+            ],
+        }));
+        assert_eq!(
+            texts(&spec),
+            [
+                "spec.events[0].name: missing",
+                "spec.events[0].multiplier: \"much\" is no multiplier: expected a number above 0 and up to 1000000, such as 3.5",
+                "spec.events[0].start: \"2027-02-30\": there is no 2027-02-30",
+                "spec.events[0].end: \"soon\" is no time: expected 2027-01-02T20:00:00 (the calendar's time zone), 2027-01-02T20:00:00+09:00, or 2027-01-02",
+                "spec.events[1].duration: end and duration exclude each other: keep one",
+                "spec.events[2].labels[-]: \"-\" is no label key: expected [prefix/]name, such as scaledobject.keda.sh/name",
+                "spec.events[2].labels[tier]: \"S S\" is no label value: expected at most 63 letters, digits, '-', '_' or '.', a letter or digit at both ends",
+                "spec.recurring[0].rrule: cron and rrule exclude each other: keep one",
+                "spec.recurring[0].duration: \"never\" is no duration: expected 2h30m, 3d or PT2H30M",
+                "spec.recurring[0].except[1]: \"a\" is no time: expected 2027-01-02T20:00:00 (the calendar's time zone), 2027-01-02T20:00:00+09:00, or 2027-01-02",
+                "spec.recurring[0].except[2]: \"2027-02-31\": there is no 2027-02-31",
+                "spec.recurring[1].start: only an rrule has a start",
+                "spec.recurring[1].cron: expected exactly 5 fields, found 4: 0 20 * *: write minute, hour, day of month, month and day of week",
+                "spec.recurring[2].rrule: FREQ=SOMETIMES: expected YEARLY, MONTHLY, WEEKLY, DAILY, HOURLY, MINUTELY or SECONDLY",
+                "spec.recurring[2].start: \"then\" is no time: expected 2027-01-02T20:00:00 (the calendar's time zone), 2027-01-02T20:00:00+09:00, or 2027-01-02",
+            ]
+        );
+        // A label that no selector can name doesn't cost the event.
+        assert_eq!(spec.inline_events(&TimeZone::UTC).events.len(), 1);
+    }
+
+    #[test]
+    fn a_limit_is_told_of_the_rule_that_passes_it() {
+        let now: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+        let past = |recurring: serde_json::Value| {
+            let found = spec(json!({"recurring": recurring})).past_limit(now);
+            found.map(|problem| problem.to_string())
+        };
+        let minutely = json!({"name": "a", "cron": "* * * * *", "duration": "1m"});
+        let daily = json!({"name": "b", "cron": "0 20 * * *", "duration": "1h"});
+        let text = "more than the limit of 10000 occurrences within 400 days: make rules sparser, or split the calendar";
+        assert_eq!(
+            past(json!([minutely])),
+            Some(format!("spec.recurring[0]: {text}"))
+        );
+        assert_eq!(
+            past(json!([daily, minutely])),
+            Some(format!("spec.recurring: {text}"))
+        );
+        assert_eq!(past(json!([daily])), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod for_calendars;
 mod for_engine;
 mod modifiers;
 mod sale_calendar;
+mod sale_checks;
 mod scaled_object;
 mod schema;
 mod switches;
@@ -32,6 +33,7 @@ pub use sale_calendar::{
     RecurringSale, RememberedEvent, SaleCalendar, SaleCalendarSpec, SaleCalendarStatus, SaleEvent,
     SourceStatus,
 };
+pub use sale_checks::Need;
 pub use scaled_object::{
     Advanced, Fallback, GroupVersionKindResource, HealthStatus, HorizontalPodAutoscalerConfig,
     PrescaleReport, PrescalingStatus, RoomStatus, SakidoriStatus, ScaleTargetRef, ScaledObject,

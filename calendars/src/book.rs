@@ -107,8 +107,7 @@ impl Book {
         };
         let read = match refresh {
             Refresh::Read(read) if read.events.is_empty() && known.is_needed(&read, now) => {
-                let left_out = left_out(&read);
-                let what = match left_out {
+                let what = match left_out(&read) {
                     0 => "the source answered an empty calendar".to_owned(),
                     left_out => format!("none of the {left_out} events can be read"),
                 };
@@ -246,8 +245,11 @@ impl Source {
     }
 }
 
+/// How many events are left out. One may have several problems.
 fn left_out(read: &Events) -> usize {
-    read.problems.iter().filter(|one| one.left_out).count()
+    let left_out = read.problems.iter().filter(|one| one.left_out);
+    let events: BTreeSet<_> = left_out.map(|one| (one.index, &one.name)).collect();
+    events.len()
 }
 
 /// An event that was known and can't be read any more (a typing error in its end) is not removed.

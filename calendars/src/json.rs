@@ -86,7 +86,7 @@ pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
                 .unwrap_or_default()
                 .to_owned();
             let event = serde_json::from_value::<JsonEvent>(value)
-                .map_err(|error| FieldError::new("", error.to_string()))
+                .map_err(|error| vec![FieldError::new("", error.to_string())])
                 .and_then(|event| event.read(zone));
             reading.take(index, &name, &format!("{key}[{index}]"), event);
         }
@@ -95,7 +95,7 @@ pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
 }
 
 impl JsonEvent {
-    fn read(self, zone: &TimeZone) -> Result<crate::Event, FieldError> {
+    fn read(self, zone: &TimeZone) -> Result<crate::Event, Vec<FieldError>> {
         let multiplier = match self.multiplier {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(text),

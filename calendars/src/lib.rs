@@ -14,6 +14,7 @@ pub mod ics;
 pub mod json;
 mod labels;
 pub mod limits;
+mod outlook;
 mod problem;
 mod rule;
 mod spec;

@@ -1,5 +1,6 @@
 //! What is wrong with one event: it is left out, and the rest of the calendar works.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// One problem of one event.
@@ -32,15 +33,26 @@ impl fmt::Display for Problem {
 /// What one field of an event is refused for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldError {
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     pub message: String,
 }
 
 impl FieldError {
-    pub(crate) fn new(field: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
-            field,
+            field: field.into(),
             message: message.into(),
         }
+    }
+}
+
+/// What the fields of one event are refused for: all of it is told at once.
+#[derive(Debug, Default)]
+pub(crate) struct FieldErrors(pub Vec<FieldError>);
+
+impl FieldErrors {
+    /// What was read; else `None`, and why is kept.
+    pub(crate) fn keep<T>(&mut self, read: Result<T, FieldError>) -> Option<T> {
+        read.map_err(|error| self.0.push(error)).ok()
     }
 }

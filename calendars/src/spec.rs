@@ -6,11 +6,12 @@ use std::sync::Arc;
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use sakidori_engine::prescale::Multiplier;
+use sakidori_engine::selector::check_label;
 
 use crate::clock::{Length, Written};
 use crate::cron::Schedule;
 use crate::event::{About, CronTimes, Event, Except, Lasts, Series, Times};
-use crate::problem::{FieldError, Problem};
+use crate::problem::{FieldError, FieldErrors, Problem};
 use crate::rule::Rule;
 use crate::zone::instant;
 
@@ -63,30 +64,42 @@ impl Reading {
         index: usize,
         name: &str,
         path: &str,
-        event: Result<Event, FieldError>,
+        event: Result<Event, Vec<FieldError>>,
     ) {
         let event = event.and_then(|event| {
             if self.names.insert(event.id.clone()) {
                 return Ok(event);
             }
-            Err(FieldError::new(
-                "name",
-                format!("{name:?} is the name of an earlier event: give each its own"),
-            ))
+            let message = format!("{name:?} is the name of an earlier event: give each its own");
+            Err(vec![FieldError::new("name", message)])
         });
-        match event {
-            Ok(event) => self.events.events.push(event),
-            Err(error) => self.events.problems.push(Problem {
+        let mut refuse = |field: &str, message: String, left_out: bool| {
+            self.events.problems.push(Problem {
                 index,
                 name: name.to_owned(),
-                path: if error.field.is_empty() {
+                path: if field.is_empty() {
                     path.to_owned()
                 } else {
-                    format!("{path}.{}", error.field)
+                    format!("{path}.{field}")
                 },
-                message: error.message,
-                left_out: true,
-            }),
+                message,
+                left_out,
+            });
+        };
+        match event {
+            Ok(event) => {
+                for (key, value) in &event.about.labels {
+                    if let Err(message) = check_label(key, value) {
+                        refuse(&format!("labels[{key}]"), message, false);
+                    }
+                }
+                self.events.events.push(event);
+            }
+            Err(errors) => {
+                for error in errors {
+                    refuse(&error.field, error.message, true);
+                }
+            }
         }
     }
 
@@ -131,74 +144,107 @@ impl Events {
 }
 
 impl EventSpec {
-    pub(crate) fn read(&self, zone: &TimeZone) -> Result<Event, FieldError> {
-        let about = about(&self.name, &self.labels, self.multiplier.as_deref())?;
+    pub(crate) fn read(&self, zone: &TimeZone) -> Result<Event, Vec<FieldError>> {
+        let mut errors = FieldErrors::default();
+        let about = about(
+            &self.name,
+            &self.labels,
+            self.multiplier.as_deref(),
+            &mut errors,
+        );
+        let times = self.times(zone, &mut errors);
+        match times {
+            Some((start, end)) if errors.0.is_empty() => Ok(Event {
+                id: about.name.clone(),
+                about,
+                times: Times::Once { start, end },
+            }),
+            _ => Err(errors.0),
+        }
+    }
+
+    fn times(&self, zone: &TimeZone, errors: &mut FieldErrors) -> Option<(Timestamp, Timestamp)> {
         let field = |name: &'static str| move |message: String| FieldError::new(name, message);
-        let written = Written::parse(&self.start).map_err(field("start"))?;
+        let out_of_range = |name: &'static str| move || FieldError::new(name, "out of range");
+        let written = errors.keep(Written::parse(&self.start).map_err(field("start")));
         let start = written
-            .start(zone)
-            .ok_or_else(|| FieldError::new("start", "out of range"))?;
+            .and_then(|written| errors.keep(written.start(zone).ok_or_else(out_of_range("start"))));
+        // Also where the start can't be read: what is wrong with the end is told with it.
         let end = match (&self.end, &self.duration) {
-            (Some(_), Some(_)) => {
-                return Err(FieldError::new(
-                    "duration",
-                    "end and duration exclude each other: keep one",
-                ));
-            }
-            (Some(end), None) => Written::parse(end).map_err(field("end"))?.end(zone),
-            (None, Some(duration)) => Length::parse(duration)
-                .map_err(field("duration"))?
-                .after(start, zone),
+            (Some(_), Some(_)) => Err(FieldError::new(
+                "duration",
+                "end and duration exclude each other: keep one",
+            )),
+            (Some(end), None) => Written::parse(end)
+                .map_err(field("end"))
+                .and_then(|end| end.end(zone).ok_or_else(out_of_range("end"))),
+            (None, Some(duration)) => match (Length::parse(duration), start) {
+                (Err(message), _) => Err(FieldError::new("duration", message)),
+                (Ok(_), None) => return None,
+                (Ok(length), Some(start)) => {
+                    length.after(start, zone).ok_or_else(out_of_range("end"))
+                }
+            },
             (None, None) => match written {
                 // A day alone is that day.
-                Written::Day(_) => written.end(zone),
-                _ => return Err(FieldError::new("end", "missing: give an end or a duration")),
+                Some(day @ Written::Day(_)) => day.end(zone).ok_or_else(out_of_range("end")),
+                _ => Err(FieldError::new("end", "missing: give an end or a duration")),
             },
         };
-        let end = end.ok_or_else(|| FieldError::new("end", "out of range"))?;
+        let (start, end) = (start, errors.keep(end)?);
+        let start = start?;
         if end <= start {
-            let message = format!("{end} is not after the start ({start})");
-            return Err(FieldError::new("end", message));
+            let message = match &self.end {
+                Some(text) => format!("{text:?} is not after the start ({:?})", self.start),
+                None => format!("{end} is not after the start ({:?})", self.start),
+            };
+            errors.0.push(FieldError::new("end", message));
+            return None;
         }
-        Ok(Event {
-            id: about.name.clone(),
-            about,
-            times: Times::Once { start, end },
-        })
+        Some((start, end))
     }
 }
 
+/// When a recurring event starts.
+enum Starts {
+    Cron(String, Schedule),
+    Rule(Box<Rule>, DateTime),
+}
+
 impl RecurringSpec {
-    pub(crate) fn read(&self, zone: &TimeZone) -> Result<Event, FieldError> {
-        let about = about(&self.name, &self.labels, self.multiplier.as_deref())?;
-        let length = Length::parse(&self.duration)
-            .map_err(|message| FieldError::new("duration", message))?;
-        let except = self.read_except(zone)?;
-        let times = match (&self.cron, &self.rrule) {
-            (Some(cron), None) => {
-                let schedule = Schedule::parse(cron)
-                    .map_err(|error| FieldError::new("cron", error.to_string()))?;
-                if self.start.is_some() {
-                    return Err(FieldError::new("start", "only an rrule has a start"));
-                }
-                Times::Cron(CronTimes {
-                    text: cron.clone(),
-                    schedule: Arc::new(schedule),
-                    zone: zone.clone(),
-                    length,
-                    except,
-                })
-            }
-            (None, Some(rrule)) => {
-                Times::Series(Box::new(self.series(rrule, zone, length, except)?))
-            }
-            (Some(_), Some(_)) => {
-                return Err(FieldError::new(
-                    "rrule",
-                    "cron and rrule exclude each other: keep one",
-                ));
-            }
-            (None, None) => return Err(FieldError::new("cron", "missing: give cron or rrule")),
+    pub(crate) fn read(&self, zone: &TimeZone) -> Result<Event, Vec<FieldError>> {
+        let mut errors = FieldErrors::default();
+        let about = about(
+            &self.name,
+            &self.labels,
+            self.multiplier.as_deref(),
+            &mut errors,
+        );
+        let starts = self.starts(zone, &mut errors);
+        let length = Length::parse(&self.duration);
+        let length = errors.keep(length.map_err(|message| FieldError::new("duration", message)));
+        let except = self.read_except(zone, &mut errors);
+        let (Some(starts), Some(length), true) = (starts, length, errors.0.is_empty()) else {
+            return Err(errors.0);
+        };
+        let times = match starts {
+            Starts::Cron(text, schedule) => Times::Cron(CronTimes {
+                text,
+                schedule: Arc::new(schedule),
+                zone: zone.clone(),
+                length,
+                except,
+            }),
+            Starts::Rule(rule, start) => Times::Series(Box::new(Series {
+                zone: zone.clone(),
+                start,
+                start_counts: false,
+                lasts: Lasts::Length(length),
+                rules: vec![*rule],
+                more: Vec::new(),
+                except,
+                overrides: BTreeMap::new(),
+            })),
         };
         Ok(Event {
             id: about.name.clone(),
@@ -207,59 +253,76 @@ impl RecurringSpec {
         })
     }
 
-    fn series(
-        &self,
-        rrule: &str,
-        zone: &TimeZone,
-        length: Length,
-        except: Except,
-    ) -> Result<Series, FieldError> {
-        let rule = Rule::parse(rrule).map_err(|message| FieldError::new("rrule", message))?;
-        let (start, zone) = match &self.start {
-            Some(start) => {
-                match Written::parse(start).map_err(|message| FieldError::new("start", message))? {
-                    Written::Wall(wall) => (wall, zone.clone()),
-                    Written::Day(day) => (day.to_datetime(Time::midnight()), zone.clone()),
-                    Written::Instant(at) => (zone.to_datetime(at), zone.clone()),
+    fn starts(&self, zone: &TimeZone, errors: &mut FieldErrors) -> Option<Starts> {
+        match (&self.cron, &self.rrule) {
+            (Some(cron), None) => {
+                if self.start.is_some() {
+                    let error = FieldError::new("start", "only an rrule has a start");
+                    errors.0.push(error);
                 }
+                let schedule = Schedule::parse(cron)
+                    .map_err(|error| FieldError::new("cron", error.to_string()));
+                Some(Starts::Cron(cron.clone(), errors.keep(schedule)?))
             }
-            None if rule.interval > 1 || rule.count.is_some() || !rule.names_days() => {
-                let message = "missing: a rule with INTERVAL or COUNT, or without days (BYDAY, BYMONTHDAY), needs a start to \
-                               count from";
-                return Err(FieldError::new("start", message));
+            (None, Some(rrule)) => {
+                let rule = Rule::parse(rrule).map_err(|message| FieldError::new("rrule", message));
+                let rule = errors.keep(rule);
+                let start = self.start.as_deref().map(|start| {
+                    Written::parse(start).map_err(|message| FieldError::new("start", message))
+                });
+                let start = match start {
+                    Some(start) => Some(errors.keep(start)?),
+                    None => None,
+                };
+                let rule = rule?;
+                let start = match start {
+                    Some(Written::Wall(wall)) => wall,
+                    Some(Written::Day(day)) => day.to_datetime(Time::midnight()),
+                    Some(Written::Instant(at)) => zone.to_datetime(at),
+                    None if rule.interval > 1 || rule.count.is_some() || !rule.names_days() => {
+                        let message = "missing: a rule with INTERVAL or COUNT, or without days (BYDAY, BYMONTHDAY), needs a start \
+                                       to count from";
+                        errors.0.push(FieldError::new("start", message));
+                        return None;
+                    }
+                    None => LONG_AGO,
+                };
+                Some(Starts::Rule(Box::new(rule), start))
             }
-            None => (LONG_AGO, zone.clone()),
-        };
-        Ok(Series {
-            zone,
-            start,
-            start_counts: false,
-            lasts: Lasts::Length(length),
-            rules: vec![rule],
-            more: Vec::new(),
-            except,
-            overrides: BTreeMap::new(),
-        })
+            (Some(_), Some(_)) => {
+                let message = "cron and rrule exclude each other: keep one";
+                errors.0.push(FieldError::new("rrule", message));
+                None
+            }
+            (None, None) => {
+                let message = "missing: give cron or rrule";
+                errors.0.push(FieldError::new("cron", message));
+                None
+            }
+        }
     }
 
-    fn read_except(&self, zone: &TimeZone) -> Result<Except, FieldError> {
+    fn read_except(&self, zone: &TimeZone, errors: &mut FieldErrors) -> Except {
         let mut except = Except::default();
-        for text in &self.except {
-            match Written::parse(text).map_err(|message| FieldError::new("except", message))? {
-                Written::Day(day) => {
+        for (index, text) in self.except.iter().enumerate() {
+            let written = Written::parse(text)
+                .map_err(|message| FieldError::new(format!("except[{index}]"), message));
+            match errors.keep(written) {
+                Some(Written::Day(day)) => {
                     except.days.insert(day);
                 }
-                Written::Instant(at) => {
+                Some(Written::Instant(at)) => {
                     except.instants.insert(at);
                 }
-                Written::Wall(wall) => {
+                Some(Written::Wall(wall)) => {
                     except
                         .instants
                         .extend(instant(wall, zone).map(|moment| moment.at));
                 }
+                None => {}
             }
         }
-        Ok(except)
+        except
     }
 }
 
@@ -270,23 +333,25 @@ pub(crate) fn about(
     name: &str,
     labels: &BTreeMap<String, String>,
     multiplier: Option<&str>,
-) -> Result<About, FieldError> {
+    errors: &mut FieldErrors,
+) -> About {
     let name = name.trim();
     if name.is_empty() {
-        return Err(FieldError::new("name", "missing"));
+        errors.0.push(FieldError::new("name", "missing"));
     }
     if name.chars().count() > LONGEST_NAME {
         let message = format!("longer than {LONGEST_NAME} characters");
-        return Err(FieldError::new("name", message));
+        errors.0.push(FieldError::new("name", message));
     }
-    Ok(About {
+    let multiplier = multiplier
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(str::parse::<Multiplier>)
+        .transpose()
+        .map_err(|error| FieldError::new("multiplier", error.to_string()));
+    About {
         name: name.to_owned(),
         labels: labels.clone(),
-        multiplier: multiplier
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-            .map(str::parse::<Multiplier>)
-            .transpose()
-            .map_err(|error| FieldError::new("multiplier", error.to_string()))?,
-    })
+        multiplier: errors.keep(multiplier).flatten(),
+    }
 }

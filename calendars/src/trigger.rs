@@ -112,16 +112,20 @@ impl SaleCalendarTrigger {
         }
     }
 
-    /// The floor that a maximum of the object keeps from being reached, where it is known beforehand.
-    pub fn floor_above(&self, max_replica_count: i32) -> Option<i32> {
-        match self.settings.wish {
-            Wish::Replicas(floor)
-                if floor > max_replica_count.max(self.settings.max_replicas.unwrap_or(0)) =>
-            {
-                Some(floor)
+    /// What is to be changed where a maximum of the object keeps the floor from being reached, as far as the trigger alone tells.
+    pub fn floor_above(&self, max_replica_count: i32) -> Option<String> {
+        let (floor, told) = match (self.settings.wish, self.settings.baseline) {
+            (Wish::Replicas(floor), _) => (floor, format!("desiredReplicas: {floor}")),
+            (Wish::Times(Factor::Fixed(multiplier)), Baseline::Replicas(baseline)) => {
+                let floor = multiplier.of(baseline);
+                (floor, format!("multiplier: a floor of {floor} replicas"))
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        let max = max_replica_count.max(self.settings.max_replicas.unwrap_or(0));
+        (floor > max).then(|| {
+            format!("{told} is above maxReplicaCount ({max_replica_count}): raise it, or set maxReplicas")
+        })
     }
 }
 
@@ -393,9 +397,16 @@ mod tests {
         );
         let high = parse(&[("calendar", "s"), ("desiredReplicas", "120")]).unwrap();
         assert_eq!(
-            (high.floor_above(100), high.floor_above(120)),
-            (Some(120), None)
+            high.floor_above(100).unwrap(),
+            "desiredReplicas: 120 is above maxReplicaCount (100): raise it, or set maxReplicas"
         );
+        assert_eq!(high.floor_above(120), None);
+        let times = parse(&[("calendar", "s"), ("multiplier", "3"), ("baseline", "40")]).unwrap();
+        assert_eq!(
+            times.floor_above(100).unwrap(),
+            "multiplier: a floor of 120 replicas is above maxReplicaCount (100): raise it, or set maxReplicas"
+        );
+        assert_eq!(times.floor_above(120), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::activation::{Activity, ScaleRequest};
 use crate::agenda::{Task, Ticket};
 use crate::conditions::ConditionStatus;
-use crate::effect::{Effect, ScaleDirection, Served, Shown};
+use crate::effect::{Effect, EventType, ScaleDirection, Served, Shown};
 use crate::engine::Turn;
 use crate::event::{MetricTarget, PollOutcome, Reading, TargetType, TriggerOutcome};
 use crate::nodes::Nodes;
@@ -55,6 +55,8 @@ const BEFORE_RAMP: SignedDuration = SignedDuration::from_mins(1);
 const PODS_OVERDUE: SignedDuration = SignedDuration::from_secs(30);
 /// Pods that were seen longer ago tell how long a start takes, but not how many there are: they may be those of another sale.
 const PODS_COUNT_FOR: SignedDuration = SignedDuration::from_secs(60);
+/// The Event's reason where a floor is not applied because its object is paused.
+const PRESCALE_PAUSED: &str = "PrescalePaused";
 /// Reports that the status keeps.
 const REPORTS_KEPT: usize = 5;
 
@@ -302,17 +304,11 @@ impl Tracked {
 
     /// Looks at what the sales ask for now, and asks for what follows: the status first, so that a restart finds what the floor is made of.
     pub(crate) fn prescale(&mut self, turn: &mut Turn<'_>) {
-        let is_paused = self.wanted.switches.pause.is_some();
-        if is_paused || !self.sales.known {
-            self.status.current.conditions.prescaled = None;
-            let (ask, next) = match is_paused {
-                true => self.room_to_ask(turn.now, None),
-                false => (None, None),
-            };
-            self.flush(turn);
-            self.ask_for_room(turn, ask);
-            self.show(turn, None, false, Vec::new());
-            return self.sales.plan(turn, next);
+        if self.wanted.switches.pause.is_some() {
+            return self.prescale_paused(turn);
+        }
+        if !self.sales.known {
+            return self.flush(turn);
         }
         let was_active = self.sales.level.active;
         let triggers: Vec<_> = self
@@ -328,19 +324,20 @@ impl Tracked {
             None => self.sales.pods_answered.map(|_| [].as_slice()),
         };
         let counted = self.sales.counted(turn.now).cloned();
-        let prescaled = self.sales.prescaling.advance(
-            turn.now,
-            &Scene {
-                triggers: &triggers,
-                min_replica_count: self.wanted.min_replicas,
-                max_replica_count: self.wanted.max_replicas,
-                startups,
-                replicas: self.sales.replicas,
-                ready_since: counted.as_ref().map(|pods| &*pods.ready_since),
-                obstacle: counted.as_ref().and_then(|pods| pods.obstacle.as_ref()),
-                wanted_by_others: self.sales.wanted_by_others,
-            },
-        );
+        let paused = self.wanted.switches.scale_out_paused;
+        let paused = paused.then_some(&Obstacle::ScaleOutPaused);
+        let seen = counted.as_ref().and_then(|pods| pods.obstacle.as_ref());
+        let scene = Scene {
+            triggers: &triggers,
+            min_replica_count: self.wanted.min_replicas,
+            max_replica_count: self.wanted.max_replicas,
+            startups,
+            replicas: self.sales.replicas,
+            ready_since: counted.as_ref().map(|pods| &*pods.ready_since),
+            obstacle: paused.or(seen),
+            wanted_by_others: self.sales.wanted_by_others,
+        };
+        let prescaled = self.sales.prescaling.advance(turn.now, &scene);
         let is_ready = prescaled
             .condition
             .as_ref()
@@ -409,6 +406,45 @@ impl Tracked {
             .chain(wake)
             .min();
         self.sales.plan(turn, next);
+    }
+
+    /// Says of a sale that its floor is not applied, as the object is paused. What the sales of before the pause are remembered by
+    /// stays as it is, and those that begin within it are looked at anew when it ends. No room is kept for pods that don't come.
+    fn prescale_paused(&mut self, turn: &mut Turn<'_>) {
+        let (ask, ask_again) = self.room_to_ask(turn.now, None);
+        let would_be = self.sales.known.then(|| {
+            let triggers = self.sales.triggers.iter();
+            let triggers: Vec<_> = triggers.map(|sale| sale.trigger.clone()).collect();
+            let pods = self.sales.pods.as_ref();
+            let scene = Scene {
+                triggers: &triggers,
+                min_replica_count: self.wanted.min_replicas,
+                max_replica_count: self.wanted.max_replicas,
+                startups: Some(pods.map_or(&[], |pods| &pods.startups)),
+                replicas: self.sales.replicas,
+                ready_since: None,
+                obstacle: None,
+                wanted_by_others: None,
+            };
+            self.sales.prescaling.clone().advance(turn.now, &scene)
+        });
+        let condition = would_be
+            .as_ref()
+            .and_then(|would_be| prescale::paused(&would_be.level));
+        let before = &mut self.status.current.conditions.prescaled;
+        if let Some(condition) = &condition
+            && before.as_ref() != Some(condition)
+        {
+            let message = condition.message.clone();
+            publish(turn, EventType::Warning, PRESCALE_PAUSED, message);
+        }
+        *before = condition;
+        self.flush(turn);
+        self.ask_for_room(turn, ask);
+        let next_start = would_be.as_ref().and_then(|would_be| would_be.next_start);
+        self.show(turn, next_start, false, Vec::new());
+        let next = would_be.and_then(|would_be| would_be.next);
+        self.sales.plan(turn, next.into_iter().chain(ask_again).min());
     }
 
     /// Shows what the sales come to, also once more when there are none any more, or nothing holds because of a pause.

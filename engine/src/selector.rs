@@ -245,6 +245,15 @@ fn check_key(key: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a selector can name the label.
+///
+/// # Errors
+/// Says whether it is the key or the value, and what was expected.
+pub fn check_label(key: &str, value: &str) -> Result<(), String> {
+    check_key(key)?;
+    check_value(value)
+}
+
 fn check_value(value: &str) -> Result<(), String> {
     if value.is_empty() || is_name(value) {
         return Ok(());

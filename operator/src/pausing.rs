@@ -11,6 +11,7 @@ use tracing::info;
 use crate::api_error::plain;
 use crate::hpa_index::controlled_by;
 use crate::prepare::{Failure, Preparer};
+use crate::sales;
 use crate::target::{TargetError, replicas};
 
 impl Preparer {
@@ -59,6 +60,14 @@ impl Preparer {
                 })?)
             }
         };
+        let remembers = object
+            .status
+            .as_ref()
+            .is_some_and(|status| status.sakidori.is_some());
+        if remembers || sales::has_sales(object) {
+            // Nothing of it is applied, but that is told when a sale comes.
+            self.sale_news.tell(key);
+        }
         Ok(PrepareOutcome::Paused { target_replicas })
     }
 

@@ -137,10 +137,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
             client: client.clone(),
             // Its own, so that a burst of admissions takes no poll's place among the reads.
             targets: Arc::new(Targets::new(client.clone())),
+            calendars: calendars.clone(),
+            cluster_object_namespace: options.cluster_object_namespace.clone(),
         },
         scaling.clone(),
         publisher.clone(),
         metrics.clone(),
+        clock,
     );
     let preparer = Arc::new(Preparer {
         objects: objects.clone(),

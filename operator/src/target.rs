@@ -9,7 +9,7 @@ use crate::api_error::plain;
 use crate::gate::{Gate, QUICK_REQUEST};
 use crate::lock::lock;
 use k8s_openapi::api::autoscaling::v1::Scale;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
@@ -245,6 +245,14 @@ impl Targets {
             .iter()
             .find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True")?;
         failure["message"].as_str().map(str::to_owned)
+    }
+
+    /// What controllers of a namespace told of pods that they could not make, within the hour for which Events are kept.
+    pub async fn failed_creations(&self, namespace: &str) -> Vec<Event> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let params = ListParams::default().fields("reason=FailedCreate");
+        let events = self.reads.pass(api.list(&params)).await;
+        events.map(|events| events.items).unwrap_or_default()
     }
 
     /// The target's pods that are Running and Ready. `scale` is the target's, which says how its pods are found.

@@ -1,15 +1,20 @@
 //! What admission refuses and warns of, and what only a plan can see.
 
-use sakidori_api::ScaledObject;
+use jiff::{SignedDuration, Timestamp};
+use sakidori_api::{Need, ScaledObject};
 use sakidori_calendars::SaleCalendarTrigger;
 use sakidori_engine::nearest;
 
+use crate::around::Around;
 use crate::calendars::Calendars;
 use crate::finding::{Finding, Severity};
 use crate::manifests::Origin;
 use crate::object::{ObjectPlan, Selected};
 
 const TRIGGER: &str = "sale-calendar";
+
+/// Less than what is read beyond a period.
+const LONG_ENOUGH: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 struct Told<'a> {
     origin: &'a Origin,
@@ -78,14 +83,8 @@ pub(crate) fn object(
                 continue;
             }
         };
-        if let Some(floor) = parsed.floor_above(object.max_replicas()) {
-            told.tell(
-                Severity::Error,
-                format!(
-                    "{path}.desiredReplicas: {floor} is above maxReplicaCount ({}): raise it, or set maxReplicas",
-                    object.max_replicas()
-                ),
-            );
+        if let Some(problem) = parsed.floor_above(object.max_replicas()) {
+            told.tell(Severity::Error, format!("{path}.{problem}"));
         }
         let namespace = parsed
             .namespaced
@@ -116,6 +115,62 @@ pub(crate) fn object(
         selected.push((parsed, occurrences));
     }
     Some(selected)
+}
+
+/// Ramps that are always under way, for at least the time in which admission looks for an occurrence. Admission, which knows when a
+/// series ends, refuses the trigger where it doesn't.
+pub(crate) fn ramps(
+    origin: &Origin,
+    object: &ScaledObject,
+    selected: &[Selected],
+    (from, to): (Timestamp, Timestamp),
+    findings: &mut Vec<Finding>,
+) {
+    let mut told = Told {
+        origin,
+        object: called(object),
+        findings,
+    };
+    let least = from.checked_add(LONG_ENOUGH).unwrap_or(Timestamp::MAX);
+    for (trigger, occurrences) in selected {
+        if let Some(text) = trigger.endless_ramp(occurrences, (from, to.max(least))) {
+            told.tell(Severity::Warning, text);
+        }
+    }
+}
+
+/// What stands in the way of the floors: the HPA's own behavior, and quotas of the namespace. Nothing runs as far as manifests tell.
+pub(crate) fn around(
+    origin: &Origin,
+    object: &ScaledObject,
+    plan: &ObjectPlan,
+    around: &Around,
+    findings: &mut Vec<Finding>,
+) {
+    let mut told = Told {
+        origin,
+        object: called(object),
+        findings,
+    };
+    let mut floors = plan
+        .sales
+        .iter()
+        .filter_map(|sale| sale.floor.as_ref().ok());
+    // The same words for each sale: the first is enough.
+    if let Some(text) = floors.find_map(|floor| object.held_by_behavior(floor)) {
+        told.tell(Severity::Warning, text);
+    }
+    let highest = plan.phases.iter().map(|phase| phase.bounds.min);
+    let need = Need {
+        floor: highest.max().unwrap_or(0),
+        running: 0,
+        pod: around.pod(&plan.target, &plan.namespace),
+    };
+    for quota in around.quotas(&plan.namespace) {
+        if let Some(text) = need.refused_by(quota) {
+            told.tell(Severity::Warning, text);
+        }
+    }
 }
 
 /// What is to be said of a plan that was made.

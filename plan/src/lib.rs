@@ -3,6 +3,7 @@
 //! Texts become [`Manifests`]; with what calendars say ([`Calendars`]) they become a [`Plan`] and its [`Finding`]s, which the modules
 //! [`table`], [`json`], [`svg`] and [`ics`] write. No clock, no files, no cluster: the same input always gives the same bytes.
 
+mod around;
 mod calendars;
 mod checks;
 mod finding;

@@ -11,6 +11,7 @@ use sakidori_api::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::around::Around;
 use crate::finding::{Finding, Severity};
 
 /// Where an object stands.
@@ -59,6 +60,7 @@ pub struct Manifests {
     pub calendars: Vec<Kept>,
     /// The texts of ConfigMaps and Secrets, by kind, namespace and name.
     pub texts: BTreeMap<(&'static str, String, String), BTreeMap<String, String>>,
+    pub around: Around,
     pub findings: Vec<Finding>,
     /// Documents of any kind.
     pub documents: usize,
@@ -175,6 +177,9 @@ impl Manifests {
                 });
                 all.extend(texts(&value["stringData"], |text| Some(text.to_owned())));
                 self.texts.insert(("Secret", own, name), all);
+            }
+            ("v1", "ResourceQuota") | ("apps", "Deployment" | "StatefulSet") => {
+                self.around.take(&kind, &own, &name, value);
             }
             _ => {}
         }

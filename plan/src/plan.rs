@@ -79,6 +79,8 @@ impl Plan {
                 span,
             );
             checks::plan(origin, object, &plan, &selected, &mut findings);
+            checks::around(origin, object, &plan, &manifests.around, &mut findings);
+            checks::ramps(origin, object, &selected, span, &mut findings);
             objects.push(plan);
         }
         objects.sort_by(|one, other| {

@@ -189,7 +189,8 @@ fn a_cap_that_wins_and_a_maximum_that_is_too_low_are_told() {
     let times = OBJECT.replace("desiredReplicas: '20'", "multiplier: '200', baseline: '1'");
     let found = findings(&format!("{CALENDAR}---{times}"));
     assert!(
-        found[0].contains("the floor of 200 for \"a\" is above the maximum (100)"),
+        found[0].contains("multiplier: a floor of 200 replicas is above maxReplicaCount (100)")
+            && found[1].contains("the floor of 200 for \"a\" is above the maximum (100)"),
         "{found:?}"
     );
 }

@@ -47,6 +47,8 @@ mod pausing;
 mod pausing_rivals;
 mod prescaling;
 mod prescaling_nodes;
+mod prescaling_paused;
+mod prescaling_proof;
 mod prescaling_restart;
 mod queue;
 mod repository;

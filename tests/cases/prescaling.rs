@@ -62,6 +62,20 @@ pub async fn until_bounds(scene: &Scene<'_>, name: &str, min: i64, max: i64) -> 
         .await
 }
 
+/// Waits until condition Prescaled of ScaledObject `web` is False for this reason, with these parts in its message. Its numbers follow
+/// the pods.
+pub async fn until_not_prescaled(scene: &Scene<'_>, reason: &str, parts: &[&str]) -> Result<()> {
+    let what = format!("Prescaled False {reason} with {parts:?}");
+    scene
+        .until(&what, SCALED_OBJECTS, "web", |object| {
+            let condition = crate::scene::condition(object, "Prescaled")?;
+            let message = condition["message"].as_str()?;
+            let is = condition["status"] == "False" && condition["reason"] == reason;
+            (is && parts.iter().all(|part| message.contains(part))).then_some(())
+        })
+        .await
+}
+
 #[test]
 fn a_floor_is_ready_before_the_start_and_falls_after_the_end() {
     play("prescaling-floor", async |scene| {

@@ -11,7 +11,7 @@ use super::zones::Zones;
 use crate::clock::Length;
 use crate::event::{About, Event, Except, Lasts, Override, Series, Times};
 use crate::labels;
-use crate::problem::FieldError;
+use crate::problem::{FieldError, FieldErrors};
 use crate::rule::{Basic, Rule, basic};
 use crate::zone::instant;
 
@@ -292,11 +292,15 @@ fn about(component: &Component, uid: &str) -> Result<(About, Vec<String>), Field
             }
         }
     }
-    let field = |error: FieldError| match error.field {
+    let field = |error: FieldError| match &*error.field {
         "multiplier" => FieldError::new("X-SAKIDORI-MULTIPLIER", error.message),
         _ => FieldError::new("SUMMARY", error.message),
     };
-    let about = crate::spec::about(&name, &labels, multiplier.as_deref()).map_err(field)?;
+    let mut errors = FieldErrors::default();
+    let about = crate::spec::about(&name, &labels, multiplier.as_deref(), &mut errors);
+    if let Some(first) = errors.0.into_iter().next() {
+        return Err(field(first));
+    }
     Ok((about, refused))
 }
 

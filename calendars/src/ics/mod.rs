@@ -59,7 +59,7 @@ pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
             Err(error) => all.problems.push(Problem {
                 index,
                 name,
-                path: path(error.field),
+                path: path(&error.field),
                 message: error.message,
                 left_out: true,
             }),

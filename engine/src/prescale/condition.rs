@@ -3,13 +3,18 @@
 use super::timeline::{Bounds, Level};
 use crate::conditions::{Condition, ConditionStatus};
 
-/// What the cluster says keeps pods from coming up.
+/// The condition's reason where a floor is not applied because its object is paused.
+const PAUSED: &str = "Paused";
+
+/// What keeps pods from coming up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// A ResourceQuota refuses pods; with its own words.
     QuotaExceeded { message: String },
     /// No node has room for so many pods; with the scheduler's words.
     Unschedulable { pods: usize, message: String },
+    /// The user has paused scaling out.
+    ScaleOutPaused,
 }
 
 impl Obstacle {
@@ -17,6 +22,7 @@ impl Obstacle {
         match self {
             Self::QuotaExceeded { .. } => "QuotaExceeded",
             Self::Unschedulable { .. } => "Unschedulable",
+            Self::ScaleOutPaused => PAUSED,
         }
     }
 
@@ -25,6 +31,9 @@ impl Obstacle {
             Self::QuotaExceeded { message } => format!("a ResourceQuota is in the way: {message}"),
             Self::Unschedulable { pods, message } => {
                 format!("{pods} pods find no node with room: {message}")
+            }
+            Self::ScaleOutPaused => {
+                "scaling out is paused (autoscaling.keda.sh/paused-scale-out), so the floor does not rise".to_owned()
             }
         }
     }
@@ -68,6 +77,19 @@ pub(super) fn prescaled(
         reason: reason.to_owned(),
         message,
     }
+}
+
+/// The condition at a level that has a floor, of an object that is paused. It says the same as long as the sale is the same.
+pub(crate) fn paused(level: &Level) -> Option<Condition> {
+    let cause = level.cause.as_ref().filter(|_| level.active)?;
+    Some(Condition {
+        status: ConditionStatus::False,
+        reason: PAUSED.to_owned(),
+        message: format!(
+            "{} starts at {}, and its floor is not applied while the object is paused",
+            cause.name, cause.start
+        ),
+    })
 }
 
 /// Why the whole floor can't be, where a maximum or a limit is below it.

@@ -35,6 +35,7 @@ mod timeline;
 
 pub use baseline::ReplicaHistory;
 pub use condition::Obstacle;
+pub(crate) use condition::paused;
 pub use lead::{LEAD_UNTIL_LEARNT, LEARNT_FROM, lead_from};
 pub use multiplier::{Multiplier, ParseMultiplierError};
 pub use nodes::{Room, SHORTEST_AHEAD};

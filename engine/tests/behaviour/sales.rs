@@ -534,14 +534,29 @@ fn a_pause_sets_no_floor_and_its_end_sets_the_one_of_then() {
     let mut shop = Shop::new(vec![floor(10)], known(&[sale("a", 1000, 2000)]));
     shop.go_to(500);
     shop.edit(|object| object.switches.pause = Some(Pause::Whole));
+    shop.go_to(839);
+    assert_eq!(shop.prescaled(), None);
     shop.go_to(1500);
     assert_eq!((shop.replicas, shop.hpa), (0, None));
-    assert_eq!(shop.engine.next_wakeup(), None);
+    let text = format!(
+        "a starts at {}, and its floor is not applied while the object is paused",
+        at(1000)
+    );
+    assert_eq!(shop.prescaled(), Some(("Paused", text.as_str())));
+    // At the first ramp instant, once, also over a restart.
+    shop.restart();
+    shop.tell_sales();
+    shop.go_to(1501);
+    assert_eq!(shop.times("PrescalePaused"), [840]);
+    assert_eq!(shop.prescaled(), Some(("Paused", text.as_str())));
     shop.edit(|object| object.switches.pause = None);
     assert_eq!((shop.replicas, shop.bounds()), (10, (10, 20)));
     // A pause within the sale takes nothing away.
     shop.edit(|object| object.switches.pause = Some(Pause::Whole));
     shop.go_to(1600);
+    assert_eq!(shop.replicas, 10);
+    shop.go_to(3000);
+    assert_eq!((shop.prescaled(), shop.engine.next_wakeup()), (None, None));
     assert_eq!(shop.replicas, 10);
 }
 
@@ -554,6 +569,17 @@ fn a_pause_of_scaling_out_keeps_the_floor_from_rising_but_not_from_holding() {
     shop.edit(|object| object.switches.scale_out_paused = true);
     shop.go_to(1500);
     assert_eq!(shop.bounds().0, min);
+    let (reason, message) = shop.prescaled().unwrap();
+    assert_eq!(reason, "Paused");
+    assert!(message.contains("scaling out is paused"), "{message}");
+    let late = shop
+        .events
+        .iter()
+        .find(|(_, reason, _)| *reason == "PrescaleLate");
+    assert!(
+        late.unwrap().2.contains("scaling out is paused"),
+        "{late:?}"
+    );
     // After a restart nobody knows what was set: it stays.
     shop.restart();
     assert_eq!(shop.bounds().0, min);

@@ -1,34 +1,34 @@
-//! What admission reads of the cluster, each read with a deadline: the kind of a target, its pod template, the namespace's
-//! LimitRanges, and whether authentications are there. A read that fails refuses nothing; what is only not there yet doesn't
+//! What admission reads of the cluster, each read with a deadline: the kind of a target, its pod template, and the namespace's
+//! LimitRanges. A read that fails refuses nothing; what is only not there yet doesn't
 //! either, since manifests are applied in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Container, LimitRange, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use sakidori_api::{ClusterTriggerAuthentication, ScaledObject, Trigger, TriggerAuthentication};
+use sakidori_api::{ScaledObject, Trigger};
 use tokio::time::timeout_at;
 use tracing::debug;
 
-use super::triggers::{authentication, named};
+use super::triggers::named;
 use super::verdict::{Verdict, reason};
 use crate::api_error::plain;
+use crate::calendars::Calendars;
 use crate::resource_trigger::is_resource;
 use crate::target::{Target, TargetError, Targets};
-
-/// Authentications that are looked for, and how many at a time: an object with more is one nobody wrote by hand.
-const AUTHENTICATIONS: usize = 32;
-const AT_ONCE: usize = 8;
 
 pub struct ClusterReads {
     pub client: Client,
     pub targets: Arc<Targets>,
+    /// What the operator holds in memory of calendars, while it leads.
+    pub calendars: Arc<Calendars>,
+    /// Where ClusterSaleCalendars have what they refer to.
+    pub cluster_object_namespace: String,
 }
 
 /// What is known of a target's kind.
@@ -145,7 +145,7 @@ impl ClusterReads {
         }
     }
 
-    async fn pod_template(&self, target: &Target) -> Result<Option<PodSpec>, kube::Error> {
+    pub async fn pod_template(&self, target: &Target) -> Result<Option<PodSpec>, kube::Error> {
         let (client, namespace) = (self.client.clone(), &target.namespace);
         let template = if target.resource.kind == "StatefulSet" {
             let api: Api<StatefulSet> = Api::namespaced(client, namespace);
@@ -162,58 +162,6 @@ impl ClusterReads {
     async fn limit_ranges(&self, namespace: &str) -> Result<Vec<LimitRange>, kube::Error> {
         let api: Api<LimitRange> = Api::namespaced(self.client.clone(), namespace);
         Ok(api.list(&ListParams::default()).await?.items)
-    }
-
-    /// Warns of authentications that aren't there.
-    pub async fn look_for_authentications(
-        &self,
-        namespace: &str,
-        triggers: &[Trigger],
-        until: Instant,
-        verdict: &mut Verdict,
-    ) {
-        let mut wanted = BTreeMap::new();
-        for (index, trigger) in triggers.iter().enumerate() {
-            if let Some(reference) = authentication(trigger) {
-                let cluster = reference.kind.as_deref() == Some("ClusterTriggerAuthentication");
-                let kind = match cluster {
-                    true => "ClusterTriggerAuthentication",
-                    false => "TriggerAuthentication",
-                };
-                let name = reference.name.clone();
-                let text = format!("the {kind} {name:?} is not there yet");
-                wanted
-                    .entry((cluster, name))
-                    .or_insert_with(|| named(index, trigger, &text));
-            }
-        }
-        let looks = futures::stream::iter(wanted.into_iter().take(AUTHENTICATIONS))
-            .map(|((cluster, name), text)| async move {
-                let there = self
-                    .authentication_is_there(namespace, cluster, &name)
-                    .await;
-                (!there).then_some(text)
-            })
-            .buffered(AT_ONCE)
-            .filter_map(std::future::ready);
-        let missing: Vec<String> = timeout_at(until.into(), looks.collect())
-            .await
-            .unwrap_or_default();
-        for warning in missing {
-            verdict.warn(warning);
-        }
-    }
-
-    /// False only where the API server says that there is none.
-    async fn authentication_is_there(&self, namespace: &str, cluster: bool, name: &str) -> bool {
-        let client = self.client.clone();
-        if cluster {
-            let api: Api<ClusterTriggerAuthentication> = Api::all(client);
-            !matches!(api.get_metadata_opt(name).await, Ok(None))
-        } else {
-            let api: Api<TriggerAuthentication> = Api::namespaced(client, namespace);
-            !matches!(api.get_metadata_opt(name).await, Ok(None))
-        }
     }
 }
 

@@ -7,10 +7,13 @@
 //! away is looked at.
 
 mod authentication;
+mod calendar;
 mod cluster;
 mod configuration;
 mod event_source;
 mod neighbours;
+mod referred;
+mod sales;
 mod scaled_job;
 mod scaled_object;
 mod triggers;
@@ -43,6 +46,7 @@ pub use configuration::announce;
 pub use neighbours::Neighbours;
 use verdict::Verdict;
 
+use crate::clock::Clock;
 use crate::events::EventPublisher;
 use crate::prometheus::Metrics;
 
@@ -58,7 +62,7 @@ const LONGEST_TIMEOUT: u32 = 30;
 const CHECKS_AT_ONCE: usize = 2;
 
 /// What is judged on which path.
-const PATHS: [(&str, Kind); 6] = [
+const PATHS: [(&str, Kind); 8] = [
     (
         "/validate-keda-sh-v1alpha1-scaledobject",
         Kind::ScaledObject,
@@ -80,6 +84,14 @@ const PATHS: [(&str, Kind); 6] = [
         "/validate-eventing-keda-sh-v1alpha1-clustercloudeventsource",
         Kind::EventSource,
     ),
+    (
+        "/validate-sakidori-dev-v1alpha1-salecalendar",
+        Kind::SaleCalendar,
+    ),
+    (
+        "/validate-sakidori-dev-v1alpha1-clustersalecalendar",
+        Kind::ClusterSaleCalendar,
+    ),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +100,8 @@ enum Kind {
     ScaledJob,
     Authentication,
     EventSource,
+    SaleCalendar,
+    ClusterSaleCalendar,
 }
 
 /// What the rules look at beside the object.
@@ -97,6 +111,7 @@ pub struct Admission {
     scaling: Context,
     publisher: Arc<EventPublisher>,
     metrics: Arc<Metrics>,
+    clock: Clock,
     bodies: Arc<Semaphore>,
     checks: Semaphore,
 }
@@ -115,6 +130,7 @@ impl Admission {
         scaling: Context,
         publisher: Arc<EventPublisher>,
         metrics: Arc<Metrics>,
+        clock: Clock,
     ) -> Self {
         Self {
             neighbours,
@@ -122,6 +138,7 @@ impl Admission {
             scaling,
             publisher,
             metrics,
+            clock,
             bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)),
             checks: Semaphore::new(CHECKS_AT_ONCE),
         }
@@ -232,6 +249,11 @@ impl Admission {
             Kind::ScaledJob => scaled_job::judge(self, &object, &asked).await,
             Kind::Authentication => authentication::judge(&object),
             Kind::EventSource => event_source::judge(&object),
+            Kind::SaleCalendar => calendar::judge(self, &object, namespace, false, &asked).await,
+            Kind::ClusterSaleCalendar => {
+                let namespace = &self.cluster.cluster_object_namespace;
+                calendar::judge(self, &object, namespace, true, &asked).await
+            }
         };
         if stored {
             verdict.spare_what_is_stored();
@@ -345,13 +367,21 @@ mod tests {
         let client = kube::Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
         let (publisher, _) =
             EventPublisher::start(client.clone(), "me".into(), CancellationToken::new());
-        let targets = Arc::new(crate::target::Targets::new(client.clone()));
+        let cluster = ClusterReads {
+            client: client.clone(),
+            targets: Arc::new(crate::target::Targets::new(client)),
+            calendars: Arc::new(crate::calendars::Calendars::new(
+                tokio::sync::mpsc::unbounded_channel().0,
+            )),
+            cluster_object_namespace: "keda".into(),
+        };
         let admission = Admission::new(
             Arc::new(Neighbours::with(&[], &[])),
-            ClusterReads { client, targets },
+            cluster,
             triggers::tests::scaling(),
             publisher,
             Arc::new(Metrics::new().unwrap()),
+            Clock::start(),
         );
         let review = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",

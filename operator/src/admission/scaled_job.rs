@@ -5,6 +5,7 @@ use kube::api::DynamicObject;
 use sakidori_api::{Trigger, problems_of_triggers};
 use serde::Deserialize;
 
+use super::referred::authentications;
 use super::triggers::{self, Owner};
 use super::verdict::{Verdict, reason};
 use super::{Admission, Asked, spec_of};
@@ -55,7 +56,12 @@ pub async fn judge(admission: &Admission, object: &DynamicObject, asked: &Asked)
     if !asked.dry_run {
         admission
             .cluster
-            .look_for_authentications(&namespace, &spec.triggers, until, &mut verdict)
+            .look_for_referred(
+                &namespace,
+                authentications(&spec.triggers),
+                until,
+                &mut verdict,
+            )
             .await;
     }
     verdict.warn(NOT_RUN);

@@ -1,5 +1,5 @@
 //! The rules for ScaledObjects, in this order: what the target's kind is, the object by itself ([`ScaledObject::problems`]), its
-//! triggers, the other ScaledObjects of its namespace, HPAs, and what `cpu` and `memory` triggers need of the target.
+//! triggers, the calendars of those, the other ScaledObjects of its namespace, HPAs, and what `cpu` and `memory` triggers need of the target.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,8 @@ use sakidori_engine::EventType;
 
 use super::cluster::{ClusterReads, TargetKind};
 use super::neighbours::Neighbours;
+use super::referred::authentications;
+use super::sales;
 use super::triggers::{self, Owner};
 use super::verdict::{Verdict, reason};
 use super::{Admission, Asked};
@@ -49,6 +51,7 @@ pub async fn judge(admission: &Admission, object: &ScaledObject, asked: &Asked) 
     };
     let until = asked.until;
     triggers::judge(admission, &object.spec.triggers, owner, until, &mut verdict).await;
+    sales::judge(admission, object, &kind, asked, &mut verdict).await;
     beside_others(object, &admission.neighbours, until, &mut verdict).await;
     // A dry run is often one of many objects that aren't there yet.
     if !asked.dry_run {
@@ -180,7 +183,12 @@ async fn in_the_cluster(
                 TargetKind::Unknown => {}
             }
         },
-        cluster.look_for_authentications(&namespace, triggers, until, &mut of_authentications),
+        cluster.look_for_referred(
+            &namespace,
+            authentications(triggers),
+            until,
+            &mut of_authentications,
+        ),
     );
     verdict.append(of_target);
     verdict.append(of_authentications);

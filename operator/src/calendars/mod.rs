@@ -118,6 +118,12 @@ impl Calendars {
         found
     }
 
+    /// All that is known of a calendar, without being told of changes; `None` while it does not exist or was not looked at yet.
+    pub fn known(&self, calendar: &CalendarRef) -> Option<Occurrences> {
+        let known = lock(&self.known);
+        known.get(calendar).map(|known| known.occurrences.clone())
+    }
+
     /// `owner` is gone, or asks for other calendars: it is told of none any more.
     pub fn forget(&self, owner: &ObjectKey) {
         lock(&self.asked).retain(|_, owners| {

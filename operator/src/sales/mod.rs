@@ -35,6 +35,18 @@ pub fn parse(declared: &Declared) -> Result<SaleCalendarTrigger, Vec<String>> {
         .map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
+/// The calendar that a trigger of an object in `namespace` names.
+pub fn calendar(trigger: &SaleCalendarTrigger, namespace: &str) -> CalendarRef {
+    CalendarRef {
+        cluster: !trigger.namespaced,
+        namespace: match trigger.namespaced {
+            true => namespace.to_owned(),
+            false => String::new(),
+        },
+        name: trigger.calendar.clone(),
+    }
+}
+
 /// Under what the trigger publishes its floor.
 pub fn metric(index: usize, trigger: &SaleCalendarTrigger) -> MetricSpec {
     MetricSpec {
@@ -50,15 +62,7 @@ pub fn problems(declared: &Declared, max_replica_count: i32) -> Vec<String> {
         Ok(trigger) => trigger,
         Err(problems) => return problems,
     };
-    let floor = trigger.floor_above(max_replica_count);
-    floor
-        .map(|floor| {
-            format!(
-                "desiredReplicas: {floor} is above maxReplicaCount ({max_replica_count}): raise that, or set maxReplicas in the trigger"
-            )
-        })
-        .into_iter()
-        .collect()
+    trigger.floor_above(max_replica_count).into_iter().collect()
 }
 
 /// A `sale-calendar` trigger of an object, as its preparation read it.
@@ -90,14 +94,7 @@ pub fn of_object(key: &ObjectKey, object: &ScaledObject) -> Vec<PreparedSale> {
             index,
             key: name,
             metric: metric(index, &parsed).name,
-            calendar: CalendarRef {
-                cluster: !parsed.namespaced,
-                namespace: match parsed.namespaced {
-                    true => key.namespace.to_string(),
-                    false => String::new(),
-                },
-                name: parsed.calendar,
-            },
+            calendar: calendar(&parsed, &key.namespace),
             selector: parsed.selector,
             settings: parsed.settings,
         });

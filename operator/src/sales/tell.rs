@@ -6,6 +6,7 @@ use sakidori_engine::prescale::Trigger;
 use sakidori_engine::{Event, ObjectKey, SaleTrigger};
 use tokio::sync::mpsc;
 
+use super::PreparedSale;
 use crate::calendars::Calendars;
 use crate::control::Events;
 use crate::lock::lock;
@@ -29,14 +30,22 @@ impl SaleNews {
         }
     }
 
-    /// Tells what the object's sale triggers pick now. Nothing for an object that is not prepared: its preparation does it. A
-    /// calendar's change alone needs none, so it costs no request to the API server, however many objects use the calendar.
+    /// Tells what the object's sale triggers pick now. Nothing for an object that is not prepared: its preparation does it. (A paused
+    /// one is never prepared; what it misses is told all the same.) A calendar's change alone needs no preparation, so it costs no
+    /// request to the API server, however many objects use the calendar.
     pub fn tell(&self, key: &ObjectKey) {
         let _telling = lock(&self.telling);
-        let Some(prepared) = self.objects.prepared(key) else {
-            return;
+        let prepared = self.objects.prepared(key);
+        let paused: Vec<PreparedSale>;
+        let sales = match (&prepared, self.objects.object(key)) {
+            (Some(prepared), _) => &prepared.sales,
+            (None, Some(object)) if object.pause().is_some() => {
+                paused = super::of_object(key, &object);
+                &paused
+            }
+            _ => return,
         };
-        let triggers = prepared.sales.iter().map(|sale| SaleTrigger {
+        let triggers = sales.iter().map(|sale| SaleTrigger {
             index: sale.index,
             metric: sale.metric.clone(),
             trigger: Trigger {

@@ -1,9 +1,11 @@
 //! The admission webhooks, asked by a real API server: what is refused and in which words, what is let through with a warning, and
 //! that nothing of it ever holds up a deletion.
 
+mod calendars;
 mod failures;
 mod page;
 mod rules;
+mod sales;
 mod stage;
 
 use std::time::{Duration, Instant};

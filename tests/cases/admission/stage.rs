@@ -21,7 +21,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a ru
 static STAGE: OnceCell<Stage> = OnceCell::const_new();
 
 /// Kind, plural, group, and whether it has a namespace.
-const KINDS: [(&str, &str, &str, bool); 6] = [
+const KINDS: [(&str, &str, &str, bool); 8] = [
     ("ScaledObject", "scaledobjects", "keda.sh", true),
     ("ScaledJob", "scaledjobs", "keda.sh", true),
     (
@@ -46,6 +46,13 @@ const KINDS: [(&str, &str, &str, bool); 6] = [
         "ClusterCloudEventSource",
         "clustercloudeventsources",
         "eventing.keda.sh",
+        false,
+    ),
+    ("SaleCalendar", "salecalendars", "sakidori.dev", true),
+    (
+        "ClusterSaleCalendar",
+        "clustersalecalendars",
+        "sakidori.dev",
         false,
     ),
 ];
