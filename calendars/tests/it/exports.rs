@@ -281,7 +281,7 @@ fn a_sale_is_the_same_sale_however_a_program_writes_it() {
         ),
         (
             "beside what is no event",
-            format!("BEGIN:VTODO\nUID:2\nSUMMARY:Sale\nDUE:20260109T110000Z\nEND:VTODO\nBEGIN:VFREEBUSY\nUID:3\nEND:VFREEBUSY\n{plain}"),
+            format!("BEGIN:VJOURNAL\nUID:2\nSUMMARY:Sale\nDTSTART:20260109T110000Z\nEND:VJOURNAL\nBEGIN:VFREEBUSY\nUID:3\nEND:VFREEBUSY\n{plain}"),
         ),
     ];
     for (what, body) in table {
