@@ -40,6 +40,7 @@ mod operator_start;
 mod other_triggers;
 mod pausing;
 mod pausing_rivals;
+mod plan;
 mod prescaling;
 mod queue;
 mod repository;
