@@ -179,13 +179,13 @@ impl Book {
     /// All occurrences that touch the time from `from` to `to`, ordered by start.
     ///
     /// # Errors
-    /// Past a limit.
+    /// Past a limit, which is that of the horizon for each time as long as it.
     pub fn occurrences_in(
         &self,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<Arc<Occurrence>>, LimitError> {
-        let mut budget = Budget::default();
+        let mut budget = Budget::over(from, to);
         let mut found = Vec::new();
         let sources = self
             .sources

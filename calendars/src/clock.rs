@@ -183,7 +183,7 @@ impl Length {
     }
 
     /// When what starts at `start` is over. `None` past the end of time.
-    pub(crate) fn after(self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    pub fn after(self, start: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let day = if self.days == 0 {
             start
         } else {

@@ -124,8 +124,9 @@ pub(crate) enum Override {
     /// RANGE=THISANDFUTURE: this one and all later ones.
     FromHereOn {
         about: About,
+        /// On the clock.
         shift: SignedDuration,
-        length: SignedDuration,
+        lasts: Lasts,
     },
 }
 
@@ -247,7 +248,9 @@ impl Series {
     fn expand(&self, collector: &mut Collector<'_>) -> Result<(), LimitError> {
         // Wall clocks are at most a day from UTC; a shift moves occurrences by what it says.
         let shifts = self.overrides.values().map(|change| match change {
-            Override::FromHereOn { shift, length, .. } => shift.abs().saturating_add(*length),
+            Override::FromHereOn { shift, lasts, .. } => {
+                shift.abs().saturating_add(lasts.as_duration())
+            }
             _ => SignedDuration::ZERO,
         });
         let reach = shifts
@@ -278,19 +281,16 @@ impl Series {
             starts.insert(*at, (self.zone.to_datetime(*at), *end));
         }
         let about = &collector.event.about;
+        // The occurrence from which on all are others may be long before the window.
+        let mut changes = self
+            .overrides
+            .iter()
+            .filter(|(_, change)| matches!(change, Override::FromHereOn { .. }))
+            .peekable();
         let mut from_here_on: Option<&Override> = None;
-        // One before the window may have changed all that follow.
-        if let Some((first, _)) = starts.first_key_value() {
-            from_here_on = self
-                .overrides
-                .range(..*first)
-                .rev()
-                .map(|(_, change)| change)
-                .find(|change| matches!(change, Override::FromHereOn { .. }));
-        }
         for (at, (wall, own_end)) in &starts {
             collector.budget.step()?;
-            if let Some(change @ Override::FromHereOn { .. }) = self.overrides.get(at) {
+            while let Some((_, change)) = changes.next_if(|(from, _)| *from <= at) {
                 from_here_on = Some(change);
             }
             if self.overrides.contains_key(at)
@@ -304,11 +304,16 @@ impl Series {
             if let Some(Override::FromHereOn {
                 about,
                 shift,
-                length,
+                lasts,
             }) = from_here_on
             {
-                let start = later(*at, *shift);
-                collector.add(about, Some(*at), start, later(start, *length))?;
+                let moved = wall.checked_add(*shift).ok();
+                if let Some(wall) = moved
+                    && let Some(moment) = instant(wall, &self.zone)
+                    && let Some(end) = lasts.end(moment.at, wall, &self.zone)
+                {
+                    collector.add(about, Some(*at), moment.at, end)?;
+                }
             } else if let Some(end) = own_end.or_else(|| self.lasts.end(*at, *wall, &self.zone)) {
                 collector.add(about, Some(*at), *at, end)?;
             }

@@ -1,6 +1,6 @@
 //! How much a calendar may hold, and the errors past it.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 /// The largest text of a source.
@@ -57,6 +57,19 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// For the time from `from` to `to`: a plan may look over more than the operator does.
+    pub(crate) fn over(from: Timestamp, to: Timestamp) -> Self {
+        let once = Self::default();
+        let seconds = to.duration_since(from).as_secs().max(1).unsigned_abs();
+        let times = seconds.div_ceil((HORIZON + LOOK_BACK).as_secs().unsigned_abs());
+        Self {
+            steps: once.steps.saturating_mul(times),
+            occurrences: once
+                .occurrences
+                .saturating_mul(usize::try_from(times).unwrap_or(usize::MAX)),
+        }
+    }
+
     pub(crate) fn step(&mut self) -> Result<(), LimitError> {
         self.steps = self.steps.checked_sub(1).ok_or(LimitError::Steps)?;
         Ok(())

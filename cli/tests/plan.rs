@@ -12,9 +12,12 @@ use std::process::{Command, Output, Stdio};
 const PERIOD: [&str; 4] = ["--from", "2027-01-01", "--to", "2027-01-10"];
 
 fn plan(arguments: &[&str], stdin: &str) -> Output {
+    run(&[&PERIOD, arguments].concat(), stdin)
+}
+
+fn run(arguments: &[&str], stdin: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sakidori"))
         .arg("plan")
-        .args(PERIOD)
         .args(arguments)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .env("KUBECONFIG", "no/such/kubeconfig")
@@ -98,4 +101,85 @@ fn wrong_arguments_are_named() {
         "no Kubernetes object in engine/src",
     );
     fails(&[], "", 1, "kubeconfig");
+}
+
+#[test]
+fn wrong_periods_are_named() {
+    let table = [
+        (
+            ["tomorrow", "2027-01-10"],
+            "--from: \"tomorrow\" is no time: expected 2027-01-02T20:00:00",
+        ),
+        (
+            ["2027-02-30", "2027-03-10"],
+            "--from: \"2027-02-30\": there is no 2027-02-30",
+        ),
+        (
+            ["2027-01-05", "2027-01-05"],
+            "--to (2027-01-05T00:00:00Z) is not after --from (2027-01-05T00:00:00Z)",
+        ),
+        (["2027-01-05", "0d"], "--to: \"0d\" is no time"),
+        (
+            ["2027-01-05", "2100-01-01"],
+            "--to (2100-01-01T00:00:00Z) is too late: a plan ends before the year 2100",
+        ),
+        (
+            ["2027-01-05", "soon"],
+            "2027-01-02, or a length such as 30d",
+        ),
+    ];
+    for ([from, to], expected) in table {
+        let output = run(&["-f", "examples/sale", "--from", from, "--to", to], "");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{from} to {to}");
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+}
+
+#[test]
+fn a_period_may_be_told_by_its_length() {
+    let until = |to: &str| {
+        run(
+            &["-f", "examples/sale", "--from", "2027-01-01", "--to", to],
+            "",
+        )
+        .stdout
+    };
+    assert_eq!(until("9d"), until("2027-01-10"));
+}
+
+#[test]
+fn a_file_that_is_named_twice_is_read_once() {
+    let arguments = ["-f", "examples/sale", "--time-zone", "Asia/Tokyo"];
+    let once = plan(&arguments, "");
+    let twice = plan(
+        &[
+            &arguments[..],
+            &[
+                "-f",
+                "examples/sale/web.yaml",
+                "-f",
+                "examples/../examples/sale",
+            ],
+        ]
+        .concat(),
+        "",
+    );
+    assert_eq!(String::from_utf8(twice.stderr).unwrap(), "");
+    assert_eq!(twice.stdout, once.stdout);
+}
+
+#[test]
+fn a_source_that_no_calendar_has_is_named() {
+    fails(
+        &[
+            "-f",
+            "examples/sale",
+            "--source",
+            "sales/marketting=README.md",
+        ],
+        "",
+        1,
+        "error: --source sales/marketting: no calendar of that name has a source of that name",
+    );
 }

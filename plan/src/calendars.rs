@@ -10,7 +10,7 @@ use sakidori_calendars::{Book, Events, Refresh, csv, ics, json, limits};
 use sakidori_engine::prescale::Occurrence;
 
 use crate::finding::{Finding, Severity};
-use crate::manifests::{Kept, Manifests, Origin};
+use crate::manifests::{Kept, Manifests, Origin, Place, SourceKind, key_of};
 
 /// Texts that stand for sources, by the names of calendar and source.
 pub type Given = BTreeMap<(String, String), String>;
@@ -22,10 +22,11 @@ pub struct Calendars {
 }
 
 impl Calendars {
-    /// Reads all calendars of the manifests, for the time from `from` to `to`.
+    /// Reads all calendars of the manifests as they are at `now`, for the time from `from` to `to`.
     pub fn read(
         manifests: &Manifests,
         given: &Given,
+        now: Timestamp,
         (from, to): (Timestamp, Timestamp),
         findings: &mut Vec<Finding>,
     ) -> Self {
@@ -37,10 +38,7 @@ impl Calendars {
             if !known {
                 findings.push(Finding {
                     severity: Severity::Error,
-                    origin: Origin::Document {
-                        file: format!("--source {calendar}/{source}"),
-                        number: 1,
-                    },
+                    origin: Origin::Argument(format!("--source {calendar}/{source}")),
                     object: String::new(),
                     message: "no calendar of that name has a source of that name".into(),
                 });
@@ -53,12 +51,21 @@ impl Calendars {
                 kept,
                 findings,
             };
-            let occurrences = reading.occurrences((from, to));
+            // Other calendars of a cluster are somebody else's, with all that is wrong with them.
+            let others = kept.origin == Origin::Cluster && !manifests.names(kept);
+            let occurrences = if others {
+                Vec::new()
+            } else {
+                reading.occurrences(now, (from, to))
+            };
             let key = (kept.namespace.clone(), kept.name.clone());
             if all.occurrences.insert(key, occurrences).is_some() {
+                let same = |one: &&Kept| one.namespace == kept.namespace && one.name == kept.name;
+                let earlier = manifests.calendars.iter().find(same);
+                let earlier = earlier.map_or_else(String::new, |one| one.origin.to_string());
                 reading.tell(
                     Severity::Error,
-                    "there is an earlier one of that name: this one counts".into(),
+                    format!("it is also in {earlier}: this one counts"),
                 );
             }
         }
@@ -97,7 +104,11 @@ impl Reading<'_> {
         });
     }
 
-    fn occurrences(&mut self, (from, to): (Timestamp, Timestamp)) -> Vec<Arc<Occurrence>> {
+    fn occurrences(
+        &mut self,
+        now: Timestamp,
+        (from, to): (Timestamp, Timestamp),
+    ) -> Vec<Arc<Occurrence>> {
         let kept = self.kept;
         for problem in kept.spec.problems() {
             self.tell(Severity::Error, problem.to_string());
@@ -109,10 +120,13 @@ impl Reading<'_> {
         for (index, source) in kept.spec.sources.iter().enumerate() {
             let path = format!("spec.sources[{index}] ({:?})", source.name);
             if let Some(text) = self.text(source, &path) {
-                self.read(&mut book, source, &path, &text, &zone, from);
+                self.read(&mut book, source, &path, &text, &zone, now);
             }
         }
-        book.occurrences_in(from, to).unwrap_or_else(|error| {
+        // What is past a limit for the operator has no occurrences there, though a plan could look further.
+        let within_limits = book.occurrences(now).map(drop);
+        let found = within_limits.and_then(|()| book.occurrences_in(from, to));
+        found.unwrap_or_else(|error| {
             self.tell(Severity::Error, error.to_string());
             Vec::new()
         })
@@ -153,94 +167,111 @@ impl Reading<'_> {
         if let Some(text) = self.given.get(&key) {
             return Some(text.clone());
         }
-        if self.kept.origin == Origin::Cluster {
-            let status = self
-                .kept
-                .status
-                .sources
-                .iter()
-                .find(|one| one.name == source.name);
-            let stale = status.and_then(|one| one.stale_since.as_ref());
-            let since = stale.map_or_else(String::new, |since| {
-                format!("; it is stale since {}", since.0)
-            });
-            let message = format!(
-                "{path}: of it counts what the calendar's status remembers, the 7 days after its last refresh{since}"
-            );
-            self.tell(Severity::Warning, message);
-            return None;
-        }
-        let left_out = |what: &str| {
-            format!(
-                "{path}: left out: a plan asks no {what}; give its text with --source {}/{}=FILE",
-                self.kept.name, source.name
-            )
-        };
-        let found = match (&source.config_map_key_ref, &source.secret_key_ref) {
-            _ if source.format == "postgresql" => {
+        let found = key_of(source).map(|(kind, reference)| self.key(kind, reference));
+        match found {
+            Some(Ok(text)) => return Some(text),
+            _ if self.kept.origin == Origin::Cluster => self.tell_remembered(source, path, found),
+            Some(Err((severity, message))) => self.tell(severity, format!("{path}: {message}")),
+            None => {
+                let (whom, what) = match source.format.as_str() {
+                    "postgresql" => ("database", "its rows as CSV"),
+                    _ => ("URL", "its text"),
+                };
                 let message = format!(
-                    "{path}: left out: a plan asks no database; give its rows as CSV with --source {}/{}=FILE",
+                    "{path}: left out: a plan asks no {whom}; give {what} with --source {}/{}=FILE",
                     self.kept.name, source.name
                 );
                 self.tell(Severity::Warning, message);
-                return None;
-            }
-            (Some(reference), _) => self.key("ConfigMap", reference),
-            (None, Some(reference)) => self.key("Secret", reference),
-            (None, None) => {
-                let message = left_out("URL");
-                self.tell(Severity::Warning, message);
-                return None;
-            }
-        };
-        match found {
-            Ok(text) => Some(text),
-            Err(message) => {
-                self.tell(Severity::Error, format!("{path}: {message}"));
-                None
             }
         }
+        None
     }
 
-    /// A ClusterSaleCalendar's ConfigMaps are in the cluster object namespace, which manifests don't tell: there the name has to
-    /// be enough.
-    fn key(&self, kind: &'static str, reference: &KeyRef) -> Result<String, String> {
+    /// Of a cluster's source that is not read here.
+    fn tell_remembered(
+        &mut self,
+        source: &CalendarSource,
+        path: &str,
+        found: Option<Result<String, (Severity, String)>>,
+    ) {
+        let (severity, why) = match found {
+            Some(Err((severity, message))) => (severity, format!("{message}; ")),
+            _ => (Severity::Warning, String::new()),
+        };
+        let status = &self.kept.status.sources;
+        let status = status.iter().find(|one| one.name == source.name);
+        let since = match status {
+            None => "; it was not read yet".to_owned(),
+            Some(status) => status
+                .stale_since
+                .as_ref()
+                .map_or_else(String::new, |since| {
+                    format!("; it is stale since {}", since.0)
+                }),
+        };
+        let message = format!(
+            "{path}: {why}of it counts what the calendar's status remembers, the 7 days after its last refresh{since}"
+        );
+        self.tell(severity, message);
+    }
+
+    /// A ClusterSaleCalendar's ConfigMaps are in the cluster object namespace. Where that is not known, the name has to be enough
+    /// among manifests, and isn't in a cluster.
+    fn key(&self, kind: SourceKind, reference: &KeyRef) -> Result<String, (Severity, String)> {
         let KeyRef { name, key } = reference;
-        let found: Vec<_> = self
-            .manifests
-            .texts
-            .iter()
-            .filter(|((its_kind, its_namespace, its_name), _)| {
-                let here = self
-                    .kept
-                    .namespace
-                    .as_ref()
-                    .is_none_or(|own| own == its_namespace);
-                *its_kind == kind && its_name == name && here
-            })
-            .collect();
+        let wrong = |message: String| Err((Severity::Error, message));
+        let word = kind.word();
+        let namespace = self.kept.namespace.as_ref();
+        let namespace = namespace.or(self.manifests.cluster_object_namespace.as_ref());
+        if let Some(own) = namespace {
+            let place = (kind, own.clone(), name.clone());
+            if let Some(message) = self.manifests.unread.get(&place) {
+                let message = format!("you may not read it: {message}");
+                return Err((Severity::Warning, message));
+            }
+        } else if self.kept.origin == Origin::Cluster {
+            let message = format!(
+                "which namespace {word} {name} is in is not known: name it with --cluster-object-namespace"
+            );
+            return Err((Severity::Warning, message));
+        }
+        let is_it = |place: &Place| {
+            place.0 == kind && place.2 == *name && namespace.is_none_or(|own| *own == place.1)
+        };
+        let all = self.manifests.texts.iter();
+        let found: Vec<_> = all.filter(|(place, _)| is_it(place)).collect();
         let texts = match found[..] {
             [] => {
-                let place = self.kept.namespace.as_ref();
-                let place = place.map_or_else(String::new, |own| format!(" of namespace {own}"));
-                return Err(format!("no {kind} {name}{place} among the manifests"));
+                let place =
+                    namespace.map_or_else(String::new, |own| format!(" in namespace {own}"));
+                let among = match self.kept.origin {
+                    Origin::Cluster => "",
+                    _ => " among the manifests",
+                };
+                return wrong(format!("no {word} {name}{place}{among}"));
             }
             [(_, texts)] => texts,
             _ => {
                 let all: Vec<_> = found.iter().map(|((_, own, _), _)| own.as_str()).collect();
-                return Err(format!(
-                    "{kind} {name} is in the namespaces {}: give the manifests of the cluster object namespace only",
+                return wrong(format!(
+                    "{word} {name} is in the namespaces {}: say with --cluster-object-namespace which one counts",
                     all.join(", ")
                 ));
             }
         };
-        texts.get(key).cloned().ok_or_else(|| {
-            let keys: Vec<_> = texts.keys().map(String::as_str).collect();
-            format!(
-                "{kind} {name} has no text under the key {key}, but {}",
-                keys.join(", ")
-            )
-        })
+        texts.get(key).cloned().map_or_else(
+            || {
+                let keys: Vec<_> = texts.keys().map(String::as_str).collect();
+                let keys = match keys[..] {
+                    [] => "nothing".to_owned(),
+                    _ => keys.join(", "),
+                };
+                wrong(format!(
+                    "{word} {name} has no text under the key {key}, but {keys}"
+                ))
+            },
+            Ok,
+        )
     }
 }
 

@@ -114,6 +114,15 @@ pub fn write(plan: &Plan, steps: bool) -> Result<String, serde_json::Error> {
 }
 
 fn of_object(object: &ObjectPlan, steps: bool) -> Object<'_> {
+    let phases = if steps {
+        let phases = object.steps();
+        phases
+            .map(|(phase, steps)| of_phase(phase, steps))
+            .collect()
+    } else {
+        let phases = object.phases.iter();
+        phases.map(|phase| of_phase(phase, Vec::new())).collect()
+    };
     Object {
         namespace: &object.namespace,
         name: &object.name,
@@ -122,16 +131,12 @@ fn of_object(object: &ObjectPlan, steps: bool) -> Object<'_> {
         max_replica_count: object.max_replica_count,
         highest_floor: object.highest_floor,
         pod_hours: hours(object.pod_seconds),
-        phases: object
-            .phases
-            .iter()
-            .map(|phase| of_phase(phase, steps))
-            .collect(),
+        phases,
         sales: object.sales.iter().map(of_sale).collect(),
     }
 }
 
-fn of_phase(phase: &Phase, steps: bool) -> Part<'_> {
+fn of_phase(phase: &Phase, steps: Vec<(Timestamp, i32)>) -> Part<'_> {
     Part {
         from: phase.from,
         to: phase.to,
@@ -147,11 +152,7 @@ fn of_phase(phase: &Phase, steps: bool) -> Part<'_> {
         raised_max: phase.raised_max,
         hand_over: phase.handed_over,
         pod_hours: hours(phase.pod_seconds),
-        steps: if steps {
-            phase.steps.clone()
-        } else {
-            Vec::new()
-        },
+        steps,
     }
 }
 
@@ -174,5 +175,6 @@ fn of_sale(sale: &Sale) -> Event<'_> {
 
 /// To a thousandth: what is behind it is no knowledge, and differs between machines.
 fn hours(pod_seconds: f64) -> f64 {
-    (pod_seconds / 3.6).round() / 1000.0
+    // A sum of nothing is -0.
+    (pod_seconds.abs() / 3.6).round() / 1000.0
 }

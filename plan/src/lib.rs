@@ -19,7 +19,7 @@ mod time;
 
 pub use calendars::{Calendars, Given};
 pub use finding::{Finding, Severity};
-pub use manifests::{Kept, Manifests, Origin};
+pub use manifests::{Kept, Manifests, Origin, Place, SourceKind};
 pub use object::{ObjectPlan, Sale};
 pub use phase::{Phase, Shape};
 pub use plan::{Assumptions, Period, Plan};

@@ -1,12 +1,13 @@
 //! The objects of manifests: YAML or JSON texts of several documents, and lists in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sakidori_api::{
-    ClusterSaleCalendar, SaleCalendar, SaleCalendarSpec, SaleCalendarStatus, ScaledObject,
+    CalendarSource, ClusterSaleCalendar, KeyRef, SaleCalendar, SaleCalendarSpec,
+    SaleCalendarStatus, ScaledObject,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,11 +15,16 @@ use serde_json::Value;
 use crate::around::Around;
 use crate::finding::{Finding, Severity};
 
+/// The trigger type that names calendars.
+const TRIGGER: &str = "sale-calendar";
+
 /// Where an object stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A file, and the place of the document in it, counting from 1.
     Document { file: String, number: usize },
+    /// What was typed.
+    Argument(String),
     #[default]
     Cluster,
 }
@@ -27,6 +33,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Document { file, number } => write!(f, "{file}, document {number}"),
+            Self::Argument(text) => f.write_str(text),
             Self::Cluster => f.write_str("the cluster"),
         }
     }
@@ -53,13 +60,36 @@ impl Kept {
     }
 }
 
+/// What a source's text may be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceKind {
+    ConfigMap,
+    Secret,
+}
+
+impl SourceKind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
+}
+
+/// Kind, namespace and name.
+pub type Place = (SourceKind, String, String);
+
 /// Everything that a plan is made of.
 #[derive(Clone, Debug, Default)]
 pub struct Manifests {
     pub scaled_objects: Vec<(Origin, ScaledObject)>,
     pub calendars: Vec<Kept>,
-    /// The texts of ConfigMaps and Secrets, by kind, namespace and name.
-    pub texts: BTreeMap<(&'static str, String, String), BTreeMap<String, String>>,
+    /// The texts of ConfigMaps and Secrets.
+    pub texts: BTreeMap<Place, BTreeMap<String, String>>,
+    /// Of a cluster: those that the user may not read, and the server's words.
+    pub unread: BTreeMap<Place, String>,
+    /// Where ClusterSaleCalendars have their ConfigMaps and Secrets, where that is known.
+    pub cluster_object_namespace: Option<String>,
     pub around: Around,
     pub findings: Vec<Finding>,
     /// Documents of any kind.
@@ -67,6 +97,31 @@ pub struct Manifests {
 }
 
 impl Manifests {
+    /// Whether a trigger of the ScaledObjects names the calendar.
+    pub(crate) fn names(&self, kept: &Kept) -> bool {
+        self.scaled_objects.iter().any(|(_, object)| {
+            let near = kept.namespace.is_none() || kept.namespace == object.metadata.namespace;
+            near && object.spec.triggers.iter().any(|trigger| {
+                trigger.type_ == TRIGGER && trigger.metadata.get("calendar") == Some(&kept.name)
+            })
+        })
+    }
+
+    /// The ConfigMaps and Secrets of the calendars that ScaledObjects name, as far as their namespaces are known.
+    pub fn referenced(&self) -> BTreeSet<Place> {
+        let mut all = BTreeSet::new();
+        for kept in self.calendars.iter().filter(|kept| self.names(kept)) {
+            let namespace = kept.namespace.as_ref();
+            let Some(namespace) = namespace.or(self.cluster_object_namespace.as_ref()) else {
+                continue;
+            };
+            for (kind, reference) in kept.spec.sources.iter().filter_map(key_of) {
+                all.insert((kind, namespace.clone(), reference.name.clone()));
+            }
+        }
+        all
+    }
+
     /// Takes in a text; `namespace` is that of objects that name none.
     pub fn read(&mut self, file: &str, text: &str, namespace: &str) {
         for (index, document) in documents(text).into_iter().enumerate() {
@@ -81,6 +136,7 @@ impl Manifests {
                     // The first line says what and where; the others show the text, which may be a Secret's.
                     let error = error.to_string();
                     let message = error.lines().next().unwrap_or_default();
+                    let message = message.strip_prefix("error: ").unwrap_or(message);
                     self.refuse(&origin, "", format!("no YAML: {message}"));
                 }
             }
@@ -142,6 +198,15 @@ impl Manifests {
         match (group.as_str(), kind.as_str()) {
             ("keda.sh", "ScaledObject") => {
                 if let Some(object) = self.typed::<ScaledObject>(origin, &called, value) {
+                    let same = |(_, known): &(Origin, ScaledObject)| {
+                        known.metadata.namespace == object.metadata.namespace
+                            && known.metadata.name == object.metadata.name
+                    };
+                    if let Some(at) = self.scaled_objects.iter().position(same) {
+                        let (earlier, _) = self.scaled_objects.remove(at);
+                        let message = format!("it is also in {earlier}: this one counts");
+                        self.refuse(origin, &called, message);
+                    }
                     self.scaled_objects.push((origin.clone(), object));
                 }
             }
@@ -169,14 +234,14 @@ impl Manifests {
             }
             ("v1", "ConfigMap") => {
                 let texts = texts(&value["data"], |text| Some(text.to_owned()));
-                self.texts.insert(("ConfigMap", own, name), texts);
+                self.texts.insert((SourceKind::ConfigMap, own, name), texts);
             }
             ("v1", "Secret") => {
                 let mut all = texts(&value["data"], |text| {
                     String::from_utf8(STANDARD.decode(text).ok()?).ok()
                 });
                 all.extend(texts(&value["stringData"], |text| Some(text.to_owned())));
-                self.texts.insert(("Secret", own, name), all);
+                self.texts.insert((SourceKind::Secret, own, name), all);
             }
             ("v1", "ResourceQuota") | ("apps", "Deployment" | "StatefulSet") => {
                 self.around.take(&kind, &own, &name, value);
@@ -195,14 +260,31 @@ impl Manifests {
             self.refuse(origin, called, "metadata.name is missing".into());
             return None;
         }
-        match serde_json::from_value(value) {
+        match serde_path_to_error::deserialize(value) {
             Ok(object) => Some(object),
             Err(error) => {
-                self.refuse(origin, called, error.to_string());
+                let (path, message) = (error.path().to_string(), error.inner().to_string());
+                // YAML takes 20 for a number, and no for false.
+                let quotes = if message.ends_with("expected a string") {
+                    ": write it in quotes"
+                } else {
+                    ""
+                };
+                self.refuse(origin, called, format!("{path}: {message}{quotes}"));
                 None
             }
         }
     }
+}
+
+/// The key that a source's text is in, where it is in one.
+pub(crate) fn key_of(source: &CalendarSource) -> Option<(SourceKind, &KeyRef)> {
+    let config_map = source.config_map_key_ref.as_ref();
+    let secret = source.secret_key_ref.as_ref();
+    config_map
+        .map(|reference| (SourceKind::ConfigMap, reference))
+        .or(secret.map(|reference| (SourceKind::Secret, reference)))
+        .filter(|_| source.format != "postgresql")
 }
 
 fn texts(map: &Value, read: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {

@@ -1,6 +1,6 @@
 //! The plan of one ScaledObject.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -25,6 +25,7 @@ pub struct ObjectPlan {
     pub sales: Vec<Sale>,
     pub highest_floor: i32,
     pub pod_seconds: f64,
+    timeline: Timeline,
     /// The trigger asks for `leadTime: auto`, or `baseline: observed`, so that the plan assumes one.
     pub assumes: Assumes,
 }
@@ -55,6 +56,28 @@ impl Sale {
             Ok(profile) => (profile.climbs_at, profile.gone_at),
             Err(limit) => (limit.from, limit.until),
         }
+    }
+}
+
+impl ObjectPlan {
+    /// The steps of each phase: instants and floors, the first at its beginning. A year has many; so they are not kept.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (&Phase, Vec<(Timestamp, i32)>)> {
+        let ends = self.phases.first().zip(self.phases.last());
+        let mut steps = ends
+            .map(|(first, last)| self.timeline.steps(first.from, last.to))
+            .unwrap_or_default()
+            .into_iter()
+            .peekable();
+        self.phases.iter().map(move |phase| {
+            let mut own = vec![(phase.from, phase.floor.0)];
+            while let Some(step) = steps.next_if(|step| step.at < phase.to) {
+                let floor = step.level.floor;
+                if step.at > phase.from && own.last().is_none_or(|(_, last)| *last != floor) {
+                    own.push((step.at, floor));
+                }
+            }
+            (phase, own)
+        })
     }
 }
 
@@ -105,7 +128,7 @@ impl ObjectPlan {
                     .filter_map(move |one| Limit::new(index, &trigger.settings, one, lead))
             })
             .collect();
-        let phases = phases(&timeline, &turns(&timeline, &limits), own, (from, to));
+        let phases = phases(&timeline, own, (from, to));
         let mut costs: BTreeMap<&str, f64> = BTreeMap::new();
         for phase in &phases {
             if let Some(cause) = &phase.cause {
@@ -167,24 +190,11 @@ impl ObjectPlan {
             pod_seconds: phases.iter().map(|phase| phase.pod_seconds).sum(),
             phases,
             sales,
+            timeline,
             assumes: Assumes {
                 lead: settings().any(|one| one.lead_time == LeadTime::Auto),
                 baseline: observes.then_some(assumed.baseline),
             },
         }
     }
-}
-
-/// Where profiles and limits begin, turn and end.
-fn turns(timeline: &Timeline, limits: &[Limit]) -> BTreeSet<Timestamp> {
-    let of_profiles = timeline.profiles().iter().flat_map(|profile| {
-        [
-            profile.climbs_at,
-            profile.complete_at,
-            profile.holds_until,
-            profile.gone_at,
-        ]
-    });
-    let of_limits = limits.iter().flat_map(|limit| [limit.from, limit.until]);
-    of_profiles.chain(of_limits).collect()
 }

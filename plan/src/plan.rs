@@ -64,7 +64,7 @@ impl Plan {
             period.from.checked_sub(REACH).unwrap_or(Timestamp::MIN),
             period.to.checked_add(REACH).unwrap_or(Timestamp::MAX),
         );
-        let calendars = Calendars::read(manifests, given, reach, &mut findings);
+        let calendars = Calendars::read(manifests, given, period.from, reach, &mut findings);
         let mut objects = Vec::new();
         for (origin, object) in &manifests.scaled_objects {
             let Some(selected) = checks::object(origin, object, &calendars, &mut findings) else {

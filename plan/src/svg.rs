@@ -186,15 +186,23 @@ fn row(svg: &mut String, plan: &Plan, object: &ObjectPlan, axis: &Axis, top: f64
 fn floors(object: &ObjectPlan, axis: &Axis, y: &impl Fn(i32) -> f64) -> String {
     let mut path = String::new();
     let mut open: Option<Timestamp> = None;
-    for phase in object.phases.iter().filter(|phase| phase.floor.0 > 0) {
+    for (phase, steps) in object.steps().filter(|(phase, _)| phase.floor.0 > 0) {
         if open != Some(phase.from) {
             if let Some(end) = open {
                 let _ = write!(path, "H{:.1}V{:.1}Z", axis.x(end), y(0));
             }
             let _ = write!(path, "M{:.1} {:.1}", axis.x(phase.from), y(0));
         }
-        for (at, floor) in &phase.steps {
-            let _ = write!(path, "H{:.1}V{:.1}", axis.x(*at), y(*floor));
+        // Over a year, hundreds of steps are one dot: the last of them is drawn.
+        let mut steps = steps.iter().peekable();
+        while let Some((at, floor)) = steps.next() {
+            let x = format!("{:.1}", axis.x(*at));
+            if steps
+                .peek()
+                .is_none_or(|(next, _)| format!("{:.1}", axis.x(*next)) != x)
+            {
+                let _ = write!(path, "H{x}V{:.1}", y(*floor));
+            }
         }
         open = Some(phase.to);
     }

@@ -53,7 +53,7 @@ fn hold(name: &str, text: &str) {
 #[test]
 fn the_example_has_this_table() {
     let plan = example();
-    let text = table::write(&plan);
+    let text = table::write(&plan, None);
     hold("sale.txt", &text);
     for line in text.lines() {
         assert!(line.chars().count() <= 100, "{line}");

@@ -45,6 +45,7 @@ mod operator_start;
 mod other_triggers;
 mod pausing;
 mod pausing_rivals;
+mod plan;
 mod prescaling;
 mod prescaling_nodes;
 mod prescaling_paused;

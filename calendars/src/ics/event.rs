@@ -29,7 +29,7 @@ pub(super) struct Entry {
     more: Vec<(Timestamp, Option<Timestamp>)>,
     except: Except,
     /// The occurrence that it replaces, and whether all later ones, too.
-    replaces: Option<(Timestamp, bool)>,
+    replaces: Option<(Point, bool)>,
 }
 
 /// A time with the zone it was written in.
@@ -39,6 +39,8 @@ struct Point {
     zone: TimeZone,
     at: Timestamp,
     whole_day: bool,
+    /// It names no zone.
+    floating: bool,
 }
 
 impl Entry {
@@ -65,7 +67,7 @@ impl Entry {
             Some(property) => {
                 let range = property.parameter("RANGE").unwrap_or_default();
                 let following = range.eq_ignore_ascii_case("THISANDFUTURE");
-                Some((point(property, "RECURRENCE-ID")?.at, following))
+                Some((point(property, "RECURRENCE-ID")?, following))
             }
             None => None,
         };
@@ -77,17 +79,18 @@ impl Entry {
         };
         let cancelled =
             text("STATUS").is_some_and(|status| status.eq_ignore_ascii_case("CANCELLED"));
-        let lasts = lasts(component, &start, zones, zone, cancelled)?;
+        let lasts = lasts(component, &start, zones, cancelled)?;
         let rules = component
             .all("RRULE")
             .map(|property| Rule::parse(&property.value))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|message| FieldError::new("RRULE", message))?;
-        let more = more_starts(component, zones, zone)?;
+        // What names no zone where the start names one is meant in the start's.
+        let more = more_starts(component, zones, &start.zone)?;
         let mut except = Except::default();
         for property in component.all("EXDATE") {
             for value in property.value.split(',') {
-                let point = Point::read(property, value.trim(), zones, zone)
+                let point = Point::read(property, value.trim(), zones, &start.zone)
                     .map_err(|message| FieldError::new("EXDATE", message))?;
                 // Some write a day for an event that has a time of day.
                 if point.whole_day {
@@ -128,24 +131,41 @@ impl Entry {
         }
     }
 
-    fn replacement(&self, replaced: Timestamp, following: bool) -> Option<Override> {
+    /// What it makes of an occurrence of `series` that starts at `replaced`.
+    fn replacement(
+        &self,
+        replaced: Timestamp,
+        following: bool,
+        series: Option<&Self>,
+    ) -> Option<Override> {
         if self.cancelled {
             return Some(Override::Cancelled);
         }
         let end = self.end()?;
         let about = self.about.clone();
-        Some(if following {
-            Override::FromHereOn {
-                about,
-                shift: self.start.at.duration_since(replaced),
-                length: end.duration_since(self.start.at),
-            }
-        } else {
-            Override::Moved {
+        if !following {
+            return Some(Override::Moved {
                 about,
                 start: self.start.at,
                 end,
-            }
+            });
+        }
+        // Later ones are as much later on the clock, whatever the clock does in between.
+        let zone = &series.unwrap_or(self).start.zone;
+        let shift = zone
+            .to_datetime(self.start.at)
+            .duration_since(zone.to_datetime(replaced));
+        let lasts = match self.lasts {
+            Lasts::Wall(_) if self.start.zone != *zone => Lasts::Length(Length {
+                days: 0,
+                rest: end.duration_since(self.start.at),
+            }),
+            lasts => lasts,
+        };
+        Some(Override::FromHereOn {
+            about,
+            shift,
+            lasts,
         })
     }
 }
@@ -154,20 +174,11 @@ impl Entry {
 /// those the last. Changed occurrences without their series are events of their own.
 pub(super) fn put_together(entries: Vec<Entry>) -> Option<(usize, Event)> {
     let index = entries.iter().map(|entry| entry.index).min()?;
-    let mut overrides: BTreeMap<Timestamp, (i64, Override)> = BTreeMap::new();
     let mut master: Option<Entry> = None;
-    let mut first = None;
+    let mut changes = Vec::new();
     for entry in entries {
-        first.get_or_insert_with(|| entry.clone());
-        match entry.replaces {
-            Some((replaced, following)) => {
-                let newer = overrides
-                    .get(&replaced)
-                    .is_none_or(|(sequence, _)| *sequence <= entry.sequence);
-                if newer && let Some(change) = entry.replacement(replaced, following) {
-                    overrides.insert(replaced, (entry.sequence, change));
-                }
-            }
+        match entry.replaces.clone() {
+            Some((replaced, following)) => changes.push((replaced, following, entry)),
             None => {
                 if master
                     .as_ref()
@@ -178,10 +189,21 @@ pub(super) fn put_together(entries: Vec<Entry>) -> Option<(usize, Event)> {
             }
         }
     }
+    let mut overrides: BTreeMap<Timestamp, (i64, Override)> = BTreeMap::new();
+    for (replaced, following, entry) in &changes {
+        let replaced = replaced.in_series(master.as_ref());
+        let newer = overrides
+            .get(&replaced)
+            .is_none_or(|(sequence, _)| *sequence <= entry.sequence);
+        if newer && let Some(change) = entry.replacement(replaced, *following, master.as_ref()) {
+            overrides.insert(replaced, (entry.sequence, change));
+        }
+    }
     let overrides: BTreeMap<_, _> = overrides
         .into_iter()
         .map(|(replaced, (_, change))| (replaced, change))
         .collect();
+    let first = changes.into_iter().next().map(|(_, _, entry)| entry);
     let orphans = master.is_none();
     let entry = master.or(first)?;
     if entry.cancelled && !orphans {
@@ -216,6 +238,21 @@ pub(super) fn put_together(entries: Vec<Entry>) -> Option<(usize, Event)> {
 }
 
 impl Point {
+    /// The start of the occurrence that a RECURRENCE-ID names: some name the day alone, or leave the zone away.
+    fn in_series(&self, series: Option<&Entry>) -> Timestamp {
+        let Some(Entry { start, .. }) = series else {
+            return self.at;
+        };
+        let wall = if self.whole_day && !start.whole_day {
+            self.wall.date().to_datetime(start.wall.time())
+        } else if self.floating {
+            self.wall
+        } else {
+            return self.at;
+        };
+        instant(wall, &start.zone).map_or(self.at, |moment| moment.at)
+    }
+
     fn read(
         property: &Property,
         value: &str,
@@ -241,6 +278,7 @@ impl Point {
                     zone: TimeZone::UTC,
                     at,
                     whole_day: false,
+                    floating: false,
                 });
             }
         };
@@ -250,6 +288,7 @@ impl Point {
             zone,
             at,
             whole_day,
+            floating: !whole_day && property.parameter("TZID").is_none(),
         })
     }
 }
@@ -309,7 +348,6 @@ fn lasts(
     component: &Component,
     start: &Point,
     zones: &Zones,
-    zone: &TimeZone,
     cancelled: bool,
 ) -> Result<Lasts, FieldError> {
     let not_after = |field, end: String| {
@@ -319,7 +357,7 @@ fn lasts(
         ))
     };
     if let Some(property) = component.first("DTEND") {
-        let end = Point::read(property, property.value.trim(), zones, zone)
+        let end = Point::read(property, property.value.trim(), zones, &start.zone)
             .map_err(|message| FieldError::new("DTEND", message))?;
         if end.at <= start.at {
             // Apple and others write a day that ends on itself.

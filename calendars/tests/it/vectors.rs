@@ -1,7 +1,9 @@
 //! Occurrences against what independent libraries find: see `tests/vectors/generate.py`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use jiff::Timestamp;
 use sakidori_calendars::{Book, Events, ics, time_zone};
 use serde::Deserialize;
 
@@ -34,6 +36,22 @@ struct Rule {
     count: usize,
     /// A share of the `count` occurrences: start and end.
     occurrences: Vec<(i64, i64)>,
+}
+
+#[derive(Deserialize)]
+struct Files {
+    from: String,
+    to: String,
+    files: Vec<File>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    time_zone: String,
+    lines: Vec<String>,
+    /// Start, end, name.
+    occurrences: Vec<(i64, i64, String)>,
 }
 
 fn expected() -> Expected {
@@ -91,4 +109,42 @@ fn a_year_of_rules_is_what_an_independent_library_finds() {
         compared += rule.count;
     }
     assert!(compared > 10_000, "{compared} occurrences");
+}
+
+#[test]
+fn a_year_of_files_made_by_chance_is_what_an_independent_library_finds() {
+    let expected: Files = serde_json::from_str(include_str!("../vectors/random.json")).unwrap();
+    let (mut compared, mut differences) = (0, Vec::new());
+    for (number, file) in expected.files.iter().enumerate() {
+        let zone = time_zone(&file.time_zone).unwrap();
+        let events = ics::read(&(file.lines.join("\r\n") + "\r\n"), &zone).unwrap();
+        assert_eq!(events.problems, [], "file {number}");
+        let found = occurrences(events, &expected.from, &expected.to);
+        let found: BTreeSet<_> = found
+            .iter()
+            .map(|one| (one.start.as_second(), one.end.as_second(), one.name.clone()))
+            .collect();
+        let theirs: BTreeSet<_> = file.occurrences.iter().cloned().collect();
+        compared += theirs.len();
+        let show = |(start, end, name): &(i64, i64, String)| {
+            let at = |second| Timestamp::from_second(second).unwrap();
+            format!("{} to {} {name}", at(*start), at(*end))
+        };
+        for one in found.difference(&theirs) {
+            differences.push(format!(
+                "file {number} ({}): only here: {}",
+                file.time_zone,
+                show(one)
+            ));
+        }
+        for one in theirs.difference(&found) {
+            differences.push(format!(
+                "file {number} ({}): only there: {}",
+                file.time_zone,
+                show(one)
+            ));
+        }
+    }
+    assert!(compared > 2000, "{compared} occurrences");
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }

@@ -174,12 +174,17 @@ def of_rules():
         }
 
 
-expected = {
-    "from": WINDOW[0].isoformat().replace("+00:00", "Z"),
-    "to": WINDOW[1].isoformat().replace("+00:00", "Z"),
-    "exports": list(of_exports()),
-    "rules": list(of_rules()),
-}
-lines = json.dumps(expected, ensure_ascii=False, separators=(",", ":"))
-lines = lines.replace('{"file"', '\n{"file"').replace('{"rrule"', '\n{"rrule"')
-(HERE / "expected.json").write_text(lines + "\n")
+def main():
+    expected = {
+        "from": WINDOW[0].isoformat().replace("+00:00", "Z"),
+        "to": WINDOW[1].isoformat().replace("+00:00", "Z"),
+        "exports": list(of_exports()),
+        "rules": list(of_rules()),
+    }
+    lines = json.dumps(expected, ensure_ascii=False, separators=(",", ":"))
+    lines = lines.replace('{"file"', '\n{"file"').replace('{"rrule"', '\n{"rrule"')
+    (HERE / "expected.json").write_text(lines + "\n")
+
+
+if __name__ == "__main__":
+    main()

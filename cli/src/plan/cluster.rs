@@ -1,18 +1,29 @@
-//! ScaledObjects and calendars from the cluster of the user's kubeconfig, with the user's own rights.
+//! ScaledObjects, calendars and what their sources are in, from the cluster of the user's kubeconfig, with the user's own rights.
+//!
+//! What the user may not read, and kinds that the cluster doesn't have, are findings: the rest is planned.
 
 use anyhow::Context;
-use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
 use sakidori_api::{ClusterSaleCalendar, SaleCalendar, ScaledObject};
-use sakidori_plan::{Manifests, Origin};
+use sakidori_plan::{Finding, Manifests, Origin, Severity};
+use serde_json::Value;
 
 pub struct Place {
     pub context: Option<String>,
     /// `None` is that of the context.
     pub namespace: Option<String>,
     pub all_namespaces: bool,
+    /// Where ClusterSaleCalendars have their ConfigMaps and Secrets; `None` is where the operator is.
+    pub cluster_object_namespace: Option<String>,
 }
+
+/// Objects of one answer: a large cluster's are not made into one text by the API server.
+const PAGE: u32 = 500;
+
+/// What the operator is registered as, in its own namespace.
+const EXTERNAL_METRICS: &str = "v1beta1.external.metrics.k8s.io";
 
 pub fn read(place: &Place) -> anyhow::Result<Manifests> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -49,15 +60,7 @@ async fn list(place: &Place) -> anyhow::Result<Manifests> {
         } else {
             Api::namespaced_with(client.clone(), &namespace, &resource)
         };
-        let objects = match api.list(&ListParams::default()).await {
-            Ok(objects) => objects,
-            // No such kind in this cluster: then there are no such objects, which the plan's findings tell.
-            Err(kube::Error::Api(status)) if status.code == 404 => continue,
-            Err(error) => {
-                return Err(error).with_context(|| format!("listing {}", resource.plural));
-            }
-        };
-        for object in objects {
+        for object in all(&api, &resource, &mut manifests).await? {
             let mut value = serde_json::to_value(&object).context("reading an object")?;
             // Lists don't say it of each item.
             value["apiVersion"] = resource.api_version.clone().into();
@@ -65,5 +68,124 @@ async fn list(place: &Place) -> anyhow::Result<Manifests> {
             manifests.take(&Origin::Cluster, value, &namespace);
         }
     }
+    if manifests.scaled_objects.is_empty() && manifests.findings.is_empty() {
+        let place = match place.all_namespaces {
+            true => "this cluster".to_owned(),
+            false => format!("namespace {namespace} (-A looks in all)"),
+        };
+        tell(
+            &mut manifests,
+            Severity::Warning,
+            format!("there is no ScaledObject in {place}"),
+        );
+    }
+    sources(place, &client, &mut manifests).await?;
     Ok(manifests)
+}
+
+/// All objects that there are, or a finding that says why there are none.
+async fn all(
+    api: &Api<DynamicObject>,
+    resource: &ApiResource,
+    manifests: &mut Manifests,
+) -> anyhow::Result<Vec<DynamicObject>> {
+    let mut objects = Vec::new();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = match api.list(&page).await {
+            Ok(list) => list,
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                let ApiResource {
+                    kind, api_version, ..
+                } = resource;
+                let message = format!(
+                    "this cluster has no {kind} ({api_version}): its definition is not installed"
+                );
+                tell(manifests, Severity::Error, message);
+                return Ok(objects);
+            }
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                let message = format!(
+                    "{} objects are not in the plan, since you may not list them: {}",
+                    resource.kind, status.message
+                );
+                tell(manifests, Severity::Error, message);
+                return Ok(objects);
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("listing {}", resource.plural));
+            }
+        };
+        objects.extend(list.items);
+        match list.metadata.continue_ {
+            Some(token) if !token.is_empty() => page = page.continue_token(&token),
+            _ => return Ok(objects),
+        }
+    }
+}
+
+/// The ConfigMaps and Secrets of the calendars' sources.
+async fn sources(place: &Place, client: &Client, manifests: &mut Manifests) -> anyhow::Result<()> {
+    manifests.cluster_object_namespace = match &place.cluster_object_namespace {
+        Some(namespace) => Some(namespace.clone()),
+        None => operators_namespace(client).await,
+    };
+    for (kind, namespace, name) in manifests.referenced() {
+        let resource = resource("", "v1", kind.word());
+        let api = Api::namespaced_with(client.clone(), &namespace, &resource);
+        let read = get(&api, &name)
+            .await
+            .with_context(|| format!("reading {} {namespace}/{name}", kind.word()))?;
+        match read {
+            Read::Object(mut value) => {
+                value["apiVersion"] = "v1".into();
+                value["kind"] = kind.word().into();
+                manifests.take(&Origin::Cluster, value, &namespace);
+            }
+            Read::NotThere => {}
+            Read::Forbidden(message) => {
+                manifests.unread.insert((kind, namespace, name), message);
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Read {
+    Object(Value),
+    NotThere,
+    Forbidden(String),
+}
+
+async fn get(api: &Api<DynamicObject>, name: &str) -> anyhow::Result<Read> {
+    match api.get(name).await {
+        Ok(object) => Ok(Read::Object(serde_json::to_value(&object)?)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Read::NotThere),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            Ok(Read::Forbidden(status.message.clone()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `None` where it is not registered, or the user may not see it: then the calendars that need it say so.
+async fn operators_namespace(client: &Client) -> Option<String> {
+    let resource = resource("apiregistration.k8s.io", "v1", "APIService");
+    let services = Api::all_with(client.clone(), &resource);
+    let service: DynamicObject = services.get(EXTERNAL_METRICS).await.ok()?;
+    let namespace = service.data["spec"]["service"]["namespace"].as_str();
+    namespace.map(str::to_owned)
+}
+
+fn resource(group: &str, version: &str, kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+fn tell(manifests: &mut Manifests, severity: Severity, message: String) {
+    manifests.findings.push(Finding {
+        severity,
+        origin: Origin::Cluster,
+        object: String::new(),
+        message,
+    });
 }

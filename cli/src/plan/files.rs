@@ -1,5 +1,6 @@
 //! Manifests from files, folders and stdin.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,13 @@ use sakidori_plan::Manifests;
 /// More than all manifests of a large shop; a larger file was named by mistake, and would not fit into memory.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
-pub fn read(path: &str, namespace: &str, manifests: &mut Manifests) -> anyhow::Result<()> {
+/// A file that is in `read` is not read again: somebody named a folder, and a file in it.
+pub fn read(
+    path: &str,
+    namespace: &str,
+    read: &mut BTreeSet<PathBuf>,
+    manifests: &mut Manifests,
+) -> anyhow::Result<()> {
     if path == "-" {
         let mut text = String::new();
         std::io::stdin()
@@ -29,6 +36,10 @@ pub fn read(path: &str, namespace: &str, manifests: &mut Manifests) -> anyhow::R
         vec![path.to_path_buf()]
     };
     for file in files {
+        let known = file.canonicalize().unwrap_or_else(|_| file.clone());
+        if !read.insert(known) {
+            continue;
+        }
         manifests.read(&file.display().to_string(), &text(&file)?, namespace);
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod cluster;
 mod files;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
 
-    /// Until when, in the same forms [default: 7 days later]
+    /// Until when, in the same forms, or how long, such as 30d [default: 7d]
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
 
@@ -73,6 +74,10 @@ pub struct Arguments {
     #[arg(short = 'A', long, conflicts_with_all = ["namespace", "filenames"])]
     all_namespaces: bool,
 
+    /// Where ClusterSaleCalendars have their ConfigMaps and Secrets [default: where the operator is; with -f, any]
+    #[arg(long, value_name = "NAMESPACE")]
+    cluster_object_namespace: Option<String>,
+
     /// The context of the kubeconfig.
     #[arg(long, conflicts_with = "filenames")]
     context: Option<String>,
@@ -93,7 +98,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let manifests = manifests(arguments)?;
     let plan = Plan::new(&manifests, &given, period, assumptions);
     let text = match arguments.output {
-        Output::Table => table::write(&plan),
+        Output::Table => table::write(&plan, terminal_columns()),
         Output::Json => json::write(&plan, arguments.steps).context("writing JSON")?,
         Output::Svg => svg::write(&plan),
         Output::Ics => ics::write(&plan),
@@ -117,18 +122,29 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// `None` where stdout is no terminal: what reads it wants all.
+fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 fn manifests(arguments: &Arguments) -> anyhow::Result<Manifests> {
     if arguments.filenames.is_empty() {
         return cluster::read(&cluster::Place {
             context: arguments.context.clone(),
             namespace: arguments.namespace.clone(),
             all_namespaces: arguments.all_namespaces,
+            cluster_object_namespace: arguments.cluster_object_namespace.clone(),
         });
     }
     let namespace = arguments.namespace.as_deref().unwrap_or("default");
-    let mut manifests = Manifests::default();
+    let mut manifests = Manifests {
+        cluster_object_namespace: arguments.cluster_object_namespace.clone(),
+        ..Manifests::default()
+    };
+    let mut read = BTreeSet::new();
     for path in &arguments.filenames {
-        files::read(path, namespace, &mut manifests)?;
+        files::read(path, namespace, &mut read, &mut manifests)?;
     }
     if manifests.documents == 0 && manifests.findings.is_empty() {
         let names = arguments.filenames.join(", ");
@@ -145,14 +161,28 @@ fn period(arguments: &Arguments) -> anyhow::Result<Period> {
             .transpose()
     };
     let from = read("--from", &arguments.from, &zone)?.unwrap_or_else(this_minute);
-    let to = match read("--to", &arguments.to, &zone)? {
-        Some(to) => to,
-        None => from
+    let length = arguments
+        .to
+        .as_deref()
+        .and_then(|text| Length::parse(text).ok());
+    let to = match (length, &arguments.to) {
+        (Some(length), _) => length
+            .after(from, &zone)
+            .context("--to is too late to plan for")?,
+        (None, None) => from
             .checked_add(USUAL)
             .context("--from is too late to plan for")?,
+        (None, to) => read("--to", to, &zone)
+            .map_err(|error| anyhow!("{error}, or a length such as 30d"))?
+            .unwrap_or(from),
     };
     if to <= from {
         bail!("--to ({to}) is not after --from ({from})");
+    }
+    // Beyond that, recurring events are not computed, and time zones are guesses.
+    let (year, last) = (to.to_zoned(zone.clone()).year(), 2100);
+    if year >= last {
+        bail!("--to ({to}) is too late: a plan ends before the year {last}");
     }
     Ok(Period { from, to, zone })
 }

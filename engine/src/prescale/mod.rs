@@ -29,6 +29,7 @@ mod profile;
 mod report;
 mod run;
 mod settings;
+mod stretch;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -42,8 +43,9 @@ pub use nodes::{Room, SHORTEST_AHEAD};
 pub use occurrence::{Occurrence, Occurrences};
 pub use plan::Assumed;
 pub use prescaling::{News, Prescaled, Prescaling, Scene, Trigger, TriggerFloor};
-pub use profile::{Profile, STEP_SPACING};
+pub use profile::{Floors, Profile, STEP_SPACING};
 pub use report::{PrescaleStatus, Report, RoomAsked, in_words};
 pub use run::{Cut, Run, Told};
 pub use settings::{Baseline, Factor, LeadTime, Nodes, Overlap, Settings, Wish};
+pub use stretch::{Stretch, Stretches};
 pub use timeline::{Bounds, Level, Limit, Step, Timeline};

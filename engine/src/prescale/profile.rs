@@ -94,6 +94,8 @@ impl Profile {
 
     /// The floor at `at`; 0 is none.
     pub fn floor_at(&self, at: Timestamp) -> i32 {
+        #[cfg(test)]
+        looks::count();
         if at < self.climbs_at || at >= self.gone_at {
             0
         } else if at >= self.holds_until {
@@ -124,6 +126,28 @@ impl Profile {
             Some(self.fall().next_step(at).unwrap_or(self.gone_at))
         } else {
             None
+        }
+    }
+
+    /// The floor at `from`, and each change until `to`; the profile does not turn in between.
+    pub(super) fn floors(&self, from: Timestamp, to: Timestamp) -> Floors<'_> {
+        let (stairs, climbs) =
+            if self.climbs_at <= from && from < self.complete_at.min(self.holds_until) {
+                (Some(self.climb()), true)
+            } else if self.holds_until <= from && from < self.gone_at {
+                (Some(self.fall()), false)
+            } else {
+                (None, true)
+            };
+        let stairs = stairs.filter(|stairs| stairs.nanos() > 0);
+        Floors {
+            profile: self,
+            climbs,
+            next: Some((from, self.floor_at(from))),
+            step: stairs.as_ref().map_or(0, |stairs| stairs.step_at(from)),
+            steps: stairs.as_ref().map_or(0, Stairs::steps),
+            stairs,
+            to,
         }
     }
 
@@ -158,6 +182,7 @@ impl Profile {
 }
 
 /// A climb or a fall by `height` replicas in whole steps: the nth of N comes when n/N of the time has passed.
+#[derive(Clone, Debug)]
 struct Stairs {
     from: Timestamp,
     to: Timestamp,
@@ -176,14 +201,23 @@ impl Stairs {
         i128::from(self.height).min(room).max(1)
     }
 
+    /// The step on which one is at `at`; not for stairs without a length.
+    fn step_at(&self, at: Timestamp) -> i128 {
+        let nanos = self.nanos();
+        let passed = (at.as_nanosecond() - self.from.as_nanosecond()).clamp(0, nanos);
+        passed * self.steps() / nanos
+    }
+
     /// Replicas climbed or fallen by at `at`.
     fn reached_at(&self, at: Timestamp) -> i32 {
-        let (nanos, steps) = (self.nanos(), self.steps());
-        if nanos <= 0 {
+        if self.nanos() <= 0 {
             return self.height;
         }
-        let passed = (at.as_nanosecond() - self.from.as_nanosecond()).clamp(0, nanos);
-        let step = passed * steps / nanos;
+        self.reached_on(self.step_at(at), self.steps())
+    }
+
+    /// Replicas climbed or fallen by on `step` of `steps`.
+    fn reached_on(&self, step: i128, steps: i128) -> i32 {
         let height = i128::from(self.height);
         let reached = if self.eager {
             (height * step + steps - 1) / steps
@@ -194,15 +228,78 @@ impl Stairs {
     }
 
     fn next_step(&self, at: Timestamp) -> Option<Timestamp> {
-        let (nanos, steps) = (self.nanos(), self.steps());
-        if nanos <= 0 || at >= self.to {
+        if self.nanos() <= 0 || at >= self.to {
             return None;
         }
-        let passed = (at.as_nanosecond() - self.from.as_nanosecond()).max(0);
-        let step = passed * steps / nanos + 1;
-        // Rounded up: the first nanosecond at which `reached_at` counts the step.
-        let nanos = (step * nanos + steps - 1) / steps;
+        self.instant_of(self.step_at(at) + 1, self.steps())
+    }
+
+    fn instant_of(&self, step: i128, steps: i128) -> Option<Timestamp> {
+        // Rounded up: the first nanosecond at which `step_at` counts the step.
+        let nanos = (step * self.nanos() + steps - 1) / steps;
         Timestamp::from_nanosecond(self.from.as_nanosecond() + nanos).ok()
+    }
+}
+
+/// Goes up or down the stairs of a profile, without looking for its place anew at each step.
+#[derive(Clone, Debug)]
+pub struct Floors<'a> {
+    profile: &'a Profile,
+    stairs: Option<Stairs>,
+    climbs: bool,
+    step: i128,
+    steps: i128,
+    next: Option<(Timestamp, i32)>,
+    to: Timestamp,
+}
+
+impl<'a> Floors<'a> {
+    pub fn profile(&self) -> &'a Profile {
+        self.profile
+    }
+}
+
+impl Iterator for Floors<'_> {
+    type Item = (Timestamp, i32);
+
+    fn next(&mut self) -> Option<(Timestamp, i32)> {
+        #[cfg(test)]
+        looks::count();
+        let this = self.next.take()?;
+        if let Some(stairs) = &self.stairs
+            && self.step < self.steps
+        {
+            self.step += 1;
+            let reached = stairs.reached_on(self.step, self.steps);
+            let floor = if self.climbs {
+                self.profile.baseline + reached
+            } else {
+                self.profile.falls_from - reached
+            };
+            self.next = stairs
+                .instant_of(self.step, self.steps)
+                .filter(|at| *at < self.to)
+                .map(|at| (at, floor));
+        }
+        Some(this)
+    }
+}
+
+/// How often a floor is worked out, for tests of what a year costs.
+#[cfg(test)]
+pub(in crate::prescale) mod looks {
+    use std::cell::Cell;
+
+    thread_local!(static LOOKS: Cell<usize> = const { Cell::new(0) });
+
+    pub(super) fn count() {
+        LOOKS.set(LOOKS.get() + 1);
+    }
+
+    pub(in crate::prescale) fn during<T>(work: impl FnOnce() -> T) -> (usize, T) {
+        let before = LOOKS.get();
+        let made = work();
+        (LOOKS.get() - before, made)
     }
 }
 

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::occurrence::Occurrence;
 use super::profile::Profile;
 use super::settings::{Overlap, Settings, Wish};
+use super::stretch::Stretches;
 use crate::time::after;
 
 /// What an occurrence allows at most, while it runs: for work that makes room for the sale.
@@ -51,12 +52,12 @@ impl Limit {
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     /// By the instant at which they begin to climb.
-    profiles: Vec<Profile>,
+    pub(super) profiles: Vec<Profile>,
     /// The ends of holds, ascending, with the floor at that moment.
-    hold_ends: Vec<(Timestamp, i32)>,
+    pub(super) hold_ends: Vec<(Timestamp, i32)>,
     /// The longest life of a profile: how far back one has to look for those that live.
-    longest: SignedDuration,
-    limits: Vec<Limit>,
+    pub(super) longest: SignedDuration,
+    pub(super) limits: Vec<Limit>,
 }
 
 /// What holds at one instant.
@@ -88,6 +89,36 @@ pub struct Step {
 }
 
 impl Level {
+    /// What these make together at `at`: those that live, the last to climb first, each with its floor; what hand-overs hold; and
+    /// the lowest limit.
+    pub(super) fn of<'a>(
+        living: impl Iterator<Item = (&'a Profile, i32)>,
+        bridge: i32,
+        limit: Option<(i32, Arc<Occurrence>)>,
+        at: Timestamp,
+    ) -> Self {
+        let (mut highest, mut sum) = (0, 0_i32);
+        let mut cause: Option<(i32, &Profile)> = None;
+        let mut level = Self {
+            limit,
+            ..Self::default()
+        };
+        for (profile, floor) in living {
+            match profile.overlap {
+                Overlap::Max => highest = highest.max(floor),
+                Overlap::Sum => sum = sum.saturating_add(floor),
+            }
+            level.max_replicas = level.max_replicas.max(profile.max_replicas);
+            level.active |= profile.is_active_at(at);
+            if floor > cause.map_or(0, |(highest, _)| highest) {
+                cause = Some((floor, profile));
+            }
+        }
+        level.floor = highest.max(sum).max(bridge);
+        level.cause = cause.map(|(_, profile)| profile.occurrence.clone());
+        level
+    }
+
     /// The HPA's bounds, where the object itself asks for these. The maximum is raised while there is a floor, also while it
     /// falls; a limit wins over everything; the minimum is never above the maximum.
     pub fn bounds(&self, min_replica_count: i32, max_replica_count: i32) -> Bounds {
@@ -129,30 +160,17 @@ impl Timeline {
 
     /// What holds at `at`.
     pub fn at(&self, at: Timestamp) -> Level {
-        let mut level = Level::default();
-        let (mut highest, mut sum, mut bridge, mut of_cause) = (0, 0_i32, 0, 0);
-        for profile in self.living(at) {
-            let floor = profile.floor_at(at);
-            match profile.overlap {
-                Overlap::Max => highest = highest.max(floor),
-                Overlap::Sum => sum = sum.saturating_add(floor),
-            }
-            bridge = bridge.max(self.bridge(profile, at));
-            level.max_replicas = level.max_replicas.max(profile.max_replicas);
-            level.active |= profile.is_active_at(at);
-            if floor > of_cause {
-                of_cause = floor;
-                level.cause = Some(profile.occurrence.clone());
-            }
-        }
-        level.floor = highest.max(sum).max(bridge);
-        level.limit = self
+        let bridge = self.living(at).map(|profile| self.bridge(profile, at));
+        let limit = self
             .limits
             .iter()
             .filter(|limit| limit.from <= at && at < limit.until)
             .min_by_key(|limit| limit.replicas)
             .map(|limit| (limit.replicas, limit.occurrence.clone()));
-        level
+        let floors = self
+            .living(at)
+            .map(|profile| (profile, profile.floor_at(at)));
+        Level::of(floors, bridge.max().unwrap_or(0), limit, at)
     }
 
     /// The floor of one trigger at `at`, and whether it is active: what it publishes as a metric.
@@ -198,20 +216,24 @@ impl Timeline {
             at: from,
             level: self.at(from),
         }];
-        for at in self.instants(from).take_while(|at| *at < to) {
-            let level = self.at(at);
-            if steps.last().is_none_or(|last| last.level != level) {
-                steps.push(Step { at, level });
+        for step in self.stretches(from, to).flat_map(|one| one.steps()) {
+            if steps.last().is_none_or(|last| last.level != step.level) {
+                steps.push(step);
             }
         }
         steps
+    }
+
+    /// The time from `from` to `to`, cut where anything begins, turns or ends.
+    pub fn stretches(&self, from: Timestamp, to: Timestamp) -> Stretches<'_> {
+        Stretches::new(self, from, to)
     }
 
     pub fn profiles(&self) -> &[Profile] {
         &self.profiles
     }
 
-    fn instants(&self, from: Timestamp) -> impl Iterator<Item = Timestamp> {
+    pub(super) fn instants(&self, from: Timestamp) -> impl Iterator<Item = Timestamp> {
         std::iter::successors(self.next_instant(from), |at| self.next_instant(*at))
     }
 
@@ -265,7 +287,7 @@ impl Step {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -274,11 +296,11 @@ mod tests {
 
     const LEAD: SignedDuration = SignedDuration::from_mins(15);
 
-    fn sale(name: &str, start: i64, end: i64, peak: i32) -> Profile {
+    pub(in crate::prescale) fn sale(name: &str, start: i64, end: i64, peak: i32) -> Profile {
         Profile::new(0, &settings(peak), &occurrence(name, start, end), 20, LEAD).unwrap()
     }
 
-    fn timeline(profiles: &[Profile]) -> Timeline {
+    pub(in crate::prescale) fn timeline(profiles: &[Profile]) -> Timeline {
         Timeline::new(profiles.to_vec(), Vec::new())
     }
 
