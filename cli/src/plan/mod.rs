@@ -172,9 +172,7 @@ fn period(arguments: &Arguments) -> anyhow::Result<Period> {
         (None, None) => from
             .checked_add(USUAL)
             .context("--from is too late to plan for")?,
-        (None, to) => read("--to", to, &zone)
-            .map_err(|error| anyhow!("{error}, or a length such as 30d"))?
-            .unwrap_or(from),
+        (None, to) => read("--to", to, &zone)?.unwrap_or(from),
     };
     if to <= from {
         bail!("--to ({to}) is not after --from ({from})");
