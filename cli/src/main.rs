@@ -20,7 +20,7 @@ struct Cli {
 enum Command {
     Operator(Box<operator::Arguments>),
     Crds(crds::Arguments),
-    Plan(plan::Arguments),
+    Plan(Box<plan::Arguments>),
 }
 
 fn main() -> ExitCode {

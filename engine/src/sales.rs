@@ -372,7 +372,12 @@ impl Tracked {
         for news in prescaled.news {
             publish(turn, news.kind, news.reason, news.message);
         }
-        self.show(turn, prescaled.next_start, prescaled.late, prescaled.reports);
+        self.show(
+            turn,
+            prescaled.next_start,
+            prescaled.late,
+            prescaled.reports,
+        );
         if changed && self.wanted.modifiers.is_none() && !self.sales.triggers.is_empty() {
             turn.effects.push(Effect::Serve {
                 key: turn.key.clone(),
@@ -444,7 +449,8 @@ impl Tracked {
         let next_start = would_be.as_ref().and_then(|would_be| would_be.next_start);
         self.show(turn, next_start, false, Vec::new());
         let next = would_be.and_then(|would_be| would_be.next);
-        self.sales.plan(turn, next.into_iter().chain(ask_again).min());
+        self.sales
+            .plan(turn, next.into_iter().chain(ask_again).min());
     }
 
     /// Shows what the sales come to, also once more when there are none any more, or nothing holds because of a pause.

@@ -270,6 +270,7 @@ mod tests {
                             ramp_down: minutes(down),
                             max_replicas,
                             overlap: if sum { Overlap::Sum } else { Overlap::Max },
+                            ..Settings::default()
                         },
                         occurrences: Occurrences {
                             known: known.into(),

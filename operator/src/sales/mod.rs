@@ -124,17 +124,14 @@ fn name(declared: &Declared) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tokio::sync::mpsc;
 
     use super::*;
 
     fn keys(triggers: Value) -> Vec<String> {
         let spec = json!({"scaleTargetRef": {"name": "web"}, "triggers": triggers});
         let object = ScaledObject::new("web", serde_json::from_value(spec).unwrap());
-        let (changes, _told) = mpsc::unbounded_channel();
-        let key = ObjectKey::new("shop", "web");
-        let triggers = super::triggers(&key, &object, &Calendars::new(changes));
-        triggers.into_iter().map(|one| one.trigger.key).collect()
+        let sales = of_object(&ObjectKey::new("shop", "web"), &object);
+        sales.into_iter().map(|one| one.key).collect()
     }
 
     #[test]
