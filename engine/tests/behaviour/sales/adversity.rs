@@ -147,7 +147,6 @@ fn a_formula_does_not_keep_a_target_at_zero_from_its_floor() {
     shop.go_to(840);
     assert_eq!((shop.replicas, shop.bounds()), (2, (2, 20)));
     // A formula that can't be evaluated neither.
-    let mut shop = shop;
     shop.queue_fails = true;
     shop.replicas = 0;
     shop.go_to(1000);
