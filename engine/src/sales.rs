@@ -367,7 +367,10 @@ impl Tracked {
         self.show_room(prescaled.room.as_ref());
         self.flush(turn);
 
-        self.ask_for_bounds(turn, prescaled.bounds);
+        // Right after a start, the bounds that stand in the HPA may be those of a sale.
+        if !prescaled.undecided || self.sales.asked.is_some() {
+            self.ask_for_bounds(turn, prescaled.bounds);
+        }
         self.ask_for_room(turn, ask);
         for news in prescaled.news {
             publish(turn, news.kind, news.reason, news.message);
@@ -433,21 +436,21 @@ impl Tracked {
             };
             self.sales.prescaling.clone().advance(turn.now, &scene)
         });
-        let condition = would_be
-            .as_ref()
-            .and_then(|would_be| prescale::paused(&would_be.level));
-        let before = &mut self.status.current.conditions.prescaled;
-        if let Some(condition) = &condition
-            && before.as_ref() != Some(condition)
-        {
-            let message = condition.message.clone();
-            publish(turn, EventType::Warning, PRESCALE_PAUSED, message);
+        // What is not known yet is no news: a restart within a sale says nothing again.
+        if let Some(would_be) = &would_be {
+            let condition = prescale::paused(&would_be.level);
+            let before = &mut self.status.current.conditions.prescaled;
+            if let Some(condition) = &condition
+                && before.as_ref() != Some(condition)
+            {
+                let message = condition.message.clone();
+                publish(turn, EventType::Warning, PRESCALE_PAUSED, message);
+            }
+            *before = condition;
         }
-        *before = condition;
         self.flush(turn);
         self.ask_for_room(turn, ask);
-        let next_start = would_be.as_ref().and_then(|would_be| would_be.next_start);
-        self.show(turn, next_start, false, Vec::new());
+        self.show(turn, None, false, Vec::new());
         let next = would_be.and_then(|would_be| would_be.next);
         self.sales
             .plan(turn, next.into_iter().chain(ask_again).min());

@@ -76,6 +76,8 @@ pub struct Prescaled {
     pub reports: Vec<Report>,
     /// Room that is to be there before its pods are, where a trigger wants nodes first.
     pub room: Option<Room>,
+    /// A sale has begun to climb whose baseline nobody can tell yet: its floor may be higher than the one of `bounds`.
+    pub undecided: bool,
     /// The runs are others than before: they have to be written into the status, before the floor is set.
     pub remember: bool,
 }
@@ -144,10 +146,11 @@ impl Prescaling {
         );
         let mut next = None;
         let mut next_learnt = None;
+        let mut undecided = false;
         let mut next_start = None;
         for trigger in scene.triggers {
             self.follow(now, trigger, &current);
-            let begins = self.begin(now, trigger, scene);
+            let begins = self.begin(now, trigger, scene, &mut undecided);
             next = earlier(next, begins);
             if trigger.settings.lead_time == LeadTime::Auto {
                 next_learnt = earlier(next_learnt, begins);
@@ -188,6 +191,7 @@ impl Prescaling {
         self.forget(now, &profiles, scene.triggers);
         Prescaled {
             room,
+            undecided,
             triggers: (0..scene.triggers.len())
                 .map(|trigger| timeline.of_trigger(trigger, now))
                 .map(|(floor, active)| TriggerFloor { floor, active })
@@ -277,7 +281,13 @@ impl Prescaling {
     ///
     /// A lead time that is to be learnt is fixed when the pods have been looked at, a moment later: the lead time of those who know
     /// nothing would begin the ramp, once and for all, after each restart.
-    fn begin(&mut self, now: Timestamp, trigger: &Trigger, scene: &Scene<'_>) -> Option<Timestamp> {
+    fn begin(
+        &mut self,
+        now: Timestamp,
+        trigger: &Trigger,
+        scene: &Scene<'_>,
+        undecided: &mut bool,
+    ) -> Option<Timestamp> {
         let settings = &trigger.settings;
         let lead = known_lead(settings, scene);
         for occurrence in &*trigger.occurrences.known {
@@ -304,6 +314,7 @@ impl Prescaling {
             }
             let Some(baseline) = self.baseline(settings, climbs_at, scene) else {
                 // Nobody has seen the target yet. That is a moment after a start, and a baseline is for the whole sale.
+                *undecided = true;
                 continue;
             };
             self.runs.push(Run {

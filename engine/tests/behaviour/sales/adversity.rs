@@ -40,6 +40,21 @@ fn a_baseline_waits_for_the_replicas_that_a_start_has_to_read() {
 }
 
 #[test]
+fn a_start_within_a_sale_lowers_no_bound_before_the_target_is_read() {
+    let mut shop = Shop::opened(0, 4, vec![triple()], known(&[sale("a", 1000, 2000)]));
+    shop.queue = 40;
+    shop.go_to(1500);
+    assert_eq!(shop.bounds(), (12, 20));
+    // Not even the status tells of the sale.
+    shop.status = None;
+    let before = shop.set.len();
+    shop.restart();
+    shop.go_to(1510);
+    let set = &shop.set[before..];
+    assert!(set.iter().all(|(_, min, _)| *min >= 12), "{set:?}");
+}
+
+#[test]
 fn an_object_that_is_made_within_a_sale_has_the_whole_floor_at_once() {
     for (settings, min) in [(floor(10), 10), (triple(), 12)] {
         let calendar = known(&[sale("a", 1000, 2000)]);
