@@ -9,7 +9,7 @@ use sakidori_tests::namespace::deployment;
 use serde_json::{Value, json};
 
 use crate::prescaling::{calendar, floor, from_now, trigger, until_bounds, until_not_prescaled};
-use crate::scene::{HPAS, SCALED_OBJECTS, Scene, condition, merge, play};
+use crate::scene::{DEPLOYMENTS, HPAS, SCALED_OBJECTS, Scene, condition, merge, play};
 
 const QUOTAS: &str = "api/v1/resourcequotas";
 /// A controller that was refused tries again after a while that doubles.
@@ -22,13 +22,21 @@ fn quota(pods: &str) -> Value {
     })
 }
 
-/// Waits until the quota counts what is there: before, it refuses everything.
-async fn until_counted(scene: &Scene<'_>) -> Result<()> {
+/// Sets a quota of `pods`, and waits until it counts the target's one pod: before, it refuses everything. That pod is there first: one
+/// that comes at the same time may be counted never.
+async fn limit(scene: &Scene<'_>, target: &Value, pods: &str) -> Result<()> {
+    let sets = "apis/apps/v1/statefulsets";
+    let kind = if target["kind"] == "StatefulSet" {
+        sets
+    } else {
+        DEPLOYMENTS
+    };
+    let ready = |target: &Value| (target["status"]["readyReplicas"] == 1).then_some(());
+    scene.until("a pod", kind, "web", ready).await?;
+    scene.apply(quota(pods)).await?;
+    let counts = |quota: &Value| (quota["status"]["used"]["pods"] == "1").then_some(());
     scene
-        .until("a quota that counts", QUOTAS, "small", |quota| {
-            let counted = quota["status"]["hard"]["pods"].is_string();
-            counted.then_some(())
-        })
+        .until("a quota that counts", QUOTAS, "small", counts)
         .await
 }
 
@@ -44,8 +52,7 @@ async fn until_ready_floor(scene: &Scene<'_>) -> Result<()> {
 
 /// Two pods are allowed, four are asked for. `target` is the object's scaleTargetRef.
 async fn quota_is_told_in_time(scene: &Scene<'_>, target: Value) -> Result<()> {
-    scene.apply(quota("2")).await?;
-    until_counted(scene).await?;
+    limit(scene, &target, "2").await?;
     let start = from_now(50);
     scene
         .apply(calendar("sales", &[("new-year", start, from_now(900))]))
