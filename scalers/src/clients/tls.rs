@@ -139,8 +139,24 @@ fn certificates(parameter: &str, pem: &str) -> Result<Vec<CertificateDer<'static
     }
 }
 
+/// An error with its causes, which say more than it does.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let dates = dates_in_words(inner);
+        let inner_text = dates.unwrap_or_else(|| inner.to_string());
+        if !text.ends_with(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
 /// What is wrong with a certificate's dates, which rustls gives in seconds since 1970; `None` for all other errors.
-pub fn dates_in_words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+fn dates_in_words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     // Some connectors wrap it twice, and such an error is no `source` of its wrapper's.
     let mut error = error;
     while let Some(inner) = error

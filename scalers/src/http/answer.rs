@@ -1,6 +1,5 @@
 //! One HTTP answer: bounded in time and size, its failures told by what to do about them.
 
-use std::error::Error;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::time::timeout;
 
 use super::address::{host_of, without_user};
 use super::compression::ACCEPTED;
-use crate::clients::tls::dates_in_words;
+use crate::clients::tls::with_causes;
 use crate::scaler::ScalerError;
 
 /// The most of an answer that is read. What holds one number is a few KiB, 500 queues of RabbitMQ are 1 MiB; more is a wrong
@@ -308,19 +307,7 @@ pub(super) fn too_large(limit: usize) -> ScalerError {
 
 /// An error of the HTTP client with its causes, which say more than it does, and without the URL.
 fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let dates = dates_in_words(inner);
-        let inner_text = dates.unwrap_or_else(|| inner.to_string());
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
+    with_causes(&error.without_url())
 }
 
 #[cfg(test)]

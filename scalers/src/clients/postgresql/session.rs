@@ -1,6 +1,5 @@
 //! One open connection, and what its errors mean.
 
-use std::error::Error as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio_postgres::{Client, Connection, Error};
 
 use super::bounded::{Bounded, Received};
 use super::tls::Stream;
-use crate::clients::tls::dates_in_words;
+use crate::clients::tls::with_causes;
 use crate::scaler::ScalerError;
 
 /// For the farewell, and for what is still under way when nobody waits for it any more.
@@ -110,17 +109,7 @@ fn refused(error: &DbError) -> ScalerError {
 
 /// What went wrong on the way.
 fn failed(error: &Error) -> ScalerError {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let dates = dates_in_words(inner);
-        let inner_text = dates.unwrap_or_else(|| inner.to_string());
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
+    let text = with_causes(error);
     if text.ends_with("password missing") {
         let text = "the server asks for a password, and none is given";
         return ScalerError::Unauthorized(text.to_owned());

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use kube::api::{Api, ListParams};
+use anyhow::Result;
 use sakidori_api::ScaledObject;
-use sakidori_test_cluster::{Cluster, ClusterOptions, eventually};
+use sakidori_test_cluster::{Cluster, ClusterOptions};
 use sakidori_test_servers::{Answer, HttpSource};
 use sakidori_tests::Operator;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::objects::{NAMESPACE, create_all, create_deployments, name};
+use super::objects::{create_all, create_deployments, name, until_hpas_exist};
 use super::report::{HPA_CONTROLLER, OPERATOR, Report, Writes};
 
 /// What the source says, and the trigger's target: one replica is right, so that nothing scales while it is measured.
@@ -51,21 +49,7 @@ pub async fn measure(objects: u32) -> Result<Report> {
     let last_create = Instant::now();
     println!("created in {:.1} s", first_create.elapsed().as_secs_f64());
 
-    let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), NAMESPACE);
-    eventually(
-        "HPA for every ScaledObject",
-        Duration::from_secs(300),
-        async || {
-            let count = hpas
-                .list_metadata(&ListParams::default())
-                .await?
-                .items
-                .len();
-            ensure!(count == objects as usize, "{count} of {objects} exist");
-            Ok(Some(()))
-        },
-    )
-    .await?;
+    until_hpas_exist(&client, objects).await?;
     let until_hpas = last_create.elapsed();
     let writes_until_hpas = Writes::of(&cluster.write_log()?[earlier..], OPERATOR);
     let reads_until_hpas = source.all_requests();

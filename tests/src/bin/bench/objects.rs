@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
 use sakidori_test_cluster::{Cluster, eventually};
@@ -67,6 +68,25 @@ where
         .buffer_unordered(CREATE_AT_ONCE)
         .try_collect::<()>()
         .await
+}
+
+/// Waits until there are as many HPAs as ScaledObjects.
+pub async fn until_hpas_exist(client: &Client, objects: u32) -> Result<()> {
+    let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), NAMESPACE);
+    eventually(
+        "HPA for every ScaledObject",
+        Duration::from_secs(300),
+        async || {
+            let count = hpas
+                .list_metadata(&ListParams::default())
+                .await?
+                .items
+                .len();
+            ensure!(count == objects as usize, "{count} of {objects} exist");
+            Ok(Some(()))
+        },
+    )
+    .await
 }
 
 pub fn name(number: u32) -> String {

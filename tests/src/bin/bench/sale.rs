@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{Config, Event, watcher};
 use sakidori_api::{ClusterSaleCalendar, ScaledObject};
 use sakidori_test_cluster::{Cluster, ClusterOptions, eventually};
@@ -17,7 +17,7 @@ use sakidori_tests::{Operator, processor};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::objects::{NAMESPACE, create_all, create_deployments};
+use super::objects::{NAMESPACE, create_all, create_deployments, until_hpas_exist};
 use super::report::{OPERATOR, Writes};
 use super::sale_report::SaleReport;
 
@@ -47,21 +47,8 @@ pub async fn measure(services: u32) -> Result<SaleReport> {
     let empty = serde_json::from_value(calendar(None))?;
     calendars.create(&PostParams::default(), &empty).await?;
     create_all::<ScaledObject>(&client, services, scaled_object).await?;
+    until_hpas_exist(&client, services).await?;
     let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), NAMESPACE);
-    eventually(
-        "HPA for every service",
-        Duration::from_secs(300),
-        async || {
-            let count = hpas
-                .list_metadata(&ListParams::default())
-                .await?
-                .items
-                .len();
-            ensure!(count == services as usize, "{count} of {services} exist");
-            Ok(Some(()))
-        },
-    )
-    .await?;
     at_rest(&cluster).await?;
 
     let pid = operator.pid().context("the operator has ended")?;
