@@ -19,11 +19,12 @@ pub enum Effect {
     /// with `Event::Prepared`.
     Prepare { key: ObjectKey, generation: i64 },
     /// Read the target's replicas and all triggers at once; answer with `Event::Polled`. `late` is by how much its time has
-    /// passed already.
+    /// passed already. What another object asked the same source less than `within` ago may be taken for an answer.
     Poll {
         key: ObjectKey,
         poll: PollId,
         late: SignedDuration,
+        within: SignedDuration,
     },
     /// From now on answer the HPA's reads of these metrics so, until the next poll: what counts is not what their scalers read.
     Serve {

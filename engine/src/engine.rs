@@ -53,7 +53,7 @@ use crate::tracked::Tracked;
 ///
 /// // The queue holds messages and the target has no replicas: it is activated.
 /// let reading = Reading { metric: "s0-rabbitmq-orders".into(), value: 500.0, active: true };
-/// let outcome = PollOutcome { replicas: Ok(0), triggers: vec![TriggerOutcome::Read(vec![reading])], ready_pods: None };
+/// let outcome = PollOutcome { replicas: Ok(0), triggers: vec![TriggerOutcome::Read(vec![reading])], ready_pods: None, age: jiff::SignedDuration::ZERO };
 /// let effects = engine.handle(now, Event::Polled { key: key.clone(), poll: *poll, outcome });
 /// assert_eq!(
 ///     effects[0],
@@ -254,6 +254,7 @@ mod tests {
                             replicas: Ok(1),
                             triggers,
                             ready_pods: None,
+                            age: SignedDuration::ZERO,
                         },
                     }
                 }

@@ -1,6 +1,6 @@
 //! What can happen: everything the engine is told.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::conditions::Conditions;
 use crate::fallback::MetricHealth;
@@ -144,6 +144,8 @@ pub struct PollOutcome {
     pub triggers: Vec<TriggerOutcome>,
     /// The target's Ready pods, where a fallback may need them; `None` where it doesn't, or where they can't be counted.
     pub ready_pods: Option<i32>,
+    /// How long before this poll the oldest of its answers was asked for: zero unless one was shared with another object.
+    pub age: SignedDuration,
 }
 
 /// What one trigger answered.

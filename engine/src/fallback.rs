@@ -314,6 +314,7 @@ mod tests {
                 message: "refused".into(),
             }],
             ready_pods,
+            age: SignedDuration::ZERO,
         };
         falling
             .settle(&outcome, &mut Health::default())

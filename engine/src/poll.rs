@@ -16,6 +16,12 @@ const CONFLICT_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// first replica within a second.
 const PUSH_PAUSE: SignedDuration = SignedDuration::from_millis(500);
 
+/// Of a poll's answers, those to questions that others asked within so many tenths of the interval are taken. Not all ten: at the
+/// next poll, which comes when the answer is an interval old, it must not count once more for want of a millisecond.
+const SHARED_TENTHS: i32 = 9;
+/// The same for the HPA, which looks every 15 s and in KEDA sees the source as it is at that moment.
+const SHARED_WITH_HPA: SignedDuration = SignedDuration::from_secs(5);
+
 #[derive(Debug, Default)]
 pub(crate) struct Polling {
     under_way: Option<UnderWay>,
@@ -76,8 +82,23 @@ impl Polling {
 
     /// Polls now unless a poll is under way; the next one follows an interval from now.
     pub(crate) fn poll_now(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
+        self.poll_within(turn, interval, shared_within(interval));
+    }
+
+    /// The same for the HPA, which wants to know how it is and not how it was.
+    pub(crate) fn poll_for_hpa(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
+        let within = shared_within(interval).min(SHARED_WITH_HPA);
+        self.poll_within(turn, interval, within);
+    }
+
+    fn poll_within(
+        &mut self,
+        turn: &mut Turn<'_>,
+        interval: SignedDuration,
+        within: SignedDuration,
+    ) {
         if !self.is_under_way(turn.now, interval) {
-            self.start(turn, SignedDuration::ZERO);
+            self.start(turn, SignedDuration::ZERO, within);
             self.plan(turn, after(turn.now, interval));
         } else if self.planned.is_none() {
             // Should the answer never come, this is when it is noticed.
@@ -102,16 +123,32 @@ impl Polling {
         if self.is_under_way(turn.now, interval) {
             self.missed.get_or_insert(planned);
         } else {
-            self.start(turn, late);
+            self.start(turn, late, shared_within(interval));
         }
     }
 
     /// The poll under way has ended: one that was to begin meanwhile does so now. (KEDA, too, polls again at once after a poll that
     /// took longer than the interval.)
-    pub(crate) fn catch_up(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn catch_up(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
         if let Some(missed) = self.missed.filter(|_| self.under_way.is_none()) {
             let late = turn.now.duration_since(missed).max(SignedDuration::ZERO);
-            self.start(turn, late);
+            self.start(turn, late, shared_within(interval));
+        }
+    }
+
+    /// The poll under way took answers that old: they count from when they were asked for, and so the next poll comes sooner. From
+    /// then on the objects that share them poll at the same moment.
+    pub(crate) fn follow_answers(
+        &mut self,
+        turn: &mut Turn<'_>,
+        interval: SignedDuration,
+        age: SignedDuration,
+    ) {
+        if age > SignedDuration::ZERO
+            && let Some(started) = self.last_start
+        {
+            let next = after(started, interval - age.min(shared_within(interval)));
+            self.plan(turn, next.max(turn.now));
         }
     }
 
@@ -131,7 +168,8 @@ impl Polling {
     fn poll_after(&mut self, turn: &mut Turn<'_>, interval: SignedDuration, pause: SignedDuration) {
         match self.last_start.map(|start| after(start, pause)) {
             Some(earliest) if earliest > turn.now => self.plan(turn, earliest),
-            _ => self.poll_now(turn, interval),
+            // What others know already is older than the reason for this one.
+            _ => self.poll_within(turn, interval, SignedDuration::ZERO),
         }
     }
 
@@ -151,7 +189,7 @@ impl Polling {
             .is_some_and(|poll| now.duration_since(poll.since) < patience)
     }
 
-    fn start(&mut self, turn: &mut Turn<'_>, late: SignedDuration) {
+    fn start(&mut self, turn: &mut Turn<'_>, late: SignedDuration, within: SignedDuration) {
         let poll = PollId(*turn.next_poll);
         *turn.next_poll += 1;
         self.under_way = Some(UnderWay {
@@ -165,6 +203,12 @@ impl Polling {
             key: turn.key.clone(),
             poll,
             late,
+            within,
         });
     }
+}
+
+/// How old an answer may be that a poll takes from another.
+fn shared_within(interval: SignedDuration) -> SignedDuration {
+    interval * SHARED_TENTHS / 10
 }

@@ -159,7 +159,7 @@ impl Tracked {
 
     pub(crate) fn reading_wanted(&mut self, turn: &mut Turn<'_>) {
         if self.polled_as.is_some() {
-            self.polling.poll_now(turn, self.interval());
+            self.polling.poll_for_hpa(turn, self.interval());
         }
     }
 
@@ -224,6 +224,8 @@ impl Tracked {
             }
             return self.polling.poll_now(turn, self.interval());
         }
+        self.polling
+            .follow_answers(turn, self.interval(), outcome.age);
         // The bounds are those that are wanted now; the triggers that answered may still be those of an older
         // specification, so nothing is scaled in before the new one is prepared; nor while something that a trigger needs is
         // missing, since it may be read with what it had before.
@@ -269,7 +271,7 @@ impl Tracked {
         }
         self.status.release();
         self.prescale(turn);
-        self.polling.catch_up(turn);
+        self.polling.catch_up(turn, self.interval());
     }
 
     /// Tells a failure when it begins, and when its message changes, but not at every poll: of each trigger, and of a formula

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use jiff::Timestamp;
 use sakidori_api::ScaledObject;
 use sakidori_engine::prescale::Bounds;
 use sakidori_engine::{
@@ -138,10 +137,16 @@ impl Executor {
                     }
                 });
             }
-            Effect::Poll { key, poll, late } => {
+            Effect::Poll {
+                key,
+                poll,
+                late,
+                within,
+            } => {
                 let due = due(late);
+                let within = within.try_into().unwrap_or_default();
                 self.tasks.spawn(async move {
-                    let outcome = this.poller.poll(&key, due).await;
+                    let outcome = this.poller.poll(&key, due, within).await;
                     this.events.send(Event::Polled { key, poll, outcome });
                 });
             }
@@ -269,7 +274,7 @@ impl Executor {
                 continue;
             };
             match value {
-                Ok(value) => slot.record(value, Timestamp::now()),
+                Ok(value) => slot.record(value, Duration::ZERO),
                 Err(message) => slot.record_failure(&message),
             }
         }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::join_all;
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use sakidori_engine::{
     COMPOSITE_METRIC, Event, ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome,
 };
-use sakidori_scalers::{Scaler, ScalerError};
+use sakidori_scalers::{Freshness, Scaler, ScalerError};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -65,12 +65,14 @@ impl Poller {
         &self.metrics
     }
 
-    /// Reads everything once, which was planned for `due`. Never fails as a whole: what can't be read is in the outcome.
-    pub async fn poll(&self, key: &ObjectKey, due: Instant) -> PollOutcome {
+    /// Reads everything once, which was planned for `due`; answers that other objects got less than `within` ago are taken. Never fails as a whole: what can't be read is in the outcome.
+    pub async fn poll(&self, key: &ObjectKey, due: Instant, within: Duration) -> PollOutcome {
         let Some(prepared) = self.objects.prepared(key) else {
             return nothing_read("the ScaledObject is gone");
         };
-        let poll = self.gate.pass(self.poll_prepared(key, due, &prepared));
+        let poll = self
+            .gate
+            .pass(self.poll_prepared(key, due, within, &prepared));
         // A scaler's read is guarded by itself; this is for all around it: without an answer the engine would wait for a minute.
         AssertUnwindSafe(poll)
             .catch_unwind()
@@ -85,6 +87,7 @@ impl Poller {
         &self,
         key: &ObjectKey,
         due: Instant,
+        within: Duration,
         prepared: &Prepared,
     ) -> PollOutcome {
         self.metrics.observe_lateness(key, due.elapsed());
@@ -99,9 +102,10 @@ impl Poller {
             prepared
                 .triggers
                 .iter()
-                .map(|trigger| self.read(key, prepared, trigger)),
+                .map(|trigger| self.read(key, prepared, trigger, within)),
         );
         let (scale, triggers) = tokio::join!(scale, triggers);
+        let (triggers, ages): (Vec<_>, Vec<_>) = triggers.into_iter().unzip();
         let ready_pods = self
             .ready_pods(prepared, scale.as_ref().ok(), &triggers)
             .await;
@@ -117,6 +121,7 @@ impl Poller {
             replicas,
             triggers,
             ready_pods,
+            age: signed(ages.into_iter().max().unwrap_or_default()),
         }
     }
 
@@ -184,11 +189,25 @@ impl Poller {
         }
     }
 
+    /// What a trigger's source says, and how long before now it was asked.
     async fn read(
         &self,
         key: &ObjectKey,
         prepared: &Prepared,
         trigger: &PreparedTrigger,
+        within: Duration,
+    ) -> (TriggerOutcome, Duration) {
+        let freshness = Freshness::within(within);
+        let outcome = self.read_fresh(key, prepared, trigger, &freshness).await;
+        (outcome, freshness.oldest())
+    }
+
+    async fn read_fresh(
+        &self,
+        key: &ObjectKey,
+        prepared: &Prepared,
+        trigger: &PreparedTrigger,
+        freshness: &Freshness,
     ) -> TriggerOutcome {
         let (scaler, metrics) = match &trigger.source {
             Source::Resource { metric } => {
@@ -203,7 +222,7 @@ impl Poller {
             Source::Scaler { scaler, metrics } => (scaler, metrics),
         };
         let started = Instant::now();
-        let answer = read_guarded(scaler.as_ref()).await;
+        let answer = read_guarded(scaler.as_ref(), freshness).await;
         let took = started.elapsed();
         self.metrics.count_read(&trigger.kind, answer.is_ok());
         let named = scaler.metrics();
@@ -216,7 +235,7 @@ impl Poller {
             Ok(readings) => readings,
             Err(error) => return self.failed(key, prepared, trigger, error.to_string()),
         };
-        let timestamp = Timestamp::now();
+        let age = freshness.oldest();
         let mut taken = Vec::with_capacity(readings.len());
         for reading in readings {
             debug!(object = %key, metric = reading.metric, value = reading.value, active = reading.active, "read");
@@ -228,7 +247,7 @@ impl Poller {
                 reading.active,
             );
             if let Some(slot) = prepared.readings.slot(&reading.metric) {
-                slot.record(Quantity::of_metric(reading.value), timestamp);
+                slot.record(Quantity::of_metric(reading.value), age);
             }
             taken.push(Reading {
                 metric: reading.metric,
@@ -277,12 +296,20 @@ fn nothing_read(why: &str) -> PollOutcome {
         replicas: Err(why.to_owned()),
         triggers: Vec::new(),
         ready_pods: None,
+        age: SignedDuration::ZERO,
     }
 }
 
+fn signed(age: Duration) -> SignedDuration {
+    SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)
+}
+
 /// Reads a scaler; a panic in it and a read that takes too long are failures like any other.
-async fn read_guarded(scaler: &dyn Scaler) -> Result<Vec<sakidori_scalers::Reading>, ScalerError> {
-    let read = AssertUnwindSafe(scaler.read()).catch_unwind();
+async fn read_guarded(
+    scaler: &dyn Scaler,
+    freshness: &Freshness,
+) -> Result<Vec<sakidori_scalers::Reading>, ScalerError> {
+    let read = AssertUnwindSafe(scaler.read(freshness)).catch_unwind();
     match timeout(LONGEST_READ, read).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => {

@@ -93,11 +93,13 @@ impl Slot {
         self.latest.subscribe()
     }
 
-    pub fn record(&self, value: Quantity, timestamp: Timestamp) {
+    /// Takes in what the source said when it was asked `age` ago.
+    pub fn record(&self, value: Quantity, age: Duration) {
+        let now = Instant::now();
         let reading = Some(Taken {
             value,
-            at: Instant::now(),
-            timestamp,
+            at: now.checked_sub(age).unwrap_or(now),
+            timestamp: Timestamp::now() - age,
         });
         self.latest.send_replace(Latest {
             reading,
@@ -126,7 +128,7 @@ mod tests {
         let first = ObjectReadings::new(interval, metrics(), |_| None);
         for metric in ["s0-a", "s1-b"] {
             let slot = first.slot(metric).unwrap();
-            slot.record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
+            slot.record(Quantity::from_integer(7), Duration::ZERO);
         }
         let kept = |metric: &str| first.slot(metric).filter(|_| metric == "s0-a");
         let second = ObjectReadings::new(interval, metrics(), kept);
@@ -143,12 +145,12 @@ mod tests {
             use_cached: false,
             latest: watch::Sender::default(),
         };
-        slot.record(Quantity::from_integer(7), Timestamp::UNIX_EPOCH);
+        slot.record(Quantity::from_integer(7), Duration::ZERO);
         slot.record_failure("down");
         let latest = slot.latest();
         assert_eq!(latest.failure.unwrap().message, "down");
         assert!(latest.reading.is_some());
-        slot.record(Quantity::from_integer(8), Timestamp::UNIX_EPOCH);
+        slot.record(Quantity::from_integer(8), Duration::ZERO);
         assert!(slot.latest().failure.is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sakidori_scalers::{MetricSpec, Push, Reading, Scaler, ScalerError};
+use sakidori_scalers::{Freshness, MetricSpec, Push, Reading, Scaler, ScalerError};
 
 use crate::lock::lock;
 
@@ -54,13 +54,13 @@ impl Scaler for Patient {
         self.scaler.push()
     }
 
-    async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
+    async fn read(&self, freshness: &Freshness) -> Result<Vec<Reading>, ScalerError> {
         if let Some(refused) = self.refused().as_ref()
             && Instant::now() < refused.until
         {
             return Err(refused.error.clone());
         }
-        let answer = self.scaler.read().await;
+        let answer = self.scaler.read(freshness).await;
         let mut refused = self.refused();
         let times = refused.as_ref().map_or(0, |refused| refused.times);
         *refused = answer.as_ref().err().and_then(|error| {
@@ -119,7 +119,7 @@ mod tests {
             Vec::new()
         }
 
-        async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
+        async fn read(&self, _: &Freshness) -> Result<Vec<Reading>, ScalerError> {
             let asked = self.0.fetch_add(1, Ordering::SeqCst);
             Err(ScalerError::Unauthorized(format!("refusal {asked}")))
         }
@@ -128,9 +128,9 @@ mod tests {
     #[tokio::test]
     async fn a_source_that_refuses_is_not_asked_again_at_once() {
         let patient = Patient::new(Box::new(Refusing(AtomicU32::new(0))));
-        let first = patient.read().await.unwrap_err();
+        let first = patient.read(&Freshness::now()).await.unwrap_err();
         for _ in 0..100 {
-            assert_eq!(patient.read().await.unwrap_err(), first);
+            assert_eq!(patient.read(&Freshness::now()).await.unwrap_err(), first);
         }
     }
 }

@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use sakidori_engine::Quantity;
 use serde::Deserialize;
 
+use crate::answers::Freshness;
 use crate::metric::{MetricSpec, Reading};
 use crate::metrics_api::Format as DocumentFormat;
 use crate::metrics_api::value::{self, Found};
@@ -150,7 +151,7 @@ impl Scaler for ResourceScaler {
         self.metric.to_vec()
     }
 
-    async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
+    async fn read(&self, _: &Freshness) -> Result<Vec<Reading>, ScalerError> {
         let Resource {
             resource_kind: kind,
             resource_name: name,
@@ -382,12 +383,12 @@ mod tests {
             (metric.name.as_str(), metric.target.milli()),
             ("s0-configmap-sale-orders", 2500)
         );
-        let reading = scaler.read().await.unwrap().remove(0);
+        let reading = scaler.read(&Freshness::now()).await.unwrap().remove(0);
         assert_eq!((reading.value, reading.active), (5.0, true));
 
         let at_activation = trigger(&[("activationTargetValue", "5")]);
         let reading = built(&at_activation, StoreKind::ConfigMap, b"5")
-            .read()
+            .read(&Freshness::now())
             .await;
         assert!(!reading.unwrap()[0].active, "at the activation value");
 
@@ -395,18 +396,26 @@ mod tests {
         let scaler = built(&no_key, StoreKind::ConfigMap, b"5");
         assert_eq!(scaler.metrics()[0].name, "s0-configmap-sale-stock-osaka");
         assert_eq!(
-            scaler.read().await.unwrap_err().to_string(),
+            scaler
+                .read(&Freshness::now())
+                .await
+                .unwrap_err()
+                .to_string(),
             "not found: error getting metric value from ConfigMap: key stock.osaka not found in ConfigMap shop/sale"
         );
         let no_object = built(&trigger(&[]), StoreKind::Secret, b"5");
         assert_eq!(
-            no_object.read().await.unwrap_err().to_string(),
+            no_object
+                .read(&Freshness::now())
+                .await
+                .unwrap_err()
+                .to_string(),
             "not found: error getting metric value from ConfigMap: error getting ConfigMap shop/sale: there is none"
         );
         let mut down = trigger(&[]);
         down.namespace = "down".to_owned();
         let error = built(&down, StoreKind::ConfigMap, b"5")
-            .read()
+            .read(&Freshness::now())
             .await
             .unwrap_err();
         assert!(matches!(error, ScalerError::Unreachable(_)), "{error}");
@@ -422,7 +431,11 @@ mod tests {
         ] {
             let trigger = trigger(&metadata).metadata([("resourceKind", "Secret")]);
             let scaler = built(&trigger, StoreKind::Secret, b"hunter2");
-            let error = scaler.read().await.unwrap_err().to_string();
+            let error = scaler
+                .read(&Freshness::now())
+                .await
+                .unwrap_err()
+                .to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Deserialize;
 
+use crate::answers::Freshness;
 use crate::metric::{MetricSpec, Reading};
 use crate::params::{self, Field, METADATA, ParameterSet, Parameters};
 use crate::registry::Kind;
@@ -96,7 +97,7 @@ impl Scaler for WorkloadScaler {
         self.metric.to_vec()
     }
 
-    async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
+    async fn read(&self, _: &Freshness) -> Result<Vec<Reading>, ScalerError> {
         let pods = self
             .cluster
             .pods(&self.namespace, &self.workload.pod_selector)
@@ -229,7 +230,7 @@ mod tests {
         let scaler = crate::build(&triggers[0], &example::context(pods())).unwrap();
         assert_eq!(scaler.metrics()[0].name, "s1-workload-shop");
         assert_eq!(scaler.metrics()[0].target.to_string(), "4");
-        let reading = &scaler.read().await.unwrap()[0];
+        let reading = &scaler.read(&Freshness::now()).await.unwrap()[0];
         assert_eq!((reading.value, reading.active), (5.0, true));
     }
 
@@ -250,7 +251,7 @@ mod tests {
             let scaler = build(&trigger, &example::context(pods())).unwrap();
             assert_eq!(scaler.metrics()[0].target.to_string(), "500m");
             assert_eq!(
-                scaler.read().await.unwrap()[0].active,
+                scaler.read(&Freshness::now()).await.unwrap()[0].active,
                 active,
                 "{activation}"
             );

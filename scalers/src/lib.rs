@@ -1,6 +1,7 @@
 //! Scalers read event sources. One file (or folder) per trigger type; a scaler gets parameters and credentials and
 //! gives readings. It never sees a Kubernetes object: what little it needs of the cluster comes through [`Cluster`].
 
+mod answers;
 mod check;
 pub mod clients;
 mod cron;
@@ -19,10 +20,12 @@ mod metrics_api;
 pub mod params;
 #[cfg(feature = "postgresql")]
 mod postgresql;
+#[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod registry;
 mod scaler;
 
+pub use answers::{Answers, Freshness};
 pub use check::{Known, check};
 pub use document::{Document, DocumentLimits};
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use tokio::sync::Notify;
 
+use crate::answers::Freshness;
 use crate::clients::Clients;
 use crate::clients::aws::AwsIdentity;
 use crate::metric::{MetricSpec, MetricType, Reading};
@@ -33,11 +34,12 @@ pub trait Scaler: Send + Sync {
     }
 
     /// Reads the source once: one reading per entry of [`Scaler::metrics`]. Must be cancel-safe: the caller drops the
-    /// future when its time is over.
+    /// future when its time is over. What others asked the source for may be taken while it is fresh enough
+    /// ([`Answers`](crate::Answers)).
     ///
     /// # Errors
     /// See [`ScalerError`]: each variant says what the caller should do.
-    async fn read(&self) -> Result<Vec<Reading>, ScalerError>;
+    async fn read(&self, freshness: &Freshness) -> Result<Vec<Reading>, ScalerError>;
 
     /// For trigger types whose source also tells by itself that there is work.
     fn push(&self) -> Option<&dyn Push> {

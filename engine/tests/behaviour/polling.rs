@@ -115,6 +115,7 @@ fn replicas_that_cannot_be_read_show_and_scale_nothing() {
         replicas: Err("not found".into()),
         triggers: vec![reading(0.0)],
         ready_pods: None,
+        age: SignedDuration::ZERO,
     };
     let effects = story.engine.handle(
         story.now,
@@ -196,6 +197,56 @@ fn a_pause_leaves_out_a_poll_that_waits_for_the_end_of_another() {
     story.object.switches.pause = Some(Pause::Whole);
     story.apply(Remembered::default());
     assert!(!brief(&story.polled(poll, 0, reading(0.0))).contains(&Brief::Poll));
+}
+
+/// Two objects with the same question poll at the same moment from then on: one question an interval.
+#[test]
+fn an_answer_that_was_shared_counts_from_when_it_was_asked_for() {
+    let (mut story, poll) = Story::brought_up();
+    let start = story.now;
+    let key = story.key.clone();
+    let polled = |poll, age| Event::Polled {
+        key: key.clone(),
+        poll,
+        outcome: PollOutcome {
+            replicas: Ok(0),
+            triggers: vec![reading(0.0)],
+            ready_pods: None,
+            age: seconds(age),
+        },
+    };
+    story.engine.handle(story.now, polled(poll, 20));
+    assert_eq!(story.engine.next_wakeup(), Some(start + seconds(10)));
+    let effects = story.wait(seconds(10));
+    let Some(Effect::Poll { poll, within, .. }) = effects.last() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(*within, seconds(27), "one of a whole interval ago is none");
+    story.engine.handle(story.now, polled(*poll, 0));
+    assert_eq!(story.engine.next_wakeup(), Some(start + seconds(40)));
+}
+
+#[test]
+fn the_hpa_and_a_push_take_newer_answers_only() {
+    let (mut story, poll) = Story::brought_up();
+    story.polled(poll, 0, reading(0.0));
+    let within = |effects: &[Effect]| match effects.last() {
+        Some(Effect::Poll { within, .. }) => *within,
+        _ => panic!("{effects:?}"),
+    };
+    let key = story.key.clone();
+    story.now += seconds(3);
+    let wanted = Event::ReadingWanted { key: key.clone() };
+    let effects = story.engine.handle(story.now, wanted);
+    assert_eq!(within(&effects), seconds(5));
+    story.polled(poll_of(&effects), 0, reading(0.0));
+    story.now += seconds(3);
+    let pushed = Event::Pushed {
+        key,
+        trigger: 0,
+        metric: "s0-queue".into(),
+    };
+    assert_eq!(within(&story.engine.handle(story.now, pushed)), seconds(0));
 }
 
 #[test]

@@ -93,6 +93,7 @@ fn a_push_waits_for_replicas_and_for_a_write_that_succeeds() {
         replicas: Err("unreachable".into()),
         triggers: vec![reading(0.0)],
         ready_pods: None,
+        age: SignedDuration::ZERO,
     };
     let key = story.key.clone();
     story

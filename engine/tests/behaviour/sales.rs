@@ -299,6 +299,7 @@ impl Shop {
                     },
                     triggers,
                     ready_pods: None,
+                    age: SignedDuration::ZERO,
                 };
                 self.tell(Event::Polled { key, poll, outcome });
             }

@@ -166,6 +166,7 @@ impl Story {
             replicas: Ok(replicas),
             triggers: vec![trigger],
             ready_pods: None,
+            age: SignedDuration::ZERO,
         };
         self.engine.handle(
             self.now,

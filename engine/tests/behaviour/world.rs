@@ -340,6 +340,7 @@ impl World {
                             replicas,
                             triggers,
                             ready_pods: Some(self.replicas),
+                            age: SignedDuration::ZERO,
                         },
                     });
                 }

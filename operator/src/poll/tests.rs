@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
 use kube::core::{ApiResource, GroupVersionKind};
 use sakidori_api::ScaledObject;
 use sakidori_engine::{Effect, Engine, Event, PrepareOutcome, Remembered};
-use sakidori_scalers::{MetricSpec, MetricType};
+use sakidori_scalers::{Freshness, MetricSpec, MetricType};
 use serde_json::json;
 
 use super::*;
@@ -43,7 +44,7 @@ impl Scaler for Fragile {
         self.metrics.clone()
     }
 
-    async fn read(&self) -> Result<Vec<sakidori_scalers::Reading>, ScalerError> {
+    async fn read(&self, _: &Freshness) -> Result<Vec<sakidori_scalers::Reading>, ScalerError> {
         // After the first await, as in most scalers.
         tokio::task::yield_now().await;
         self.read.store(true, Ordering::SeqCst);
@@ -137,7 +138,7 @@ fn poller(objects: &[(&str, &[Panics])]) -> (Poller, Vec<(ObjectKey, ScaledObjec
 async fn a_panic_in_a_scaler_is_a_failed_read() {
     let (poller, objects) = poller(&[("web", &[Panics::Reading, Panics::Never])]);
     let (web, _) = &objects[0];
-    let outcome = poller.poll(web, Instant::now()).await;
+    let outcome = poller.poll(web, Instant::now(), Duration::ZERO).await;
     assert_eq!(outcome.replicas, Ok(2));
     let told = "trigger 0 (test): malformed answer: the scaler panicked: please report this";
     assert_eq!(
@@ -154,7 +155,7 @@ async fn a_panic_around_a_scaler_is_a_failed_poll() {
     let (poller, objects) = poller(&[("web", &[Panics::Telling])]);
     let (web, _) = &objects[0];
     for _ in 0..2 {
-        let outcome = poller.poll(web, Instant::now()).await;
+        let outcome = poller.poll(web, Instant::now(), Duration::ZERO).await;
         assert!(
             outcome
                 .replicas
@@ -196,9 +197,11 @@ async fn beside_a_scaler_that_panics_all_keep_their_rhythm_and_replicas() {
                         metrics: Vec::new(),
                     },
                 }),
-                Effect::Poll { key, poll, late } => {
+                Effect::Poll {
+                    key, poll, late, ..
+                } => {
                     polls.push((key.clone(), now, late.try_into().unwrap()));
-                    let outcome = poller.poll(&key, Instant::now()).await;
+                    let outcome = poller.poll(&key, Instant::now(), Duration::ZERO).await;
                     events.push(Event::Polled { key, poll, outcome });
                 }
                 Effect::Scale { .. } => panic!("nothing is to be scaled: {effect:?}"),

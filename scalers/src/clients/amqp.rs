@@ -10,15 +10,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::AMQPError;
 use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, RustlsConnector};
@@ -29,9 +26,10 @@ use lapin::uri::{
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::TlsVersion;
+use super::on_demand::OnDemand;
 use super::tls::TlsSettings;
 use crate::scaler::ScalerError;
 
@@ -53,9 +51,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For the closing handshake of a connection that nobody needs any more.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The longest wait between two attempts; KEDA's default pollingInterval, so that a poll at that interval always tries.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 
 /// In seconds; RabbitMQ's own Go client, and so KEDA, asks for the same. The lower of this and the server's wish holds.
 const HEARTBEAT: u16 = 10;
@@ -121,7 +116,7 @@ impl AmqpPool {
         let broker = Arc::new(Broker {
             endpoint: endpoint.clone(),
             oldest_tls: self.oldest_tls,
-            state: Arc::default(),
+            link: OnDemand::default(),
         });
         brokers.insert(endpoint, Arc::downgrade(&broker));
         broker
@@ -132,22 +127,8 @@ impl AmqpPool {
 pub struct Broker {
     endpoint: Endpoint,
     oldest_tls: TlsVersion,
-    /// Shared with the task of the attempt under way.
-    state: Arc<Mutex<State>>,
+    link: OnDemand<Link>,
 }
-
-#[derive(Default)]
-struct State {
-    link: Option<Arc<Link>>,
-    attempt: Option<Attempt>,
-    /// Since the last answer.
-    failures: u32,
-    /// The last failure of an attempt, and when the next attempt may start.
-    failed: Option<(ScalerError, Instant)>,
-}
-
-/// A connection attempt under way, or its outcome.
-type Attempt = Shared<BoxFuture<'static, Result<Arc<Link>, ScalerError>>>;
 
 impl Broker {
     /// The ready messages of a queue, by a passive declaration, which changes nothing on the broker.
@@ -160,14 +141,14 @@ impl Broker {
         let answer = timeout(ANSWER_TIMEOUT, link.ready_messages(queue)).await;
         let error = match answer {
             Ok(Ok(messages)) => {
-                self.answered();
+                self.link.answered();
                 return Ok(messages);
             }
             Ok(Err(error)) => {
                 let error = scaler_error(&error, &self.endpoint);
                 if link.is_open() {
                     // The broker said no, by closing the channel: the connection is sound.
-                    self.answered();
+                    self.link.answered();
                     return Err(error);
                 }
                 error
@@ -177,96 +158,19 @@ impl Broker {
                 &format!("no answer within {ANSWER_TIMEOUT:?}"),
             ),
         };
-        self.lost(&link, &error);
+        self.link.lost(&link, &error);
         Err(error)
     }
 
     /// The open connection, after connecting if need be.
     async fn link(&self) -> Result<Arc<Link>, ScalerError> {
-        let attempt = {
-            let mut state = lock(&self.state);
-            if let Some(link) = state.link.take_if(|link| !link.is_open()) {
-                drop(link);
-            }
-            if let Some(link) = &state.link {
-                return Ok(Arc::clone(link));
-            }
-            // An attempt with an outcome is one whose task ended without recording it.
-            state.attempt.take_if(|attempt| attempt.peek().is_some());
-            match (&state.attempt, &state.failed) {
-                (Some(attempt), _) => attempt.clone(),
-                (None, Some((error, retry_at))) if Instant::now() < *retry_at => {
-                    return Err(error.clone());
-                }
-                (None, _) => state.attempt.insert(self.attempt()).clone(),
-            }
-        };
-        attempt.await
-    }
-
-    /// Starts one attempt on a task of its own, which records the outcome.
-    fn attempt(&self) -> Attempt {
-        let (endpoint, state) = (self.endpoint.clone(), Arc::clone(&self.state));
-        let oldest_tls = self.oldest_tls;
-        let task = tokio::spawn(async move {
-            let outcome = Link::open(&endpoint, oldest_tls).await.map(Arc::new);
-            let mut state = lock(&state);
-            state.attempt = None;
-            match &outcome {
-                Ok(link) => state.link = Some(Arc::clone(link)),
-                Err(error) => state.fail(error),
-            }
-            outcome
-        });
-        let place = self.endpoint.to_string();
-        task.map(move |ended| {
-            ended.unwrap_or_else(|_| {
-                Err(ScalerError::Unreachable(format!(
-                    "RabbitMQ at {place}: connecting was given up"
-                )))
+        self.link
+            .get(Link::is_open, || {
+                let (endpoint, oldest_tls) = (self.endpoint.clone(), self.oldest_tls);
+                async move { Link::open(&endpoint, oldest_tls).await }
             })
-        })
-        .boxed()
-        .shared()
+            .await
     }
-
-    fn answered(&self) {
-        let mut state = lock(&self.state);
-        state.failures = 0;
-        state.failed = None;
-    }
-
-    /// A connection failed under a question. Dropped, so that the next read connects anew, after the back-off.
-    fn lost(&self, link: &Arc<Link>, error: &ScalerError) {
-        let mut state = lock(&self.state);
-        // A question that was under way at the same time may have noticed first.
-        if state
-            .link
-            .take_if(|current| Arc::ptr_eq(current, link))
-            .is_some()
-        {
-            state.fail(error);
-        }
-    }
-}
-
-impl State {
-    fn fail(&mut self, error: &ScalerError) {
-        self.failures = self.failures.saturating_add(1);
-        let random = RandomState::new().hash_one(self.failures) as f64 / u64::MAX as f64;
-        self.failed = Some((
-            error.clone(),
-            Instant::now() + back_off(self.failures, random),
-        ));
-    }
-}
-
-/// How long to wait after so many failures in a row: 1 s, 2 s, 4 s and so on up to [`LONGEST_BACK_OFF`], less up to a fifth
-/// of it (`random` is from 0 to 1), so that brokers that failed together aren't tried together.
-fn back_off(failures: u32, random: f64) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let whole = Duration::from_secs(1 << doublings).min(LONGEST_BACK_OFF);
-    whole.mul_f64(1.0 - 0.2 * random.clamp(0.0, 1.0))
 }
 
 /// An open connection with its channels.
@@ -491,19 +395,4 @@ fn unreachable_error(endpoint: &Endpoint, reason: &str) -> ScalerError {
 /// A panic elsewhere doesn't leave these states half-written, so a poisoned lock is as good as any.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_back_off_doubles_up_to_its_longest() {
-        let seconds: Vec<f64> = [1, 2, 3, 5, 6, 7, u32::MAX]
-            .iter()
-            .map(|n| back_off(*n, 0.0).as_secs_f64())
-            .collect();
-        assert_eq!(seconds, [1.0, 2.0, 4.0, 16.0, 30.0, 30.0, 30.0]);
-        assert_eq!(back_off(2, 1.0), Duration::from_millis(1600));
-    }
 }

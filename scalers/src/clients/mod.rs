@@ -1,10 +1,12 @@
 //! Pooled connections: one per endpoint and credentials, kept across failing queries.
 
+#[cfg(feature = "rabbitmq")]
 pub mod amqp;
 pub mod aws;
 pub mod grpc;
 pub mod http;
 mod names;
+pub(crate) mod on_demand;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
 mod settings;
@@ -14,6 +16,7 @@ pub use settings::{ClientSettings, TlsVersion};
 
 /// All pools. One per process.
 pub struct Clients {
+    #[cfg(feature = "rabbitmq")]
     pub amqp: amqp::AmqpPool,
     pub grpc: grpc::GrpcPool,
     #[cfg(feature = "aws")]
@@ -26,6 +29,7 @@ pub struct Clients {
 impl Clients {
     pub fn new(settings: ClientSettings) -> Self {
         Self {
+            #[cfg(feature = "rabbitmq")]
             amqp: amqp::AmqpPool::new(settings.oldest_tls),
             grpc: grpc::GrpcPool::new(settings.oldest_tls),
             #[cfg(feature = "aws")]

@@ -38,6 +38,7 @@ use sakidori_calendars::cron::Schedule;
 use sakidori_calendars::time_zone;
 use serde::Deserialize;
 
+use crate::answers::Freshness;
 use crate::metric::{MetricSpec, Reading};
 use crate::params::{self, Field, METADATA, ParameterSet, Parameters};
 use crate::registry::Kind;
@@ -125,7 +126,7 @@ impl Scaler for CronScaler {
         self.metric.to_vec()
     }
 
-    async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
+    async fn read(&self, _: &Freshness) -> Result<Vec<Reading>, ScalerError> {
         Ok(vec![self.reading_at(Timestamp::now())])
     }
 }
@@ -188,7 +189,7 @@ mod tests {
             scaler.metrics()[0].name,
             "s0-cron-Asia-Tokyo-08xxMON-FRI-020xxMON-FRI"
         );
-        let reading = &scaler.read().await.unwrap()[0];
+        let reading = &scaler.read(&Freshness::now()).await.unwrap()[0];
         assert_eq!(reading.metric, scaler.metrics()[0].name);
         assert_eq!(reading.value, if reading.active { 10.0 } else { 0.0 });
     }

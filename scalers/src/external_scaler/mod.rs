@@ -15,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use crate::answers::Freshness;
 use crate::clients::grpc::{Endpoint, Server};
 use crate::metric::{MetricSpec, Reading};
 use crate::params;
@@ -93,7 +94,7 @@ impl Scaler for ExternalScaler {
         self.ask_for_metrics(FIRST_ANSWER_TIMEOUT).await
     }
 
-    async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
+    async fn read(&self, _: &Freshness) -> Result<Vec<Reading>, ScalerError> {
         if !self.named().streamed {
             self.ask_for_metrics(ANSWER_TIMEOUT).await?;
         }

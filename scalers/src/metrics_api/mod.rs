@@ -36,6 +36,7 @@ use futures::stream;
 use reqwest::{Client, Url};
 use serde::Deserialize;
 
+use crate::answers::Freshness;
 use crate::http::{Authentication, AuthenticationParameters, host_of, parse_url};
 use crate::metric::{MetricSpec, Reading};
 use crate::params::{self, Field, GoDuration, METADATA, ParameterSet, Parameters};
@@ -179,7 +180,7 @@ impl Scaler for MetricsApiScaler {
         self.metric.to_vec()
     }
 
-    async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
+    async fn read(&self, _: &Freshness) -> Result<Vec<Reading>, ScalerError> {
         let value = if self.parameters.aggregate_from_kube_service_endpoints {
             self.read_endpoints().await?
         } else {

@@ -62,6 +62,7 @@ use async_trait::async_trait;
 use self::management::Management;
 use self::mode::{Counts, Mode};
 use self::parameters::{Protocol, RabbitMq, RabbitMqParameters};
+use crate::answers::Freshness;
 use crate::clients::TlsVersion;
 use crate::clients::amqp::{Broker, Endpoint, Mechanism};
 use crate::clients::tls::TlsSettings;
@@ -143,7 +144,7 @@ impl Scaler for RabbitMqScaler {
         self.metric.to_vec()
     }
 
-    async fn read(&self) -> Result<Vec<Reading>, ScalerError> {
+    async fn read(&self, _: &Freshness) -> Result<Vec<Reading>, ScalerError> {
         let counts = match &self.source {
             Source::Amqp { broker, queue } => Counts {
                 messages: broker.ready_messages(queue).await?.into(),

@@ -3,9 +3,11 @@
 // clippy.toml's permission ends at functions without #[test]; these are part of tests, too.
 #![allow(clippy::unwrap_used)]
 
+mod bystanders;
 mod external;
 mod metrics_api;
 mod no_cluster;
 #[cfg(feature = "postgresql")]
 mod postgresql;
+#[cfg(feature = "rabbitmq")]
 mod rabbitmq;

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use sakidori_scalers::clients::Clients;
-use sakidori_scalers::{Context, Reading, Scaler, ScalerError, Trigger, build};
+use sakidori_scalers::{Context, Freshness, Reading, Scaler, ScalerError, Trigger, build};
 use sakidori_test_cluster::eventually;
 use sakidori_test_servers::{Answer, HttpSource, RabbitMq, RabbitMqOptions, Tls};
 
+use crate::bystanders::connections_to;
 use crate::no_cluster::NoCluster;
 
 /// Longer than any back-off and a statistics interval together.
@@ -30,13 +31,16 @@ fn scaler(context: &Context, trigger: &Trigger) -> Box<dyn Scaler> {
 }
 
 async fn value(scaler: &dyn Scaler) -> Result<f64, ScalerError> {
-    scaler.read().await.map(|readings| readings[0].value)
+    scaler
+        .read(&Freshness::now())
+        .await
+        .map(|readings| readings[0].value)
 }
 
 /// Reads until the reading is as wanted: counts of the management API are a moment old.
 async fn settles(scaler: &dyn Scaler, wanted: impl Fn(&Reading) -> bool) -> Reading {
     eventually("reading as wanted", SOON, async || {
-        let reading = scaler.read().await?.remove(0);
+        let reading = scaler.read(&Freshness::now()).await?.remove(0);
         match wanted(&reading) {
             true => Ok(Some(reading)),
             false => anyhow::bail!("{reading:?}"),
@@ -56,18 +60,11 @@ async fn connections(rabbit: &RabbitMq) -> usize {
     listed.as_array().unwrap().iter().filter(named).count()
 }
 
-/// Open sockets to the broker's AMQP port. A thread of the client that was left behind holds one, too.
+/// Connections to the broker's AMQP port. A thread of the client that was left behind holds one, too.
 fn sockets(rabbit: &RabbitMq) -> usize {
     let address = rabbit.amqp_address();
     let (_, port) = address.split_once(':').unwrap();
-    let remote = format!(":{:04X}", port.parse::<u16>().unwrap());
-    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-    let open = table.lines().skip(1).filter(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        // Closed sockets linger without an inode.
-        columns[2].ends_with(&remote) && columns[9] != "0"
-    });
-    open.count()
+    connections_to(port.parse().unwrap())
 }
 
 #[tokio::test]
@@ -82,7 +79,7 @@ async fn amqp_counts_ready_messages_and_recovers_from_errors_on_one_connection()
         &context,
         &trigger(&url, "orders").metadata([("activationValue", "6")]),
     );
-    let reading = orders.read().await.unwrap().remove(0);
+    let reading = orders.read(&Freshness::now()).await.unwrap().remove(0);
     assert_eq!(
         (reading.metric.as_str(), reading.value, reading.active),
         ("s0-rabbitmq-orders", 7.0, true)
@@ -91,7 +88,7 @@ async fn amqp_counts_ready_messages_and_recovers_from_errors_on_one_connection()
     // Messages under way to a consumer are not ready.
     let held = rabbit.hold("/", "orders", 3).await.unwrap();
     assert_eq!(held.count(), 3);
-    let reading = orders.read().await.unwrap().remove(0);
+    let reading = orders.read(&Freshness::now()).await.unwrap().remove(0);
     assert_eq!((reading.value, reading.active), (4.0, false));
     drop(held);
 
@@ -99,7 +96,7 @@ async fn amqp_counts_ready_messages_and_recovers_from_errors_on_one_connection()
     let missing = scaler(&context, &trigger(&url, "later"));
     let before = rabbit.accepted_connections().unwrap();
     for _ in 0..50 {
-        let error = missing.read().await.unwrap_err();
+        let error = missing.read(&Freshness::now()).await.unwrap_err();
         assert!(
             matches!(&error, ScalerError::NotFound(text) if text.contains("no queue 'later' in vhost '/'")),
             "{error}"
@@ -155,7 +152,7 @@ async fn concurrent_first_reads_share_one_attempt() {
         } else {
             SOON
         };
-        tokio::time::timeout(patience, scaler.read()).await
+        tokio::time::timeout(patience, scaler.read(&Freshness::now())).await
     }));
     let answered = reads
         .await
@@ -180,13 +177,13 @@ async fn a_killed_broker_is_unreachable_and_comes_back_on_the_same_scaler() {
     rabbit.kill();
     // The first failures notice the lost connections.
     for scaler in [&amqp, &http] {
-        let error = scaler.read().await.unwrap_err();
+        let error = scaler.read(&Freshness::now()).await.unwrap_err();
         assert!(matches!(error, ScalerError::Unreachable(_)), "{error}");
     }
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(5) {
         for scaler in [&amqp, &http] {
-            let error = scaler.read().await.unwrap_err();
+            let error = scaler.read(&Freshness::now()).await.unwrap_err();
             assert!(matches!(error, ScalerError::Unreachable(_)), "{error}");
             assert!(!error.to_string().contains("guest"), "{error}");
         }
@@ -229,7 +226,7 @@ async fn a_hung_broker_costs_a_bounded_wait_and_no_sockets() {
     // The signal may take a moment to reach all of its threads.
     let error = loop {
         let asked = Instant::now();
-        match orders.read().await {
+        match orders.read(&Freshness::now()).await {
             Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             Err(error) => {
                 assert!(asked.elapsed() < Duration::from_secs(8), "{error}");
@@ -250,7 +247,7 @@ async fn a_hung_broker_costs_a_bounded_wait_and_no_sockets() {
 
     // New connections are accepted by the kernel, and hang in the handshake.
     let error = eventually("attempt that timed out", SOON, async || {
-        match orders.read().await {
+        match orders.read(&Freshness::now()).await {
             Err(ScalerError::Unreachable(text)) => {
                 Ok(text.contains("no connection within").then_some(text))
             }
@@ -284,8 +281,9 @@ async fn a_wrong_password_is_unauthorized_and_backs_off() {
         .collect();
     let refused_before = rabbit.refused_logins().unwrap();
     let started = Instant::now();
+    let now = Freshness::now();
     while started.elapsed() < Duration::from_secs(6) {
-        for error in join_all(scalers.iter().map(|scaler| scaler.read())).await {
+        for error in join_all(scalers.iter().map(|scaler| scaler.read(&now))).await {
             let error = error.unwrap_err();
             assert!(
                 matches!(&error, ScalerError::Unauthorized(text) if text.contains("ACCESS_REFUSED")),
@@ -311,7 +309,7 @@ async fn a_wrong_password_is_unauthorized_and_backs_off() {
         &context,
         &trigger(&rabbit.http_url_of("late", "hunter2"), "orders"),
     );
-    let error = http.read().await.unwrap_err();
+    let error = http.read(&Freshness::now()).await.unwrap_err();
     assert!(
         matches!(&error, ScalerError::Unauthorized(text) if text.contains("401")),
         "{error}"
@@ -356,13 +354,19 @@ async fn virtual_hosts_are_in_the_path_or_a_parameter() {
             assert_eq!(reading.value, messages, "{base}{path} {vhost}");
         }
         let nowhere = trigger(&format!("{base}/nowhere"), "orders");
-        let error = scaler(&context, &nowhere).read().await.unwrap_err();
+        let error = scaler(&context, &nowhere)
+            .read(&Freshness::now())
+            .await
+            .unwrap_err();
         assert!(matches!(error, ScalerError::NotFound(_)), "{error}");
         // A user without permissions, by parameters that win over the URL.
         rabbit.set_user("stranger", "pw").await.unwrap();
         let stranger =
             trigger(&base, "orders").authentication([("username", "stranger"), ("password", "pw")]);
-        let error = scaler(&context, &stranger).read().await.unwrap_err();
+        let error = scaler(&context, &stranger)
+            .read(&Freshness::now())
+            .await
+            .unwrap_err();
         assert!(matches!(error, ScalerError::Unauthorized(_)), "{error}");
     }
 }
@@ -404,7 +408,7 @@ async fn the_management_api_knows_unacknowledged_messages_rates_and_expressions(
         Ok(0.0)
     );
     let error = with("^orders-", &[("useRegex", "true"), ("pageSize", "1")])
-        .read()
+        .read(&Freshness::now())
         .await
         .unwrap_err();
     assert!(
@@ -413,7 +417,10 @@ async fn the_management_api_knows_unacknowledged_messages_rates_and_expressions(
             .ends_with("regex matches more queues than can be recovered at once"),
         "{error}"
     );
-    let error = with("missing", &[]).read().await.unwrap_err();
+    let error = with("missing", &[])
+        .read(&Freshness::now())
+        .await
+        .unwrap_err();
     assert!(matches!(error, ScalerError::NotFound(_)), "{error}");
 
     let rate = with("orders-us", &[("mode", "MessageRate"), ("value", "1")]);
@@ -458,13 +465,16 @@ async fn tls_trusts_the_given_authority_and_shows_the_client_certificate() {
         let context = context();
         for url in [rabbit.amqps_url().unwrap(), rabbit.https_url().unwrap()] {
             let untrusting = scaler(&context, &trigger(&url, "orders"));
-            let error = untrusting.read().await.unwrap_err();
+            let error = untrusting.read(&Freshness::now()).await.unwrap_err();
             assert!(matches!(error, ScalerError::Unreachable(_)), "{error}");
 
             let mut trigger = trigger(&url, "orders");
             trigger = trigger.authentication([("tls", "enable"), ("ca", material.ca())]);
             if tls == Tls::Mutual {
-                let error = scaler(&context, &trigger).read().await.unwrap_err();
+                let error = scaler(&context, &trigger)
+                    .read(&Freshness::now())
+                    .await
+                    .unwrap_err();
                 assert!(matches!(error, ScalerError::Unreachable(_)), "{error}");
                 let client = &material.client;
                 trigger = trigger.authentication([

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sakidori_scalers::clients::Clients;
-use sakidori_scalers::{Context, Reading, Scaler, ScalerError, Trigger, build};
+use sakidori_scalers::{Context, Freshness, Reading, Scaler, ScalerError, Trigger, build};
 use tonic::{Code, Status};
 
 use crate::no_cluster::NoCluster;
@@ -38,7 +38,7 @@ fn scaler(address: &str) -> Box<dyn Scaler> {
 }
 
 async fn failure(scaler: &dyn Scaler) -> ScalerError {
-    scaler.read().await.unwrap_err()
+    scaler.read(&Freshness::now()).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn metrics_are_named_and_read_by_the_server() {
         value: 12.5,
         active: true,
     };
-    assert_eq!(scaler.read().await.unwrap(), [expected]);
+    assert_eq!(scaler.read(&Freshness::now()).await.unwrap(), [expected]);
     let asked = server.asked();
     assert_eq!((&*asked.name, &*asked.namespace), ("web", "shop"));
     assert_eq!(asked.scaler_metadata["scalerAddress"], server.address);
@@ -67,7 +67,7 @@ async fn metrics_are_named_and_read_by_the_server() {
         target_size_float: 2.5,
     });
     server.set(answers.clone());
-    assert_eq!(scaler.read().await.unwrap().len(), 2);
+    assert_eq!(scaler.read(&Freshness::now()).await.unwrap().len(), 2);
     assert_eq!(scaler.metrics()[1].target.to_string(), "2500m");
     answers.specs.clear();
     server.set(answers);
@@ -143,7 +143,10 @@ async fn tls_is_checked_and_a_client_certificate_shown() {
     let ca = [("caCert", authority.certificate())];
     let enabled = [("enableTLS", "true")];
     let read = async |trigger: Trigger| {
-        let read = build(&trigger, &context()).unwrap().read().await;
+        let read = build(&trigger, &context())
+            .unwrap()
+            .read(&Freshness::now())
+            .await;
         read.map(|readings| readings[0].value)
     };
     let plain = || trigger("external", &server.address);
@@ -204,7 +207,10 @@ async fn a_certificate_for_another_host_is_refused() {
     );
     // It is the name that is refused.
     let insecure = build(&trigger.metadata([("unsafeSsl", "true")]), &context()).unwrap();
-    assert_eq!(insecure.read().await.unwrap()[0].value, 1.0);
+    assert_eq!(
+        insecure.read(&Freshness::now()).await.unwrap()[0].value,
+        1.0
+    );
 }
 
 #[test]
@@ -234,7 +240,10 @@ async fn triggers_of_one_server_share_a_connection_which_failures_leave() {
             ..Answers::metric("orders", 5, 1.0)
         });
         for scaler in &scalers {
-            assert_eq!(scaler.read().await.is_err(), failure.is_some());
+            assert_eq!(
+                scaler.read(&Freshness::now()).await.is_err(),
+                failure.is_some()
+            );
         }
     }
     assert_eq!(server.connections(), 1);
@@ -282,7 +291,7 @@ async fn a_message_that_is_too_large_is_refused() {
     assert!(error.contains("too large"), "{error}");
     // The connection is sound.
     server.set(Answers::metric("orders", 5, 1.0));
-    assert_eq!(scaler.read().await.unwrap()[0].value, 1.0);
+    assert_eq!(scaler.read(&Freshness::now()).await.unwrap()[0].value, 1.0);
     assert_eq!(server.connections(), 1);
 }
 
@@ -310,7 +319,7 @@ async fn a_server_that_hangs_is_given_up_and_asked_on_another_connection() {
         "{error}"
     );
     server.set(Answers::metric("orders", 5, 1.0));
-    assert_eq!(scaler.read().await.unwrap()[0].value, 1.0);
+    assert_eq!(scaler.read(&Freshness::now()).await.unwrap()[0].value, 1.0);
     assert_eq!(server.connections(), 2);
     scaler.learn_metrics().await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sakidori_scalers::{Pushes, Scaler, build};
+use sakidori_scalers::{Freshness, Pushes, Scaler, build};
 use sakidori_test_cluster::eventually;
 use tokio::time::timeout;
 
@@ -53,7 +53,7 @@ async fn active_is_told_and_inactive_is_not() {
         assert!(active(pushes).await);
         assert!(!active(pushes).await, "told twice");
         // Polls have a connection of their own.
-        scaler.read().await.unwrap();
+        scaler.read(&Freshness::now()).await.unwrap();
         assert_eq!(server.connections(), 2);
     })
     .await;
@@ -88,12 +88,15 @@ async fn changed_metrics_are_told_and_not_asked_for_meanwhile() {
                 .await
                 .is_err()
         );
-        scaler.read().await.unwrap();
+        scaler.read(&Freshness::now()).await.unwrap();
         assert_eq!(target().as_deref(), Some("7"));
     })
     .await;
     // Without the stream they are asked for.
-    assert!(scaler.read().await.is_err(), "it names none");
+    assert!(
+        scaler.read(&Freshness::now()).await.is_err(),
+        "it names none"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +111,7 @@ async fn a_server_without_a_stream_of_metrics_is_asked_for_them() {
         until_streams(&server, 1).await;
         for target in [5, 7] {
             server.set(older(target));
-            scaler.read().await.unwrap();
+            scaler.read(&Freshness::now()).await.unwrap();
             assert_eq!(scaler.metrics()[0].target.to_string(), target.to_string());
         }
         server.set(Answers {

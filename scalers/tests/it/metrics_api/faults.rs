@@ -1,7 +1,5 @@
 //! What servers do wrong, what a reading says then, and that nothing of it stays open.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use sakidori_scalers::ScalerError;
@@ -9,24 +7,12 @@ use sakidori_test_cluster::eventually;
 use sakidori_test_servers::{Answer, HttpSource};
 use serde_json::json;
 
+use crate::bystanders::canned;
+
 use super::{depth, read, read_once, scaler, trigger};
 
-/// A server that answers each connection with these bytes, and then waits without another word until the client goes.
-fn canned(answer: &'static [u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/q", listener.local_addr().unwrap());
-    // Ends with the test's process; a thread that waits for connections costs nothing.
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            std::thread::spawn(move || {
-                let _ = stream.read(&mut [0; 4096]);
-                let _ = stream.write_all(answer);
-                let _ = stream.read_to_end(&mut Vec::new());
-            });
-        }
-    });
-    url
+fn url_of(answer: &'static [u8]) -> String {
+    format!("http://127.0.0.1:{}/q", canned(answer))
 }
 
 #[tokio::test]
@@ -142,7 +128,7 @@ async fn broken_answers_are_errors() {
             "UTF-8",
         ),
     ] {
-        let trigger = trigger(&canned(answer)).metadata([("timeout", "300ms")]);
+        let trigger = trigger(&url_of(answer)).metadata([("timeout", "300ms")]);
         let error = read_once(&trigger).await.unwrap_err().to_string();
         assert!(error.starts_with(kind) && error.contains(shown), "{kind}: {error}");
     }
@@ -184,7 +170,7 @@ fn failing_reads_leave_no_sockets_behind() {
             source.url("/none"),
             source.url("/hang"),
             source.url("/q").replace("http:", "https:"),
-            canned(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"),
+            url_of(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"),
         ]
         .iter()
         .map(|url| scaler(&trigger(url).metadata([("timeout", "5ms")])))

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sakidori_scalers::clients::{ClientSettings, Clients};
 use sakidori_scalers::{
-    Cluster, ClusterError, Context, Endpoint, Pod, Scaler, ScalerError, StoreKind, Stored, Trigger,
-    build,
+    Cluster, ClusterError, Context, Endpoint, Freshness, Pod, Scaler, ScalerError, StoreKind,
+    Stored, Trigger, build,
 };
 use sakidori_test_servers::{Answer, HttpSource};
 use serde_json::json;
@@ -67,7 +67,10 @@ fn scaler(trigger: &Trigger) -> Box<dyn Scaler> {
 }
 
 async fn read(scaler: &dyn Scaler) -> Result<f64, ScalerError> {
-    scaler.read().await.map(|readings| readings[0].value)
+    scaler
+        .read(&Freshness::now())
+        .await
+        .map(|readings| readings[0].value)
 }
 
 async fn read_once(trigger: &Trigger) -> Result<f64, ScalerError> {
@@ -107,7 +110,11 @@ async fn all_formats_are_read() {
         source.set("/json", depth(7));
         let trigger =
             trigger(&source.url("/json")).metadata([("activationTargetValue", activation)]);
-        let reading = scaler(&trigger).read().await.unwrap().remove(0);
+        let reading = scaler(&trigger)
+            .read(&Freshness::now())
+            .await
+            .unwrap()
+            .remove(0);
         assert_eq!(reading.active, active, "{activation}");
         assert_eq!(reading.metric, "s0-metric-api-depth");
     }
