@@ -260,7 +260,7 @@ mod tests {
             replicas: Ok(current),
             triggers,
             ready_pods: None,
-            age: SignedDuration::ZERO,
+            age: jiff::SignedDuration::ZERO,
         };
         let now = Timestamp::from_second(1_000_000).unwrap();
         let decision = decide(&object, &outcome, &activity, None, true, now);
@@ -431,7 +431,7 @@ mod tests {
             replicas: Ok(0),
             triggers: vec![read(1.0)],
             ready_pods: None,
-            age: SignedDuration::ZERO,
+            age: jiff::SignedDuration::ZERO,
         };
         let activity = activity(&object, &outcome.triggers);
         let decision = decide(

@@ -10,18 +10,16 @@ use std::net::TcpListener;
 use sakidori_scalers::{Freshness, Scaler};
 use tokio::runtime::Handle;
 
-/// Sockets of this machine's that are connected, or connecting, to a port on 127.0.0.1.
+/// Open sockets to a port on 127.0.0.1, connected or connecting.
 pub fn connections_to(port: u16) -> usize {
-    const TIME_WAIT: &str = "06";
-    const CLOSED: &str = "07";
     let remote = format!("0100007F:{port:04X}");
     let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-    table
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|fields| fields.get(2) == Some(&&*remote))
-        .filter(|fields| ![TIME_WAIT, CLOSED].contains(&fields[3]))
-        .count()
+    let open = table.lines().skip(1).filter(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        // Closed sockets linger without an inode.
+        columns[2] == remote && columns[9] != "0"
+    });
+    open.count()
 }
 
 /// Tasks of this test's runtime that have not ended.
