@@ -20,6 +20,8 @@ mod metrics_api;
 pub mod params;
 #[cfg(feature = "postgresql")]
 mod postgresql;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod registry;

@@ -12,6 +12,8 @@ const KINDS: &[Kind] = &[
     crate::kubernetes_resource::KIND,
     crate::kubernetes_workload::KIND,
     crate::metrics_api::KIND,
+    #[cfg(feature = "prometheus")]
+    crate::prometheus::KIND,
     #[cfg(feature = "rabbitmq")]
     crate::rabbitmq::KIND,
 ];

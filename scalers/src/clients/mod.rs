@@ -9,6 +9,8 @@ mod names;
 pub(crate) mod on_demand;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod settings;
 pub mod tls;
 
@@ -24,6 +26,8 @@ pub struct Clients {
     pub http: http::HttpPool,
     #[cfg(feature = "postgresql")]
     pub postgresql: postgresql::Connector,
+    #[cfg(feature = "prometheus")]
+    pub prometheus: prometheus::PrometheusPool,
 }
 
 impl Clients {
@@ -36,6 +40,8 @@ impl Clients {
             aws: aws::AwsPool::default(),
             #[cfg(feature = "postgresql")]
             postgresql: postgresql::Connector::new(settings.oldest_tls),
+            #[cfg(feature = "prometheus")]
+            prometheus: prometheus::PrometheusPool::default(),
             http: http::HttpPool::new(settings),
         }
     }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING,
+};
 use reqwest::{Client, Method, Request, StatusCode, Url};
 use serde::Deserialize;
 
@@ -14,14 +16,15 @@ use crate::clients::tls::{Identity, TlsSettings};
 use crate::params::{AUTHENTICATION, Field, METADATA_AUTHENTICATION, ParameterSet, Parameters};
 use crate::scaler::{ScalerError, Trigger};
 
-/// How a trigger authenticates itself.
+/// How a trigger authenticates itself. No `Debug`: it holds secrets.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AuthenticationParameters {
     modes: ModeParameters,
     oauth: OAuthParameters,
 }
 
 /// The parameters of all modes but `oauth`. Which of them count says `authModes`.
-#[derive(Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ModeParameters {
     /// A list of `apiKey`, `basic`, `bearer`, `custom`, `oauth`, `tls`; of `basic`, `bearer` and `oauth` at most one. Without it
@@ -51,7 +54,7 @@ struct ModeParameters {
     key_param_name: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Mode {
     ApiKey,
@@ -62,7 +65,7 @@ enum Mode {
     Tls,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum KeyPlace {
     Header,
@@ -166,6 +169,12 @@ impl AuthenticationParameters {
         broken
     }
 
+    /// Whether there is a login at all.
+    pub fn has_modes(&self) -> bool {
+        let modes = self.modes.auth_modes.as_ref();
+        modes.is_some_and(|modes| !modes.is_empty())
+    }
+
     fn uses(&self, mode: Mode) -> bool {
         let modes = self.modes.auth_modes.as_ref();
         modes.is_some_and(|modes| modes.contains(&mode))
@@ -191,6 +200,8 @@ impl AuthenticationParameters {
 /// Puts credentials on requests.
 #[derive(Default)]
 pub struct Authentication {
+    /// Besides the credentials, which go before them.
+    others: Vec<(HeaderName, HeaderValue)>,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// A parameter of the query, by name.
     query: Option<(String, String)>,
@@ -246,6 +257,13 @@ impl Authentication {
         }
     }
 
+    /// The same with more headers.
+    #[must_use]
+    pub fn with_headers(mut self, others: Vec<(HeaderName, HeaderValue)>) -> Self {
+        self.others = others;
+        self
+    }
+
     /// # Errors
     /// Where the token URL can't be one.
     pub fn oauth(parameters: OAuthParameters) -> Result<Self, String> {
@@ -296,6 +314,16 @@ impl Authentication {
         Ok(answer)
     }
 
+    /// The request without credentials, for those who sign it.
+    #[cfg(all(feature = "aws", feature = "prometheus"))]
+    pub fn bare(&self, url: &Url) -> Request {
+        let mut request = Request::new(Method::GET, without_user(url.clone()));
+        for (name, value) in &self.others {
+            request.headers_mut().append(name, value.clone());
+        }
+        request
+    }
+
     fn request(&self, url: &Url, token: Option<&str>) -> Result<Request, String> {
         let user = user_of(url);
         let mut request = Request::new(Method::GET, without_user(url.clone()));
@@ -303,6 +331,9 @@ impl Authentication {
             set_query(request.url_mut(), name, value);
         }
         let headers = request.headers_mut();
+        for (name, value) in &self.others {
+            headers.append(name, value.clone());
+        }
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
@@ -316,6 +347,23 @@ impl Authentication {
         }
         Ok(request)
     }
+}
+
+/// The headers that a parameter gives, but for those that are the client's own (as in Go's).
+///
+/// # Errors
+/// Where one can't be a header. Quotes no value.
+pub fn headers<'a>(
+    parameter: &str,
+    given: impl Iterator<Item = (&'a String, &'a String)>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    let own = [HOST, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING];
+    let made: Result<Vec<_>, String> = given
+        .map(|(name, value)| header(parameter, name, value))
+        .collect();
+    let mut made = made?;
+    made.retain(|(name, _)| !own.contains(name));
+    Ok(made)
 }
 
 fn header(parameter: &str, name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {

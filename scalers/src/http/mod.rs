@@ -7,7 +7,7 @@ mod compression;
 mod oauth;
 
 pub use address::{host_of, parse as parse_url, user_of, without_user};
-pub use answer::Bounds;
-pub use authentication::{Authentication, AuthenticationParameters};
+pub use answer::{Answer, Bounds, fetch};
+pub use authentication::{Authentication, AuthenticationParameters, headers};
 pub use compression::decompress;
 pub use oauth::OAuthParameters;

@@ -16,7 +16,7 @@ use crate::params::{AUTHENTICATION, Field, Parameters, QueryString};
 use crate::scaler::ScalerError;
 
 /// The parameters of OAuth2 client credentials.
-#[derive(Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OAuthParameters {
     /// The URL that OAuth2 tokens come from.

@@ -88,7 +88,7 @@ fn component(number: &str, unit: u128) -> Option<u128> {
 }
 
 /// `key=value&key=value`, percent-encoded; a key may come more than once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct QueryString(pub Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for QueryString {

@@ -9,5 +9,7 @@ mod metrics_api;
 mod no_cluster;
 #[cfg(feature = "postgresql")]
 mod postgresql;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;

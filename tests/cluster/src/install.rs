@@ -21,6 +21,8 @@ pub const KWOK_VERSION: &str = "v0.8.0";
 /// The RabbitMQ server of Debian's package, as a user other than `rabbitmq` starts it.
 pub const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
+/// Debian's Prometheus.
+pub const PROMETHEUS: &str = "/usr/bin/prometheus";
 /// Prometheus' own checker of rules, in Debian's package of Prometheus.
 pub const PROMTOOL: &str = "/usr/bin/promtool";
 

@@ -6,12 +6,14 @@
 //! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
 //! - [`Moto`]: AWS's APIs, served from memory.
 //! - [`PostgreSql`]: a real server, with TLS.
+//! - [`Prometheus`]: a real server that scrapes one number.
 //! - [`VaultStandIn`]: what speaks a part of Vault's API.
 
 mod external_scaler;
 mod http_source;
 mod moto;
 mod postgresql;
+mod prometheus;
 mod rabbitmq;
 mod serve;
 mod tls;
@@ -21,6 +23,7 @@ pub use external_scaler::{Answers, ExternalScaler, ExternalScalerOptions, Seen};
 pub use http_source::{Answer, HttpSource, Received};
 pub use moto::Moto;
 pub use postgresql::PostgreSql;
+pub use prometheus::{Prometheus, PrometheusOptions};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions, Unacknowledged};
 pub use tls::{Tls, TlsMaterial};
 pub use vault::VaultStandIn;

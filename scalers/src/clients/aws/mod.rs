@@ -7,9 +7,13 @@
 mod credentials;
 #[cfg(feature = "aws")]
 mod pool;
+#[cfg(feature = "aws")]
+mod signature;
 
 #[cfg(feature = "aws")]
 pub use pool::{AwsConfig, AwsPool, describe};
+#[cfg(feature = "aws")]
+pub(super) use signature::sign;
 
 /// An identity on AWS. Without a role it is that of the operator's own pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
