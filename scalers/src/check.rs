@@ -229,13 +229,7 @@ mod tests {
 
     #[test]
     fn every_example_passes_with_only_its_metadata() {
-        let examples = [
-            include_str!("cron/mod.rs"),
-            include_str!("kubernetes_workload.rs"),
-            include_str!("metrics_api/mod.rs"),
-            include_str!("rabbitmq/mod.rs"),
-        ];
-        for trigger in examples.into_iter().flat_map(example::triggers) {
+        for trigger in crate::kinds().iter().flat_map(example::of) {
             let mut bare = trigger.clone();
             bare.authentication.clear();
             let known = match trigger.authentication.is_empty() {

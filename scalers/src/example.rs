@@ -2,12 +2,14 @@
 //! than none.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
 
 use crate::clients::Clients;
+use crate::registry::Kind;
 use crate::scaler::{Cluster, ClusterError, Context, Endpoint, Pod, StoreKind, Stored, Trigger};
 
 #[derive(Deserialize)]
@@ -40,6 +42,17 @@ struct Listed {
 struct Reference {
     parameter: String,
     key: String,
+}
+
+/// The triggers of the example on a trigger type's page: in its one file, or in its folder's `mod.rs`.
+pub fn of(kind: &Kind) -> Vec<Trigger> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let module = source.join(kind.name.replace('-', "_"));
+    let file = [module.with_extension("rs"), module.join("mod.rs")]
+        .into_iter()
+        .find(|file| file.is_file());
+    let file = file.unwrap_or_else(|| panic!("{} has no file of its own", kind.name));
+    triggers(&std::fs::read_to_string(file).unwrap())
 }
 
 /// The triggers of the ScaledObject in a file's `//!` header, with what the Secret and the TriggerAuthentication beside it

@@ -30,6 +30,7 @@ mod scaler;
 pub use answers::{Answers, Freshness};
 pub use check::{Known, check};
 pub use document::{Document, DocumentLimits};
+pub use keda_types::{KEDA_TYPES, feature_of};
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;
 #[cfg(feature = "postgresql")]

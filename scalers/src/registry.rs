@@ -1,6 +1,6 @@
 //! The one sorted list of all trigger types.
 
-use crate::keda_types::{KEDA_TYPES, is_keda_type};
+use crate::keda_types::{KEDA_TYPES, is_keda_type, left_out};
 use crate::params::{self, Field, Warning, nearest};
 use crate::scaler::{BuildError, Context, Scaler, Trigger};
 
@@ -60,12 +60,18 @@ pub fn warnings(trigger: &Trigger) -> Vec<Warning> {
 /// The trigger type of that name.
 ///
 /// # Errors
-/// Tells a type that KEDA has from one that nobody has.
+/// Tells a type that other builds have, and one that KEDA has, from one that nobody has.
 pub(crate) fn find(name: &str) -> Result<&'static Kind, BuildError> {
     KINDS
         .binary_search_by_key(&name, |kind| kind.name)
         .map(|at| &KINDS[at])
         .map_err(|_| {
+            if let Some(feature) = left_out(name) {
+                return BuildError::LeftOut {
+                    kind: name.to_owned(),
+                    feature,
+                };
+            }
             if is_keda_type(name) {
                 return BuildError::NotYet {
                     kind: name.to_owned(),
@@ -84,6 +90,36 @@ pub(crate) fn find(name: &str) -> Result<&'static Kind, BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::example;
+
+    #[test]
+    fn every_type_has_an_example_that_builds_without_warnings() {
+        for kind in KINDS {
+            let context = example::context(Vec::new());
+            let triggers = example::of(kind);
+            let own = triggers.iter().filter(|trigger| trigger.kind == kind.name);
+            assert!(own.count() > 0, "{}: no trigger of its own", kind.name);
+            for trigger in triggers {
+                let built = build(&trigger, &context);
+                let problem = built.err().map(|error| error.to_string());
+                assert_eq!(problem, None, "{}", kind.name);
+                assert_eq!(warnings(&trigger), [], "{}", kind.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_parameter_has_one_declaration() {
+        for kind in KINDS {
+            let mut names: Vec<&str> = (kind.fields)()
+                .iter()
+                .flat_map(|field| field.names())
+                .collect();
+            names.sort_unstable();
+            let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+            assert!(twice.is_empty(), "{}: {twice:?}", kind.name);
+        }
+    }
 
     #[test]
     fn kinds_are_sorted_and_unique() {
@@ -100,6 +136,11 @@ mod tests {
             r#"no trigger type "no-such-source-at-all""#
         );
         let error = |name: &str| find(name).map(|kind| kind.name).unwrap_err().to_string();
+        #[cfg(not(feature = "kafka"))]
+        assert_eq!(
+            error("apache-kafka"),
+            "this build has no `apache-kafka` (Cargo feature kafka)"
+        );
         assert_eq!(
             error("rabitmq"),
             r#"no trigger type "rabitmq", did you mean "rabbitmq"?"#

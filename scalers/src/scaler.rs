@@ -306,6 +306,9 @@ pub enum BuildError {
     /// No such trigger type; `hint` is `, did you mean "kafka"?` or empty.
     #[error("no trigger type {kind:?}{hint}")]
     UnknownKind { kind: String, hint: String },
+    /// A trigger type of a Cargo feature that this build was made without.
+    #[error("this build has no `{kind}` (Cargo feature {feature})")]
+    LeftOut { kind: String, feature: &'static str },
     /// A trigger type that KEDA has.
     #[error("the trigger type {kind:?} of KEDA is not supported by this version")]
     NotYet { kind: String },

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use sakidori_scalers::Kind;
 use sakidori_scalers::params::{Field, Source};
+use sakidori_scalers::{KEDA_TYPES, Kind};
 
 use crate::binary;
 
@@ -39,17 +39,74 @@ pub fn pages() -> Result<BTreeMap<PathBuf, String>> {
     Ok(pages)
 }
 
+/// What the HPA reads by itself.
+const OF_THE_HPA: [&str; 2] = ["cpu", "memory"];
+
 fn trigger_index(root: &Path) -> Result<String> {
-    let mut page = "<!-- Written by `make docs`. -->\n\n# Trigger types\n\n".to_owned();
-    for kind in sakidori_scalers::kinds() {
-        let (_, source) = source_file(root, kind)?;
-        let text = header(&source);
-        let first = text.split("\n\n").next().unwrap_or_default();
-        let first = first.replace('\n', " ");
-        page.push_str(&format!("- [{0}]({0}.md): {first}\n", kind.name));
+    let departures = std::fs::read_to_string(root.join("ARCHITECTURE.md"))?;
+    let mut rows = String::new();
+    let mut here = 0;
+    for name in KEDA_TYPES {
+        let kind = sakidori_scalers::kinds()
+            .iter()
+            .find(|kind| kind.name == *name);
+        let what = match kind {
+            Some(kind) => {
+                let (_, source) = source_file(root, kind)?;
+                first_sentence(&source)
+            }
+            None if OF_THE_HPA.contains(name) => {
+                "The HPA itself, from metrics-server: there is no scaler".to_owned()
+            }
+            None => "*not yet: refused at admission, with a message*".to_owned(),
+        };
+        here += usize::from(kind.is_some() || OF_THE_HPA.contains(name));
+        let shown = match kind {
+            Some(_) => format!("[`{name}`]({name}.md)"),
+            None => format!("`{name}`"),
+        };
+        let differs = match differences(&departures, name) {
+            0 => String::new(),
+            1 => format!("[1 row]({DEPARTURES})"),
+            many => format!("[{many} rows]({DEPARTURES})"),
+        };
+        let feature = sakidori_scalers::feature_of(name)
+            .map_or_else(String::new, |feature| format!("`{feature}`"));
+        rows.push_str(&format!("| {shown} | {what} | {differs} | {feature} |\n"));
     }
-    page.push_str("\n`cpu` and `memory` work as well: the HPA reads those from metrics-server, so they have no scaler here.\n");
-    Ok(page)
+    let all = KEDA_TYPES.len();
+    Ok(format!(
+        "<!-- Written by `make docs`. -->\n\n# Trigger types\n\n\
+         All {all} trigger types of KEDA; {here} of them work here, with KEDA's parameters, defaults and metric names. Where one differs from \
+         KEDA on purpose, its page says so, and the table of departures has rows of it. A type that belongs to a Cargo feature can be left \
+         out of a build; all are in it by default, and a build without one refuses it by the feature's name.\n\n\
+         `sale-calendar`, which KEDA doesn't have, is described in [Prescaling](../prescaling.md).\n\n\
+         | trigger type | what it reads | differs | Cargo feature |\n|---|---|---|---|\n{rows}"
+    ))
+}
+
+const DEPARTURES: &str = "../../ARCHITECTURE.md#departures-from-keda";
+
+/// How many rows of the table of departures name the trigger type before their first colon.
+fn differences(architecture: &str, name: &str) -> usize {
+    let quoted = format!("`{name}`");
+    let rows = architecture
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split_once(": "))
+        .filter(|(names, _)| format!("`{names}").split(", ").any(|named| named == quoted))
+        .count()
+}
+
+/// The first sentence of a header, in one line of a table.
+fn first_sentence(source: &str) -> String {
+    let text = header(source);
+    let first = text.split("\n\n").next().unwrap_or_default();
+    first
+        .replace('\n', " ")
+        .replace('|', r"\|")
+        .trim()
+        .to_owned()
 }
 
 /// The main file of a trigger type, relative to `scalers/src`, and what it holds.
@@ -141,7 +198,22 @@ fn header(source: &str) -> String {
         Some((name, rest)) if name.starts_with('`') && !name.contains('\n') => capitalised(rest),
         _ => text,
     };
-    text.replace("[`", "`").replace("`]", "`") + "\n"
+    without_item_links(&text) + "\n"
+}
+
+/// Brackets around code stay where a target follows.
+fn without_item_links(text: &str) -> String {
+    let mut parts = text.split("[`");
+    let mut without = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once("`]") {
+            Some((code, rest)) if !rest.starts_with('(') => {
+                without.push_str(&format!("`{code}`{rest}"));
+            }
+            _ => without.push_str(&format!("[`{part}")),
+        }
+    }
+    without
 }
 
 fn capitalised(text: &str) -> String {
@@ -320,10 +392,45 @@ mod tests {
     }
 
     #[test]
+    fn the_index_has_every_type_of_keda_once_and_ours_with_a_page() {
+        let index = trigger_index(&binary::repository()).unwrap();
+        let rows: Vec<&str> = index
+            .lines()
+            .filter(|line| line.contains("| `") || line.contains("| [`"))
+            .collect();
+        assert_eq!(rows.len(), 78);
+        for (name, row) in KEDA_TYPES.iter().zip(rows) {
+            let is_ours = sakidori_scalers::kinds()
+                .iter()
+                .any(|kind| kind.name == *name);
+            let begins = match is_ours {
+                true => format!("| [`{name}`]({name}.md) | "),
+                false => format!("| `{name}` | "),
+            };
+            assert!(row.starts_with(&begins), "{name}: {row}");
+            let refused = !is_ours && !OF_THE_HPA.contains(name);
+            assert_eq!(row.contains("not yet: refused"), refused, "{row}");
+        }
+    }
+
+    #[test]
+    fn differences_are_counted_by_the_names_before_the_colon() {
+        let table = "| `external`: a | b |\n| `redis`, `redis-streams`: c | d |\n| `external`: e | f |\n| `numberOfFailures` is `redis`: x |";
+        for (name, rows) in [
+            ("external", 2),
+            ("redis", 1),
+            ("redis-streams", 1),
+            ("cron", 0),
+        ] {
+            assert_eq!(differences(table, name), rows, "{name}");
+        }
+    }
+
+    #[test]
     fn a_header_starts_with_its_first_sentence() {
         assert_eq!(
-            header("//! `cron`: a number, see [`schedule`].\n//!\n//! More.\nuse x;"),
-            "A number, see `schedule`.\n\nMore.\n"
+            header("//! `cron`: a number, see [`schedule`].\n//!\n//! As [`x`](x.md).\nuse x;"),
+            "A number, see `schedule`.\n\nAs [`x`](x.md).\n"
         );
     }
 
