@@ -131,6 +131,7 @@ mod tests {
         check(&trigger, known, &example::context(Vec::new()))
     }
 
+    #[cfg(feature = "rabbitmq")]
     #[test]
     fn what_the_authentication_may_give_is_not_missing() {
         let queue = ("queueName", "orders");

@@ -55,6 +55,7 @@ pub struct PrometheusPool {
 pub struct Server {
     client: Arc<Client>,
     authentication: Authentication,
+    #[cfg(feature = "aws")]
     signing: Option<Signing>,
     timeout: Duration,
     // Its pool of servers refers to this one weakly.
@@ -80,6 +81,7 @@ impl Server {
         let server = Arc::new(Self {
             client: clients.http.client(&tls)?,
             authentication: Authentication::new(asker.authentication.clone())?.with_headers(others),
+            #[cfg(feature = "aws")]
             signing: asker.signing.clone(),
             timeout: asker.timeout,
             #[cfg(feature = "aws")]

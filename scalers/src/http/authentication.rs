@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING,
-};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+#[cfg(feature = "prometheus")]
+use reqwest::header::{CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING};
 use reqwest::{Client, Method, Request, StatusCode, Url};
 use serde::Deserialize;
 
@@ -170,6 +170,7 @@ impl AuthenticationParameters {
     }
 
     /// Whether there is a login at all.
+    #[cfg(feature = "prometheus")]
     pub fn has_modes(&self) -> bool {
         let modes = self.modes.auth_modes.as_ref();
         modes.is_some_and(|modes| !modes.is_empty())
@@ -250,6 +251,7 @@ impl Authentication {
     }
 
     /// A user with a password.
+    #[cfg(feature = "rabbitmq")]
     pub fn basic(username: &str, password: &str) -> Self {
         Self {
             headers: vec![(AUTHORIZATION, basic(username, password))],
@@ -258,6 +260,7 @@ impl Authentication {
     }
 
     /// The same with more headers.
+    #[cfg(feature = "prometheus")]
     #[must_use]
     pub fn with_headers(mut self, others: Vec<(HeaderName, HeaderValue)>) -> Self {
         self.others = others;
@@ -266,6 +269,7 @@ impl Authentication {
 
     /// # Errors
     /// Where the token URL can't be one.
+    #[cfg(feature = "rabbitmq")]
     pub fn oauth(parameters: OAuthParameters) -> Result<Self, String> {
         Ok(Self {
             tokens: Some(Tokens::new(parameters)?),
@@ -353,6 +357,7 @@ impl Authentication {
 ///
 /// # Errors
 /// Where one can't be a header. Quotes no value.
+#[cfg(feature = "prometheus")]
 pub fn headers<'a>(
     parameter: &str,
     given: impl Iterator<Item = (&'a String, &'a String)>,

@@ -8,6 +8,8 @@ mod oauth;
 
 pub use address::{host_of, parse as parse_url, user_of, without_user};
 pub use answer::{Answer, Bounds, fetch};
-pub use authentication::{Authentication, AuthenticationParameters, headers};
+#[cfg(feature = "prometheus")]
+pub use authentication::headers;
+pub use authentication::{Authentication, AuthenticationParameters};
 pub use compression::decompress;
 pub use oauth::OAuthParameters;

@@ -187,7 +187,7 @@ fn unknown_keys<'a>(
         })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "rabbitmq"))]
 mod tests {
     use super::*;
 

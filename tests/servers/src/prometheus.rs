@@ -89,6 +89,18 @@ impl Prometheus {
         self.scraped.set("/metrics", Answer::prometheus(page));
     }
 
+    /// Waits until the gauge is there. Prometheus looks for what to scrape five seconds after its start.
+    ///
+    /// # Errors
+    /// When nothing was scraped in 60 s.
+    pub async fn wait_scraped(&self) -> Result<()> {
+        // The second scrape comes after what the first one found was stored.
+        eventually("scrape by Prometheus", START_TIMEOUT, async || {
+            Ok((self.scraped.requests("/metrics") >= 2).then_some(()))
+        })
+        .await
+    }
+
     /// `http://127.0.0.1:PORT` and its path, or `https` with TLS: the `serverAddress` of a trigger.
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
