@@ -228,8 +228,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn every_example_passes_with_only_its_metadata() {
+    #[tokio::test]
+    async fn every_example_passes_with_only_its_metadata() {
         for trigger in crate::kinds().iter().flat_map(example::of) {
             let mut bare = trigger.clone();
             bare.authentication.clear();

@@ -92,8 +92,9 @@ mod tests {
     use super::*;
     use crate::example;
 
-    #[test]
-    fn every_type_has_an_example_that_builds_without_warnings() {
+    // gRPC's clients are made within a runtime only.
+    #[tokio::test]
+    async fn every_type_has_an_example_that_builds_without_warnings() {
         for kind in KINDS {
             let context = example::context(Vec::new());
             let triggers = example::of(kind);

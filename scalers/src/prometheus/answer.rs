@@ -43,7 +43,10 @@ struct Answer<T> {
 }
 
 #[derive(Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
 struct Holding<T> {
+    // Else an `Option` that isn't there would be read as null.
+    #[serde(deserialize_with = "Deserialize::deserialize")]
     result: T,
 }
 
@@ -98,7 +101,7 @@ pub fn parse(body: &[u8]) -> Result<Found, String> {
 
 fn vector(body: &[u8]) -> Result<Found, String> {
     // An answer without a `result` is no empty one, but `null` is in Go.
-    let elements: Option<Vec<Element>> = read::<Answer<Required<_>>>(body)?.data.result.0;
+    let elements: Option<Vec<Element>> = read::<Answer<_>>(body)?.data.result;
     let mut elements = elements.unwrap_or_default();
     let element = match (elements.len(), elements.pop()) {
         (1, Some(element)) => element,
@@ -115,15 +118,6 @@ fn vector(body: &[u8]) -> Result<Found, String> {
         [_, Point::Text(text), ..] => number(text),
         [_, Point::Other(_), ..] => Err("the value is no number in quotes".to_owned()),
         [_] => Err("the query didn't return enough values".to_owned()),
-    }
-}
-
-/// A field that must be there, though it may be null.
-struct Required<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Required<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self)
     }
 }
 
