@@ -37,7 +37,7 @@ else
 DEMO_ARGS := $(ARGS)
 endif
 
-.PHONY: help install build test demo demo-sale bench lint docs crds clean
+.PHONY: help install build test demo demo-sale bench lint lint-features docs crds clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,7 +69,13 @@ bench: ## 200 ScaledObjects at once: time, API writes and memory (ARGS="--object
 lint: build ## check formatting, lints and the links between documents
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	$(MAKE) --no-print-directory lint-features
 	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test -p sakidori-tests --test e2e -- architecture:: repository::
+
+# A build with one source's trigger types only has to work, and one with none. Whatever else it leaves out is left out there, too.
+lint-features:
+	cargo clippy -p sakidori-scalers --all-targets --no-default-features --features rabbitmq -- -D warnings
+	cargo clippy -p sakidori --no-default-features -- -D warnings
 
 docs: build ## write the reference pages in docs/ and the chart's CRDs from the code
 	$(DEBUG)/sakidori crds --dir charts/sakidori/crds

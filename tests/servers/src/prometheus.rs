@@ -23,6 +23,8 @@ const HASHED_PASSWORD: &str = "$2b$04$abcdefghijklmnopqrstuuV3duMsC0HpUex6N9qapi
 pub struct PrometheusOptions {
     /// With TLS; `Mutual` wants a client's certificate.
     pub tls: Tls,
+    /// The name that its certificate is for; empty for those by which it can be reached.
+    pub certificate_for: &'static str,
     /// Whether it wants [`Prometheus::USER`] and [`Prometheus::PASSWORD`].
     pub login: bool,
     /// The path under which its API is, such as `/team`; empty for none.
@@ -58,9 +60,10 @@ impl Prometheus {
         );
         let sandbox = Sandbox::new("sakidori-prometheus")?;
         let scraped = HttpSource::start()?;
-        let tls = match options.tls {
-            Tls::Off => None,
-            _ => Some(TlsMaterial::new("prometheus")?),
+        let tls = match (options.tls, options.certificate_for) {
+            (Tls::Off, _) => None,
+            (_, "") => Some(TlsMaterial::new("prometheus")?),
+            (_, name) => Some(TlsMaterial::for_hosts("prometheus", &[name])?),
         };
         let target = format!("127.0.0.1:{}", scraped.port());
         let config = format!(

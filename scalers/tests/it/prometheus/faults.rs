@@ -161,6 +161,29 @@ async fn certificates_are_checked() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_certificate_for_another_name_is_refused() -> Result<()> {
+    let server = Prometheus::start(PrometheusOptions {
+        tls: Tls::Server,
+        certificate_for: "prometheus.shop",
+        ..PrometheusOptions::default()
+    })
+    .await?;
+    let trusting =
+        trigger(&server.url(), "vector(2)").authentication([("ca", server.tls().unwrap().ca())]);
+    let error = read_once(&trusting).await.unwrap_err();
+    let text = error.to_string();
+    assert!(is_unreachable(&error), "{text}");
+    assert!(
+        text.contains("certificate") && text.contains("not valid for name"),
+        "{text}"
+    );
+    // It is the name alone that is refused.
+    let insecure = trigger(&server.url(), "vector(2)").metadata([("unsafeSsl", "true")]);
+    assert_eq!(read_once(&insecure).await, Ok(2.0));
+    Ok(())
+}
+
+#[tokio::test]
 async fn failing_polls_leave_nothing_behind() {
     let source = HttpSource::start().unwrap();
     source.set(API, Answer::status(500));

@@ -12,7 +12,7 @@ async fn users_and_certificates_are_those_of_a_real_server() -> Result<()> {
     let server = Prometheus::start(PrometheusOptions {
         tls: Tls::Mutual,
         login: true,
-        path: "",
+        ..PrometheusOptions::default()
     })
     .await?;
     let tls = server.tls().unwrap();

@@ -10,45 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use async_trait::async_trait;
 use sakidori_scalers::clients::Clients;
-use sakidori_scalers::{
-    Cluster, ClusterError, Context, Endpoint, Freshness, Pod, Scaler, ScalerError, StoreKind,
-    Stored, Trigger, build,
-};
+use sakidori_scalers::{Context, Freshness, Scaler, ScalerError, Trigger, build};
 use sakidori_test_cluster::eventually;
 use sakidori_test_servers::{Answer, HttpSource, Prometheus, PrometheusOptions};
 use serde_json::json;
 
+use crate::no_cluster::NoCluster;
+
 const SOON: Duration = Duration::from_secs(30);
 const API: &str = "/api/v1/query";
-
-/// A cluster that nobody needs.
-struct Nothing;
-
-#[async_trait]
-impl Cluster for Nothing {
-    async fn pods(&self, _: &str, _: &str) -> Result<Vec<Pod>, ClusterError> {
-        Err(ClusterError("no pods here".to_owned()))
-    }
-    async fn ready_endpoints(&self, _: &str, _: &str) -> Result<Vec<Endpoint>, ClusterError> {
-        Err(ClusterError("no endpoints here".to_owned()))
-    }
-    async fn stored(
-        &self,
-        _: StoreKind,
-        _: &str,
-        _: &str,
-        _: &str,
-    ) -> Result<Stored, ClusterError> {
-        Err(ClusterError("nothing is stored here".to_owned()))
-    }
-}
 
 fn context() -> Context {
     Context {
         clients: Arc::new(Clients::default()),
-        cluster: Arc::new(Nothing),
+        cluster: Arc::new(NoCluster),
     }
 }
 
