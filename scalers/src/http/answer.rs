@@ -3,9 +3,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
-};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -66,7 +64,8 @@ pub struct Answer {
     redirected_to: Option<String>,
     /// `Content-Encoding`.
     pub encoding: Option<String>,
-    pub headers: HeaderMap,
+    #[cfg(feature = "aws")]
+    pub headers: reqwest::header::HeaderMap,
     /// Of a refusal only the beginning.
     pub body: Body,
 }
@@ -89,6 +88,7 @@ impl Deref for Body {
 
 impl Body {
     /// The bytes, for those who have a parser of their own.
+    #[cfg(feature = "aws")]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -181,6 +181,7 @@ pub async fn fetch(
 ///
 /// # Errors
 /// As [`fetch`].
+#[cfg(feature = "aws")]
 pub async fn ask(client: &Client, request: Request) -> Result<Answer, ScalerError> {
     let again = request.try_clone();
     let response = send(client, request, again.as_ref())
@@ -286,6 +287,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerErro
         .headers()
         .get(CONTENT_ENCODING)
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    #[cfg(feature = "aws")]
     let headers = response.headers().clone();
     if status.is_success()
         && response
@@ -315,6 +317,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerErro
         retry_after,
         redirected_to: None,
         encoding,
+        #[cfg(feature = "aws")]
         headers,
         body,
     })

@@ -21,6 +21,7 @@ pub struct Keys {
 
 impl AwsApi {
     pub(crate) fn new(url: &str, region: &str, account: &str) -> Result<AwsApi> {
+        provide_cryptography();
         Ok(AwsApi {
             // One of its own: connections end with the test that made them, and a server may outlive it.
             http: reqwest::Client::builder().no_proxy().build()?,
@@ -213,6 +214,12 @@ impl AwsApi {
             .header("authorization", authorization)
             .header("x-moto-account-id", &self.account)
     }
+}
+
+/// The HTTP client is not built without, even where nothing is encrypted.
+pub(crate) fn provide_cryptography() {
+    // It may be there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 async fn finish(what: &str, request: reqwest::RequestBuilder) -> Result<String> {

@@ -12,7 +12,7 @@ use sakidori_test_cluster::python;
 use sakidori_test_cluster::sandbox::{Process, Sandbox};
 use serde_json::json;
 
-use crate::aws::AwsApi;
+use crate::aws::{AwsApi, provide_cryptography};
 
 /// It takes 1 to 3 s.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -41,6 +41,7 @@ impl Moto {
     /// When it can't be installed, or does not answer in time.
     pub async fn start() -> Result<Moto> {
         let program = tokio::task::spawn_blocking(python::moto).await??;
+        provide_cryptography();
         let sandbox = Sandbox::new("sakidori-moto")?;
         let port = Port::take()?;
         let mut moto = Moto {

@@ -107,10 +107,10 @@ impl AwsClient {
         let (client, asked) = (Arc::clone(self), question.clone());
         let ask = || async move {
             let answer = async {
-                // The semaphore is never closed.
-                let _turn = client.turns.acquire().await.ok();
                 let (asker, config) = client.asker().await;
                 config.check().await?;
+                // The semaphore is never closed.
+                let _turn = client.turns.acquire().await.ok();
                 asked.ask(asker).await
             };
             let place = format!("{}: {}", client.place(), asked.subject());

@@ -146,7 +146,7 @@ impl MetricValue {
 fn window(now: i64, period: i64, end_offset: i64, collection_time: i64) -> (i64, i64) {
     const YEAR_ONE: i64 = -62_135_596_800;
     let end = now.saturating_sub(end_offset);
-    let end = end - (end.saturating_sub(YEAR_ONE)).rem_euclid(period.max(1));
+    let end = end.saturating_sub(end.saturating_sub(YEAR_ONE).rem_euclid(period.max(1)));
     (end.saturating_sub(collection_time), end)
 }
 

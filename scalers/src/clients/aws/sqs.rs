@@ -5,6 +5,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use super::client::{Asker, AwsClient, Question};
 use super::error::failure;
 use crate::answers::Answers;
+use crate::params::without_credentials;
 use crate::scaler::ScalerError;
 
 /// How many messages a queue holds, nearly.
@@ -36,7 +37,7 @@ impl Question for QueueLength {
     type Answer = i64;
 
     fn subject(&self) -> String {
-        format!("the queue {:?}", self.url)
+        format!("the queue {:?}", without_credentials(&self.url))
     }
 
     fn answers(client: &AwsClient) -> &Answers<Self, i64> {
