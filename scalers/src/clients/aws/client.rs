@@ -11,6 +11,7 @@ use aws_credential_types::provider::ProvideCredentials;
 use reqwest::Client;
 use tokio::sync::{OnceCell, Semaphore};
 
+use super::error::own_error;
 use super::pool::{AwsConfig, AwsPool};
 use super::{AwsAccess, cloudwatch, dynamodb, kinesis, sqs};
 use crate::answers::{Answers, Freshness};
@@ -62,7 +63,7 @@ impl Asker {
         let nobody = || ScalerError::Unauthorized("there are no credentials".to_owned());
         let provider = self.sdk.credentials_provider().ok_or_else(nobody)?;
         let found = provider.provide_credentials().await;
-        found.map_err(|_| nobody())
+        found.map_err(|error| own_error(&error).cloned().unwrap_or_else(nobody))
     }
 }
 

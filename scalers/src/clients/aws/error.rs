@@ -128,17 +128,22 @@ where
     if let Some(own) = own_error(error) {
         return own.clone();
     }
-    match error {
-        SdkError::ServiceError(refused) if refused.raw().status().is_success() => malformed(),
-        SdkError::ServiceError(refused) => {
-            let status = refused.raw().status().as_u16();
-            refusal(refused.err().code(), status, refused.err().message())
+    let status = error.raw_response().map(HttpResponse::status);
+    match (error, status) {
+        (_, Some(status)) if status.is_success() => malformed(),
+        // An error of a proxy or a stand-in may have no code, or no body that the SDK can read.
+        (_, Some(status)) => {
+            let refused = error.as_service_error();
+            let code = refused.and_then(ProvideErrorMetadata::code);
+            let sentence = refused.and_then(ProvideErrorMetadata::message);
+            refusal(code, status.as_u16(), sentence)
         }
-        SdkError::TimeoutError(_) => ScalerError::Unreachable("no answer in time".to_owned()),
-        SdkError::DispatchFailure(_) => {
+        (SdkError::TimeoutError(_), None) => {
+            ScalerError::Unreachable("no answer in time".to_owned())
+        }
+        (SdkError::DispatchFailure(_), None) => {
             ScalerError::Unreachable(format!("no connection to AWS: {}", with_causes(error)))
         }
-        SdkError::ResponseError(_) => malformed(),
         _ => ScalerError::Malformed(
             "the request can't be made: is a region given, and are all parameters?".to_owned(),
         ),
@@ -149,7 +154,8 @@ fn malformed() -> ScalerError {
     ScalerError::Malformed("AWS's answer is not what its API promises".to_owned())
 }
 
-fn own_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ScalerError> {
+/// What failed below the SDK, in the words of who failed.
+pub(super) fn own_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ScalerError> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(own) = error.downcast_ref() {

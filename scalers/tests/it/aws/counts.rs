@@ -115,7 +115,7 @@ async fn items_that_a_query_finds_count() {
     let wrong = query("orders", &[("indexName", "by-nothing")]).await;
     let error = value(&wrong).await.unwrap_err();
     assert!(
-        matches!(&error, ScalerError::Malformed(text) if text.contains("ValidationException: ")),
+        matches!(&error, ScalerError::NotFound(text) if text.contains("the index \"by-nothing\"")),
         "{error}"
     );
 }

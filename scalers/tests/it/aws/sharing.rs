@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use sakidori_scalers::{Freshness, Scaler, build};
 use sakidori_test_cluster::eventually;
-use sakidori_test_servers::{Answer, HttpSource};
+use sakidori_test_servers::{Answer, HttpSource, Moto};
 
-use super::{api, context, context_within, moto, one_of_each, trigger};
+use super::{ACCOUNT, context, context_within, one_of_each, trigger};
 use crate::bystanders::{connections_to, failing_polls, nobody, tasks};
 
 /// As many questions as are asked of one place at once.
@@ -15,12 +15,14 @@ const HANDFUL: usize = 8;
 
 #[tokio::test]
 async fn five_hundred_triggers_share_a_handful_of_connections() {
-    let api = api().await;
+    // A server of its own, so that nobody else's connections are counted.
+    let moto = Moto::start().await.unwrap();
+    let api = moto.api(ACCOUNT).unwrap();
     let queue = api.create_queue("shared").await.unwrap();
     api.send(&queue, 4, 0).await.unwrap();
     let context = context();
-    let endpoint = moto().await.url();
-    // Another value of an unknown parameter makes no other question; another queue does.
+    let endpoint = moto.url();
+    // Half of them ask for the one queue, half for queues that aren't there.
     let scalers: Vec<Box<dyn Scaler>> = (0..500)
         .map(|number| {
             let name = format!(
@@ -31,7 +33,7 @@ async fn five_hundred_triggers_share_a_handful_of_connections() {
             build(&queue, &context).unwrap()
         })
         .collect();
-    let before = connections_to(moto().await.port());
+    let before = connections_to(moto.port());
     let fresh = Freshness::within(Duration::from_secs(60));
     let answers = join_all(scalers.iter().map(|scaler| scaler.read(&fresh))).await;
     let found = answers.iter().filter(|answer| {
@@ -39,7 +41,7 @@ async fn five_hundred_triggers_share_a_handful_of_connections() {
         readings.is_ok_and(|readings| readings[0].value == 4.0)
     });
     assert_eq!(found.count(), 250);
-    let opened = connections_to(moto().await.port()).saturating_sub(before);
+    let opened = connections_to(moto.port()).saturating_sub(before);
     assert!(opened <= HANDFUL, "{opened} connections");
 }
 
