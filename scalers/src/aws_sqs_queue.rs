@@ -151,12 +151,36 @@ fn path_of_url(text: &str) -> Option<String> {
     let path = match (scheme, rest.strip_prefix("//")) {
         (Some(_), Some(authority)) => {
             let start = authority.find('/').unwrap_or(authority.len());
-            &authority[start..]
+            let (authority, path) = authority.split_at(start);
+            is_authority(authority).then_some(path)?
         }
         _ => rest,
     };
+    if path.split('%').skip(1).any(|tail| !is_escape(tail)) {
+        return None;
+    }
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     Some(decoded.into_owned())
+}
+
+/// `user@host:port`, where a port is a number and an IPv6 address stands in brackets.
+fn is_authority(text: &str) -> bool {
+    let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    let port = match host.strip_prefix('[') {
+        Some(address) => match address.split_once(']') {
+            Some((_, port)) => port,
+            None => return false,
+        },
+        None => &host[host.find(':').unwrap_or(host.len())..],
+    };
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    !host.contains(char::is_whitespace) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether two hexadecimal digits come first.
+fn is_escape(text: &str) -> bool {
+    let mut digits = text.bytes().take(2).filter(u8::is_ascii_hexdigit);
+    digits.next().and(digits.next()).is_some()
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -199,6 +223,16 @@ mod tests {
             ("1:orders", Some("1:orders")),
             (":orders", Some(":orders")),
             ("or ders", Some("or ders")),
+            ("https://u:p@[::1]:80/1/orders", Some("orders")),
+            ("https:/1/orders", Some("orders")),
+            ("https://h//orders", Some("orders")),
+            ("//h/1/orders", None),
+            // What Go can't read as a URL is a name.
+            ("https://h:port/1/q", Some("https://h:port/1/q")),
+            ("https://h h/1/q", Some("https://h h/1/q")),
+            ("https://[::1/1/q", Some("https://[::1/1/q")),
+            ("https://h/1/a%zz", Some("https://h/1/a%zz")),
+            ("a_b:/1/q", Some("a_b:/1/q")),
             ("https://sqs.eu-west-1.amazonaws.com/orders", None),
             ("https://sqs.eu-west-1.amazonaws.com/1/", None),
             ("https://sqs.eu-west-1.amazonaws.com/1/orders/", None),
