@@ -2,6 +2,18 @@
 //! gives readings. It never sees a Kubernetes object: what little it needs of the cluster comes through [`Cluster`].
 
 mod answers;
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(feature = "aws")]
+mod aws_cloudwatch;
+#[cfg(feature = "aws")]
+mod aws_dynamodb;
+#[cfg(feature = "aws")]
+mod aws_dynamodb_streams;
+#[cfg(feature = "aws")]
+mod aws_kinesis_stream;
+#[cfg(feature = "aws")]
+mod aws_sqs_queue;
 mod check;
 pub mod clients;
 mod cron;

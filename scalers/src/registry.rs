@@ -6,6 +6,16 @@ use crate::scaler::{BuildError, Context, Scaler, Trigger};
 
 /// All trigger types, sorted by name. A new one is a file and a line here.
 const KINDS: &[Kind] = &[
+    #[cfg(feature = "aws")]
+    crate::aws_cloudwatch::KIND,
+    #[cfg(feature = "aws")]
+    crate::aws_dynamodb::KIND,
+    #[cfg(feature = "aws")]
+    crate::aws_dynamodb_streams::KIND,
+    #[cfg(feature = "aws")]
+    crate::aws_kinesis_stream::KIND,
+    #[cfg(feature = "aws")]
+    crate::aws_sqs_queue::KIND,
     crate::cron::KIND,
     crate::external::KIND,
     crate::external_push::KIND,

@@ -18,7 +18,7 @@ use crate::scene::{PATH, SCALED_OBJECTS, SOON, Scene, condition};
 const OWN: &str = "123456789012";
 
 /// An operator whose AWS is Moto, with more of its environment.
-async fn start(
+pub async fn start(
     installed: &Installed,
     namespace: &str,
     moto: &Moto,
@@ -151,13 +151,13 @@ fn a_secret_of_secrets_manager_is_read_with_keys_and_followed() {
     });
 }
 
-fn token_file(folder: &Path) -> Result<String> {
+pub fn token_file(folder: &Path) -> Result<String> {
     let file = folder.join("token");
     std::fs::write(&file, format!("{CANARY}-web-identity"))?;
     Ok(file.display().to_string())
 }
 
-fn role(account: &str) -> String {
+pub fn role(account: &str) -> String {
     format!("arn:aws:iam::{account}:role/web")
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::SdkError;
 use sakidori_scalers::clients::Clients;
-use sakidori_scalers::clients::aws::{AwsAccess, describe};
+use sakidori_scalers::clients::aws::{AwsAccess, failure};
 
 use super::{Fetched, fields};
 
@@ -39,7 +39,7 @@ impl SecretsManager {
     pub async fn fetch(&self, secret: &AwsSecret) -> Result<Fetched, String> {
         let region = secret.region.as_deref();
         let config = self.clients.aws.config(&secret.access, region).await;
-        config.check().await?;
+        config.check().await.map_err(|error| error.to_string())?;
         let answer = Client::new(&config.sdk)
             .get_secret_value()
             .secret_id(&secret.name)
@@ -59,7 +59,7 @@ impl SecretsManager {
             {
                 None
             }
-            Err(error) => return Err(describe(&error)),
+            Err(error) => return Err(failure(&error).to_string()),
         };
         Ok(Fetched {
             content,

@@ -14,6 +14,8 @@ pub mod prometheus;
 mod settings;
 pub mod tls;
 
+use std::sync::Arc;
+
 pub use settings::{ClientSettings, TlsVersion};
 
 /// All pools. One per process.
@@ -22,8 +24,8 @@ pub struct Clients {
     pub amqp: amqp::AmqpPool,
     pub grpc: grpc::GrpcPool,
     #[cfg(feature = "aws")]
-    pub aws: aws::AwsPool,
-    pub http: http::HttpPool,
+    pub aws: Arc<aws::AwsPool>,
+    pub http: Arc<http::HttpPool>,
     #[cfg(feature = "postgresql")]
     pub postgresql: postgresql::Connector,
     #[cfg(feature = "prometheus")]
@@ -32,17 +34,19 @@ pub struct Clients {
 
 impl Clients {
     pub fn new(settings: ClientSettings) -> Self {
+        let oldest_tls = settings.oldest_tls;
+        let http = Arc::new(http::HttpPool::new(settings));
         Self {
             #[cfg(feature = "rabbitmq")]
-            amqp: amqp::AmqpPool::new(settings.oldest_tls),
-            grpc: grpc::GrpcPool::new(settings.oldest_tls),
+            amqp: amqp::AmqpPool::new(oldest_tls),
+            grpc: grpc::GrpcPool::new(oldest_tls),
             #[cfg(feature = "aws")]
-            aws: aws::AwsPool::default(),
+            aws: Arc::new(aws::AwsPool::new(Arc::clone(&http))),
             #[cfg(feature = "postgresql")]
-            postgresql: postgresql::Connector::new(settings.oldest_tls),
+            postgresql: postgresql::Connector::new(oldest_tls),
             #[cfg(feature = "prometheus")]
             prometheus: prometheus::PrometheusPool::default(),
-            http: http::HttpPool::new(settings),
+            http,
         }
     }
 }

@@ -54,8 +54,9 @@ impl Default for ClientSettings {
 /// KEDA: CreateHTTPClient takes this for a timeout of 0 or less.
 const TIMEOUT_FOR_NONE: Duration = Duration::from_millis(300);
 
-/// Never reached through a proxy (Go's http.ProxyFromEnvironment).
-const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+/// Never reached through a proxy: this machine (Go's http.ProxyFromEnvironment), and what it alone can ask who it is (the metadata
+/// of clouds).
+const OWN: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10";
 
 impl ClientSettings {
     /// The settings that an environment gives: the variables above, and `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` in capital or
@@ -99,7 +100,7 @@ impl ClientSettings {
             )),
         }
         let either = |name: &str| given(name).or_else(|| given(&name.to_lowercase()));
-        let except = format!("{LOOPBACK},{}", either("NO_PROXY").unwrap_or_default());
+        let except = format!("{OWN},{}", either("NO_PROXY").unwrap_or_default());
         let kinds = [
             ("HTTP_PROXY", Proxy::http::<String> as fn(String) -> _),
             ("HTTPS_PROXY", Proxy::https::<String>),

@@ -64,6 +64,8 @@ pub struct Answer {
     redirected_to: Option<String>,
     /// `Content-Encoding`.
     pub encoding: Option<String>,
+    #[cfg(feature = "aws")]
+    pub headers: reqwest::header::HeaderMap,
     /// Of a refusal only the beginning.
     pub body: Body,
 }
@@ -85,6 +87,12 @@ impl Deref for Body {
 }
 
 impl Body {
+    /// The bytes, for those who have a parser of their own.
+    #[cfg(feature = "aws")]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     async fn push(&mut self, chunk: &[u8]) {
         if self.bytes.len() + chunk.len() > LARGE && self.room.is_none() {
             // The semaphore is never closed.
@@ -166,6 +174,20 @@ pub async fn fetch(
             within.as_millis()
         ))),
     }
+}
+
+/// Sends a request that may be sent twice, whatever its method, and reads the whole answer. It follows no redirect, and takes as
+/// long as it takes: callers bound it in time.
+///
+/// # Errors
+/// As [`fetch`].
+#[cfg(feature = "aws")]
+pub async fn ask(client: &Client, request: Request) -> Result<Answer, ScalerError> {
+    let again = request.try_clone();
+    let response = send(client, request, again.as_ref())
+        .await
+        .map_err(|error| ScalerError::Unreachable(describe(error)))?;
+    read(response, BODY_LIMIT).await
 }
 
 async fn follow(
@@ -265,6 +287,8 @@ async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerErro
         .headers()
         .get(CONTENT_ENCODING)
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    #[cfg(feature = "aws")]
+    let headers = response.headers().clone();
     if status.is_success()
         && response
             .content_length()
@@ -293,6 +317,8 @@ async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerErro
         retry_after,
         redirected_to: None,
         encoding,
+        #[cfg(feature = "aws")]
+        headers,
         body,
     })
 }

@@ -7,6 +7,8 @@ mod compression;
 mod oauth;
 
 pub use address::{host_of, parse as parse_url, user_of, without_user};
+#[cfg(feature = "aws")]
+pub use answer::ask;
 pub use answer::{Answer, Bounds, fetch};
 #[cfg(feature = "prometheus")]
 pub use authentication::headers;

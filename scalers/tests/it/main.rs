@@ -3,6 +3,8 @@
 // clippy.toml's permission ends at functions without #[test]; these are part of tests, too.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "aws")]
+mod aws;
 mod bystanders;
 mod external;
 mod metrics_api;

@@ -163,6 +163,10 @@ pub fn everything() -> Result<()> {
         "moto:          {}",
         crate::python::moto()?.display()
     ));
+    say(&format!(
+        "ElasticMQ:     {}",
+        crate::maven::elasticmq()?.display()
+    ));
     for (package, file) in PACKAGES {
         if Path::new(file).exists() {
             say(&format!("{package}: installed ({file})"));

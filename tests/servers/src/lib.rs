@@ -2,6 +2,7 @@
 //! or the test is killed.
 //!
 //! - [`RabbitMq`]: a real broker, with the management API and TLS.
+//! - [`ElasticMq`]: the API of SQS, served from memory.
 //! - [`ExternalScaler`]: a gRPC server in Go, on KEDA's own generated code.
 //! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
 //! - [`Moto`]: AWS's APIs, served from memory.
@@ -9,6 +10,8 @@
 //! - [`Prometheus`]: a real server that scrapes one number.
 //! - [`VaultStandIn`]: what speaks a part of Vault's API.
 
+mod aws;
+mod elasticmq;
 mod external_scaler;
 mod http_source;
 mod moto;
@@ -19,6 +22,8 @@ mod serve;
 mod tls;
 mod vault;
 
+pub use aws::{AwsApi, Keys};
+pub use elasticmq::ElasticMq;
 pub use external_scaler::{Answers, ExternalScaler, ExternalScalerOptions, Seen};
 pub use http_source::{Answer, HttpSource, Received};
 pub use moto::Moto;

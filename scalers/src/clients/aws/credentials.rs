@@ -12,7 +12,8 @@ use aws_sdk_sts::Client;
 use aws_sdk_sts::types::Credentials as StsCredentials;
 use tokio::sync::Mutex;
 
-use super::pool::describe;
+use super::error::failure;
+use crate::scaler::ScalerError;
 
 /// Credentials are replaced this long before they end: STS gives them for an hour, or for 15 minutes at least.
 const EARLY: Duration = Duration::from_secs(5 * 60);
@@ -26,7 +27,7 @@ const SESSION: &str = "KEDA";
 pub(super) trait Source: Send + Sync {
     /// # Errors
     /// Why there are none, without secrets.
-    async fn fetch(&self) -> Result<Credentials, String>;
+    async fn fetch(&self) -> Result<Credentials, ScalerError>;
 }
 
 /// The credentials of one identity. Cheap to clone.
@@ -56,7 +57,7 @@ impl Shared {
     ///
     /// # Errors
     /// Why there are none, without secrets.
-    pub(super) async fn get(&self, now: SystemTime) -> Result<Credentials, String> {
+    pub(super) async fn get(&self, now: SystemTime) -> Result<Credentials, ScalerError> {
         // Held while asking: those who wait share one answer.
         let mut held = self.0.held.lock().await;
         let good_for = |credentials: &Credentials| match credentials.expiry() {
@@ -112,15 +113,15 @@ pub(super) struct Chain(pub Option<SharedCredentialsProvider>);
 
 #[async_trait]
 impl Source for Chain {
-    async fn fetch(&self) -> Result<Credentials, String> {
+    async fn fetch(&self) -> Result<Credentials, ScalerError> {
         let found = match &self.0 {
             Some(chain) => chain.provide_credentials().await.ok(),
             None => None,
         };
         found.ok_or_else(|| {
-            "the operator has no identity on AWS: give its ServiceAccount the annotation eks.amazonaws.com/role-arn, \
-             or its environment AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-                .to_owned()
+            let message = "the operator has no identity on AWS: give its ServiceAccount the annotation eks.amazonaws.com/role-arn, \
+             or its environment AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+            ScalerError::Unauthorized(message.to_owned())
         })
     }
 }
@@ -134,15 +135,17 @@ pub(super) struct WebIdentity {
 
 #[async_trait]
 impl Source for WebIdentity {
-    async fn fetch(&self) -> Result<Credentials, String> {
+    async fn fetch(&self) -> Result<Credentials, ScalerError> {
         let Self { role_arn, .. } = self;
-        let failed = |why: String| {
-            format!("assuming the role {role_arn} with AWS_WEB_IDENTITY_TOKEN_FILE: {why}")
+        let failed = |why: ScalerError| {
+            why.at(&format!(
+                "assuming the role {role_arn} with AWS_WEB_IDENTITY_TOKEN_FILE"
+            ))
         };
         // Read each time: the kubelet replaces it.
         let token = tokio::fs::read_to_string(&self.token_file)
             .await
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| failed(ScalerError::Unauthorized(error.to_string())))?;
         let answer = self
             .sts
             .assume_role_with_web_identity()
@@ -151,8 +154,8 @@ impl Source for WebIdentity {
             .web_identity_token(token.trim())
             .send()
             .await
-            .map_err(|error| failed(describe(&error)))?;
-        given(answer.credentials).ok_or_else(|| failed("an answer without credentials".to_owned()))
+            .map_err(|error| failed(failure(&error)))?;
+        given(answer.credentials).ok_or_else(|| failed(without_credentials()))
     }
 }
 
@@ -168,7 +171,7 @@ pub(super) struct Role {
 
 #[async_trait]
 impl Source for Role {
-    async fn fetch(&self) -> Result<Credentials, String> {
+    async fn fetch(&self) -> Result<Credentials, ScalerError> {
         let with_token = match &self.web_identity {
             Some(web_identity) => match web_identity.fetch().await {
                 Ok(credentials) => return Ok(credentials),
@@ -177,10 +180,10 @@ impl Source for Role {
             None => None,
         };
         let Self { role_arn, .. } = self;
-        let failed = |why: String| {
+        let failed = |why: ScalerError| {
             let also = with_token.as_ref().map(|problem| format!("; {problem}"));
             let also = also.unwrap_or_default();
-            format!("assuming the role {role_arn}: {why}{also}")
+            why.map(|why| format!("assuming the role {role_arn}: {why}{also}"))
         };
         self.own.get(SystemTime::now()).await.map_err(&failed)?;
         let answer = self
@@ -191,9 +194,13 @@ impl Source for Role {
             .set_external_id(self.external_id.clone())
             .send()
             .await
-            .map_err(|error| failed(describe(&error)))?;
-        given(answer.credentials).ok_or_else(|| failed("an answer without credentials".to_owned()))
+            .map_err(|error| failed(failure(&error)))?;
+        given(answer.credentials).ok_or_else(|| failed(without_credentials()))
     }
+}
+
+fn without_credentials() -> ScalerError {
+    ScalerError::Malformed("an answer without credentials".to_owned())
 }
 
 fn given(credentials: Option<StsCredentials>) -> Option<Credentials> {
@@ -223,10 +230,10 @@ mod tests {
 
     #[async_trait]
     impl Source for Counting {
-        async fn fetch(&self) -> Result<Credentials, String> {
+        async fn fetch(&self) -> Result<Credentials, ScalerError> {
             let times = self.fetched.fetch_add(1, Ordering::SeqCst) + 1;
             if self.down.load(Ordering::SeqCst) > 0 {
-                return Err("down".to_owned());
+                return Err(ScalerError::Unreachable("down".to_owned()));
             }
             let end = self.start + Duration::from_secs(1000 * times);
             Ok(Credentials::new("id", "hunter2", None, Some(end), "test"))
@@ -254,7 +261,8 @@ mod tests {
             assert!(shared.get(at(now)).await.is_ok(), "at {now} s");
             assert_eq!(fetched(), 3, "at {now} s");
         }
-        assert_eq!(shared.get(at(2001)).await.err().unwrap(), "down");
+        let down = shared.get(at(2001)).await.err().unwrap();
+        assert_eq!(down, ScalerError::Unreachable("down".to_owned()));
         source.down.store(0, Ordering::SeqCst);
         assert!(shared.get(at(2002)).await.is_ok());
         assert!(!format!("{shared:?}").contains("hunter2"));

@@ -1,18 +1,38 @@
 //! Who a trigger is on AWS, and the configuration of a client that is it.
 //!
-//! A scaler asks [`AwsPool::config`] for the configuration of an SDK client. Credentials behind it are shared by all who have the same
-//! identity, and are renewed before they end.
+//! A scaler asks [`AwsPool::client`] for the client of its account, and that its questions: equal ones are asked once. Credentials are
+//! shared by all who have the same identity, and are renewed before they end.
 
 #[cfg(feature = "aws")]
+mod client;
+#[cfg(feature = "aws")]
+pub(crate) mod cloudwatch;
+#[cfg(feature = "aws")]
+mod complete;
+#[cfg(feature = "aws")]
 mod credentials;
+#[cfg(feature = "aws")]
+pub(crate) mod dynamodb;
+#[cfg(feature = "aws")]
+mod error;
+#[cfg(feature = "aws")]
+mod http;
+#[cfg(feature = "aws")]
+pub(crate) mod kinesis;
 #[cfg(feature = "aws")]
 mod pool;
 #[cfg(feature = "aws")]
 mod signature;
+#[cfg(feature = "aws")]
+pub(crate) mod sqs;
 
 #[cfg(feature = "aws")]
-pub use pool::{AwsConfig, AwsPool, describe};
+pub use client::{Account, AwsClient, Question};
 #[cfg(feature = "aws")]
+pub use error::failure;
+#[cfg(feature = "aws")]
+pub use pool::{AwsConfig, AwsPool};
+#[cfg(all(feature = "aws", feature = "prometheus"))]
 pub(super) use signature::sign;
 
 /// An identity on AWS. Without a role it is that of the operator's own pod.

@@ -1,7 +1,7 @@
 //! SDK configurations by identity.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -14,22 +14,33 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sts::config::SharedHttpClient;
-use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_http_client::tls;
+use tokio::sync::Semaphore;
 
+use super::client::{Account, AwsClient};
 use super::credentials::{Chain, Role, Shared, WebIdentity};
+use super::http::SdkHttp;
 use super::{AwsAccess, AwsIdentity};
+use crate::clients::http::HttpPool;
+use crate::clients::tls::TlsSettings;
+use crate::scaler::ScalerError;
 
 /// Whose credentials nobody asked for this long are forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(2 * 60 * 60);
+/// Questions to one place at the same time, and so connections to it: HTTP/1.1 needs one for each. At 20 ms an answer it is 400
+/// answers a second.
+const AT_ONCE: usize = 8;
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// A whole operation, tries included: a poll must not hang on it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
-/// All identities on AWS.
-#[derive(Default)]
+/// All identities on AWS, and the clients that are them.
 pub struct AwsPool {
-    http: OnceLock<SharedHttpClient>,
+    pool: Arc<HttpPool>,
+    http: OnceLock<SdkHttp>,
+    /// A client lives as long as a scaler refers to it.
+    clients: Mutex<HashMap<Account, Weak<AwsClient>>>,
+    /// By region and endpoint, whoever asks.
+    turns: Mutex<HashMap<(String, Option<String>), Weak<Semaphore>>>,
     /// By region.
     bases: tokio::sync::Mutex<HashMap<Option<String>, SdkConfig>>,
     shared: Mutex<HashMap<Key, Entry>>,
@@ -51,7 +62,7 @@ impl AwsConfig {
     ///
     /// # Errors
     /// Why there are none, without secrets.
-    pub async fn check(&self) -> Result<(), String> {
+    pub async fn check(&self) -> Result<(), ScalerError> {
         match &self.shared {
             Some(shared) => shared.get(SystemTime::now()).await.map(drop),
             None => Ok(()),
@@ -60,6 +71,66 @@ impl AwsConfig {
 }
 
 impl AwsPool {
+    pub fn new(pool: Arc<HttpPool>) -> Self {
+        Self {
+            pool,
+            http: OnceLock::new(),
+            clients: Mutex::default(),
+            turns: Mutex::default(),
+            bases: tokio::sync::Mutex::default(),
+            shared: Mutex::default(),
+        }
+    }
+
+    /// The client of an account: one for all triggers that are the same there.
+    pub fn client(self: &Arc<Self>, account: Account) -> Arc<AwsClient> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&account).and_then(Weak::upgrade) {
+            return client;
+        }
+        clients.retain(|_, client| client.strong_count() > 0);
+        let turns = self.turns(&account);
+        let client = Arc::new(AwsClient::new(account.clone(), Arc::clone(self), turns));
+        clients.insert(account, Arc::downgrade(&client));
+        client
+    }
+
+    /// How many questions may be under way to where an account is.
+    fn turns(&self, account: &Account) -> Arc<Semaphore> {
+        let key = (account.region.clone(), account.endpoint.clone());
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = turns.get(&key).and_then(Weak::upgrade) {
+            return found;
+        }
+        turns.retain(|_, turns| turns.strong_count() > 0);
+        let new = Arc::new(Semaphore::new(AT_ONCE));
+        turns.insert(key, Arc::downgrade(&new));
+        new
+    }
+
+    /// What everything on AWS is asked through.
+    pub(super) fn http(&self) -> SdkHttp {
+        let new = || SdkHttp(self.pool.client(&TlsSettings::default()));
+        self.http.get_or_init(new).clone()
+    }
+
+    /// How long a question of a poll may take.
+    pub(super) fn within(&self) -> Duration {
+        self.pool.timeout(None)
+    }
+
+    /// The configuration for questions of polls: each is asked once, the next poll is the next try.
+    pub(super) fn for_polls(&self, sdk: &SdkConfig, endpoint: Option<&str>) -> SdkConfig {
+        let timeouts = TimeoutConfig::builder().operation_timeout(self.within());
+        let mut config = match endpoint {
+            None => sdk.clone().into_builder(),
+            Some(endpoint) => at(endpoint, sdk).into_builder(),
+        };
+        config.set_retry_config(Some(RetryConfig::disabled()));
+        config.set_timeout_config(Some(timeouts.build()));
+        config.build()
+    }
+
     /// The configuration of a client. `region` is the environment's (`AWS_REGION`) if not given. Endpoints are AWS's, or the
     /// environment's (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_STS`, ...).
     pub async fn config(&self, access: &AwsAccess, region: Option<&str>) -> AwsConfig {
@@ -108,7 +179,7 @@ impl AwsPool {
             .build();
         let base = aws_config::defaults(BehaviorVersion::latest())
             .region(region)
-            .http_client(self.http.get_or_init(http_client).clone())
+            .http_client(SharedHttpClient::new(self.http()))
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(2))
             // They are kept here, for all clients of an identity.
@@ -153,11 +224,18 @@ impl AwsPool {
     }
 }
 
-fn http_client() -> SharedHttpClient {
-    let ring = tls::rustls_provider::CryptoMode::Ring;
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(ring))
-        .build_https()
+/// The configuration with another endpoint, and without what the environment says of endpoints: of a single service's that would go
+/// before this one.
+fn at(endpoint: &str, sdk: &SdkConfig) -> SdkConfig {
+    let mut bare = SdkConfig::builder().endpoint_url(endpoint);
+    bare.set_behavior_version(sdk.behavior_version());
+    bare.set_region(sdk.region().cloned());
+    bare.set_credentials_provider(sdk.credentials_provider());
+    bare.set_identity_cache(sdk.identity_cache());
+    bare.set_http_client(sdk.http_client());
+    bare.set_sleep_impl(sdk.sleep_impl());
+    bare.set_time_source(sdk.time_source());
+    bare.build()
 }
 
 /// Who the operator's pod is.
@@ -181,18 +259,4 @@ fn web_identity(base: &SdkConfig, role_arn: &str) -> Option<WebIdentity> {
         token_file: token_file.filter(|path| !path.is_empty())?,
         role_arn: role_arn.to_owned(),
     })
-}
-
-/// What went wrong in an operation of the SDK. AWS's own sentences are left out: one of them repeats the signed request.
-pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
-    match error {
-        SdkError::ServiceError(refused) => match refused.err().code() {
-            Some(code) => format!("AWS answered {code}"),
-            None => "AWS answered with an error".to_owned(),
-        },
-        SdkError::TimeoutError(_) => format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
-        SdkError::DispatchFailure(_) => "no connection to AWS".to_owned(),
-        SdkError::ResponseError(_) => "AWS's answer is malformed".to_owned(),
-        _ => "the request can't be made: is a region given?".to_owned(),
-    }
 }

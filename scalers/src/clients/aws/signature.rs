@@ -1,17 +1,17 @@
-//! Signatures of requests that no SDK makes (Signature Version 4).
+//! AWS's signature (version 4) under requests that no SDK makes.
 
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign as signature};
-use aws_sigv4::sign::v4;
+use aws_sigv4::sign::v4::SigningParams;
 use reqwest::Request;
 use reqwest::header::{HeaderName, HeaderValue};
 
-/// Signs a request without a body, with all of its headers: adds those that show who sends it.
+/// Signs a request whose body is in memory: adds the headers that show who sends it.
 ///
 /// # Errors
-/// Why it can't be signed, without secrets.
+/// When the request can't be signed, without anything of it.
 pub fn sign(
     request: &mut Request,
     service: &str,
@@ -19,32 +19,38 @@ pub fn sign(
     credentials: &Credentials,
     now: SystemTime,
 ) -> Result<(), String> {
+    let refused = || "the request can't be signed".to_owned();
     let identity = credentials.clone().into();
-    let parameters = v4::SigningParams::builder()
+    let parameters = SigningParams::builder()
         .identity(&identity)
         .region(region)
         .name(service)
         .time(now)
         .settings(SigningSettings::default())
         .build()
-        .map_err(|error| error.to_string())?;
-    let headers = request.headers().iter();
-    let headers: Result<Vec<_>, _> = headers
-        .map(|(name, value)| value.to_str().map(|value| (name.as_str(), value)))
-        .collect();
-    let headers = headers.map_err(|_| "a header is no ASCII, and can't be signed")?;
+        .map_err(|_| refused())?
+        .into();
+    let body = request
+        .body()
+        .map(|body| body.as_bytes().ok_or_else(refused));
+    let body = body.transpose()?.unwrap_or_default();
+    let mut headers = Vec::new();
+    for (name, value) in request.headers() {
+        headers.push((name.as_str(), value.to_str().map_err(|_| refused())?));
+    }
     let signable = SignableRequest::new(
         request.method().as_str(),
         request.url().as_str(),
         headers.into_iter(),
-        SignableBody::Bytes(&[]),
-    );
-    const FAILED: &str = "the request can't be signed";
-    let signed = signable.and_then(|signable| signature(signable, &parameters.into()));
-    let (instructions, _) = signed.map_err(|_| FAILED)?.into_parts();
+        SignableBody::Bytes(body),
+    )
+    .map_err(|_| refused())?;
+    let (instructions, _) = signature(signable, &parameters)
+        .map_err(|_| refused())?
+        .into_parts();
     for (name, value) in instructions.headers() {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| FAILED)?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| FAILED)?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused())?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| refused())?;
         value.set_sensitive(true);
         request.headers_mut().insert(name, value);
     }
@@ -57,6 +63,27 @@ mod tests {
     use std::time::Duration;
 
     use reqwest::{Method, Url};
+
+    #[test]
+    fn a_request_shows_who_sends_it_and_not_the_key() {
+        let url = "https://monitoring.eu-west-1.amazonaws.com/";
+        let mut request = Request::new(reqwest::Method::POST, url.parse().unwrap());
+        *request.body_mut() = Some("Action=GetMetricData".into());
+        let credentials = Credentials::new("id", "hunter2", Some("token".to_owned()), None, "test");
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        sign(&mut request, "monitoring", "eu-west-1", &credentials, now).unwrap();
+        let header = |name: &str| request.headers()[name].to_str().unwrap();
+        let shown = header("authorization");
+        assert!(
+            shown.starts_with(
+                "AWS4-HMAC-SHA256 Credential=id/20231114/eu-west-1/monitoring/aws4_request, "
+            ),
+            "{shown}"
+        );
+        assert_eq!(header("x-amz-date"), "20231114T221320Z");
+        assert_eq!(header("x-amz-security-token"), "token");
+        assert!(!format!("{request:?}").contains("Credential"));
+    }
 
     /// The case `get-vanilla-query-order-key-case` of AWS' own test suite of signatures.
     #[test]
