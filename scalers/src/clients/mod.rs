@@ -3,12 +3,16 @@
 #[cfg(feature = "rabbitmq")]
 pub mod amqp;
 pub mod aws;
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+mod bounded;
 pub mod grpc;
 pub mod http;
 mod names;
 pub(crate) mod on_demand;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod settings;
 pub mod tls;
 
@@ -24,6 +28,8 @@ pub struct Clients {
     pub http: http::HttpPool,
     #[cfg(feature = "postgresql")]
     pub postgresql: postgresql::Connector,
+    #[cfg(feature = "redis")]
+    pub redis: redis::RedisPool,
 }
 
 impl Clients {
@@ -36,6 +42,8 @@ impl Clients {
             aws: aws::AwsPool::default(),
             #[cfg(feature = "postgresql")]
             postgresql: postgresql::Connector::new(settings.oldest_tls),
+            #[cfg(feature = "redis")]
+            redis: redis::RedisPool::new(settings.oldest_tls),
             http: http::HttpPool::new(settings),
         }
     }
