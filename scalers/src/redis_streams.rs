@@ -9,8 +9,9 @@
 //!
 //! Entries that are pending are there only once a consumer has read them: such a trigger does not start the first replica. For that, give
 //! `lagCount`, which needs Redis 7. A stream that isn't there has no entries and no lag, and where the stream is there but not yet the group, its
-//! lag is the whole stream; but to count what is pending, both have to be there. Once entries of a stream were deleted, Redis may not be able
-//! to tell a group's lag until the group has read what is left: that is an error, where KEDA reads -1, which scales in.
+//! lag is the whole stream; but to count what is pending, both have to be there. Redis can't tell the lag of
+//! a group that began in the middle of the stream (`XGROUP CREATE` with `$`), or that has deleted entries before it, until the group has read
+//! what is left: that is an error, where KEDA reads -1, which scales in.
 //!
 //! The connection is that of [redis](redis.md).
 //!

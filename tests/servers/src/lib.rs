@@ -6,6 +6,7 @@
 //! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
 //! - [`Moto`]: AWS's APIs, served from memory.
 //! - [`PostgreSql`]: a real server, with TLS.
+//! - [`Redis`], [`RedisCluster`], [`RedisSentinel`]: real servers, with users, databases and TLS.
 //! - [`VaultStandIn`]: what speaks a part of Vault's API.
 
 mod external_scaler;
@@ -13,6 +14,7 @@ mod http_source;
 mod moto;
 mod postgresql;
 mod rabbitmq;
+mod redis;
 mod serve;
 mod tls;
 mod vault;
@@ -22,5 +24,6 @@ pub use http_source::{Answer, HttpSource, Received};
 pub use moto::Moto;
 pub use postgresql::PostgreSql;
 pub use rabbitmq::{RabbitMq, RabbitMqOptions, Unacknowledged};
+pub use redis::{Redis, RedisCluster, RedisOptions, RedisSentinel};
 pub use tls::{Tls, TlsMaterial};
 pub use vault::VaultStandIn;

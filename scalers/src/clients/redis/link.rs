@@ -32,9 +32,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// In bytes. Answers are numbers and short texts, but a group's consumers are listed, and all groups of a stream.
 const LONGEST_ANSWER: usize = 10 * 1024 * 1024;
 
-/// Told to the server: who looks at `CLIENT LIST` sees whose connection it is.
-const NAME: &str = "sakidori";
-
 /// How to connect, as whom.
 pub struct Dialer {
     pub names: Names,
@@ -131,22 +128,21 @@ impl Link {
     async fn log_in(&self, login: &Login, database: i64) -> Result<(), ScalerError> {
         for command in login.commands() {
             match self.command(&command).await? {
+                Value::Okay => break,
                 Value::ServerError(refusal) if login.may_try_without_user(&refusal) => {}
                 Value::ServerError(refusal) => return Err(refusal::of_login(&refusal)),
-                _ => break,
+                _ => return Err(unexpected("login")),
             }
         }
-        // Who may not set it is welcome without it.
-        let mut name = redis::cmd("CLIENT");
-        name.arg("SETNAME").arg(NAME);
-        self.command(&name).await?;
         if database > 0 {
             let mut select = redis::cmd("SELECT");
             select.arg(database);
-            if let Value::ServerError(refusal) = self.command(&select).await? {
-                return Err(refusal::meaning(&refusal)
-                    .map(|text| format!("can't select database {database}: {text}")));
-            }
+            return match self.command(&select).await? {
+                Value::Okay => Ok(()),
+                Value::ServerError(refusal) => Err(refusal::meaning(&refusal)
+                    .map(|text| format!("can't select database {database}: {text}"))),
+                _ => Err(unexpected("choice of a database")),
+            };
         }
         Ok(())
     }
@@ -214,6 +210,12 @@ impl Drop for Link {
         // By itself it would wait for all answers that nobody needs any more.
         self.driver.abort();
     }
+}
+
+fn unexpected(question: &str) -> ScalerError {
+    ScalerError::Malformed(format!(
+        "the answer to the {question} is neither OK nor a refusal"
+    ))
 }
 
 fn unreachable(error: impl Display) -> ScalerError {

@@ -106,7 +106,7 @@ async fn lag(servers: &Servers, stream: &str, group: &str) -> Result<i64, Scaler
         // Its consumers make the group, and there are none yet: what it will have to read is the whole stream.
         Lag::NoGroup => entries(servers, stream).await,
         Lag::Unknown => Err(servers.malformed(
-            "it can't tell the lag, because entries of the stream were deleted; it can again once the group has read what is left",
+            "it can't tell the lag, because entries of the stream were deleted, or the group began in the middle of it; it can once the group has read what is left",
         )),
         Lag::NotNumbered => Err(servers.malformed(TOO_OLD)),
     }
