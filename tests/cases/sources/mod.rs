@@ -12,6 +12,7 @@ use sakidori_tests::namespace::Namespace;
 use sakidori_tests::{binary, manifests};
 
 mod rabbitmq;
+mod redis;
 
 /// The HPA goes to 4, or doubles, at each look; the pods then take two seconds.
 const TO_MOST: Duration = Duration::from_secs(60);
