@@ -94,3 +94,43 @@ impl Scaler for RedisScaler {
         }])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Known, check};
+    use crate::example;
+
+    #[test]
+    fn admission_tells_what_no_authentication_can_mend() {
+        let told = |kind: &str, metadata: &[(&'static str, &'static str)]| {
+            let trigger = Trigger::new(kind)
+                .metadata([("listName", "orders"), ("stream", "orders")])
+                .metadata(metadata.iter().copied());
+            let context = example::context(Vec::new());
+            check(&trigger, Known::MetadataOfAuthenticated, &context)
+        };
+        for kind in [
+            "redis",
+            "redis-cluster",
+            "redis-cluster-streams",
+            "redis-sentinel",
+            "redis-sentinel-streams",
+            "redis-streams",
+        ] {
+            assert_eq!(told(kind, &[]), [""; 0], "{kind}: the rest may be in it");
+            let found = told(kind, &[("hosts", "a,b"), ("ports", "1")]);
+            assert!(
+                found
+                    .iter()
+                    .any(|text| text.starts_with("not enough hosts or ports given")),
+                "{kind}: {found:?}"
+            );
+        }
+        let found = told("redis", &[("listLength", "many")]);
+        assert!(
+            found.len() == 1 && found[0].contains("listLength"),
+            "{found:?}"
+        );
+    }
+}

@@ -17,13 +17,16 @@ fn the_example_scales_from_zero_to_many_and_back() -> Result<()> {
         let redis = Redis::start().await?;
         // As its README says.
         let user = ["orders", "on", ">change-me", "~orders", "+type", "+llen"];
-        redis.run(&[&["ACL", "SETUSER"], &user[..]].concat()).await?;
+        redis
+            .run(&[&["ACL", "SETUSER"], &user[..]].concat())
+            .await?;
+        let address = redis.address();
         let example = Example {
             folder: "redis",
             name: "orders",
             metric: "s0-redis-orders",
             most: 10,
-            changes: &[("redis.shop.svc.cluster.local:6379", &redis.address())],
+            changes: &[("redis.shop.svc.cluster.local:6379", &address)],
         };
         let fill = async || redis.push(LIST, ELEMENTS).await;
         let empty = async || redis.run(&["DEL", LIST]).await.map(drop);

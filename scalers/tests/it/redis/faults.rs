@@ -329,7 +329,21 @@ async fn a_thousand_failing_polls_leave_nothing_behind() {
     let down = scaler(&context, &list(&format!("127.0.0.1:{closed}"), "orders"));
     let nonsense = canned(b"nonsense\r\n");
     let nonsense_scaler = scaler(&context, &list(&format!("127.0.0.1:{nonsense}"), "orders"));
-    let all = [&wrong_type, &wrong_password, &down, &nonsense_scaler];
+    let seeds = format!("127.0.0.1:{closed},127.0.0.1:{nonsense}");
+    let cluster = trigger("redis-cluster", &seeds).metadata([("listName", "orders")]);
+    let cluster = scaler(&context, &cluster);
+    let sentinel = trigger("redis-sentinel", &seeds)
+        .metadata([("listName", "orders"), ("sentinelMaster", "shop")])
+        .authentication([("sentinelPassword", PASSWORD)]);
+    let sentinel = scaler(&context, &sentinel);
+    let all = [
+        &wrong_type,
+        &wrong_password,
+        &down,
+        &nonsense_scaler,
+        &cluster,
+        &sentinel,
+    ];
     for scaler in all {
         failing_polls(&**scaler, 1).await;
     }
