@@ -126,13 +126,20 @@ impl Link {
     }
 
     async fn log_in(&self, login: &Login, database: i64) -> Result<(), ScalerError> {
+        let mut refused = None;
         for command in login.commands() {
-            match self.command(&command).await? {
-                Value::Okay => break,
-                Value::ServerError(refusal) if login.may_try_without_user(&refusal) => {}
-                Value::ServerError(refusal) => return Err(refusal::of_login(&refusal)),
+            refused = match self.command(&command).await? {
+                Value::Okay => None,
+                Value::ServerError(refusal) => Some(refusal),
                 _ => return Err(unexpected("login")),
+            };
+            // A server that does not know this way may know the next.
+            if !refused.as_ref().is_some_and(Login::is_unknown_way) {
+                break;
             }
+        }
+        if let Some(refusal) = refused {
+            return Err(refusal::of_login(&refusal));
         }
         if database > 0 {
             let mut select = redis::cmd("SELECT");

@@ -33,8 +33,8 @@ impl Login {
     }
 
     /// True for the refusal of a server before Redis 6, where AUTH has one argument.
-    pub(super) fn may_try_without_user(&self, refusal: &ServerError) -> bool {
+    pub(super) fn is_unknown_way(refusal: &ServerError) -> bool {
         let text = refusal.details().unwrap_or_default();
-        self.username.is_none() && text.starts_with("wrong number of arguments")
+        text.starts_with("wrong number of arguments")
     }
 }
