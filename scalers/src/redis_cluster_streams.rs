@@ -37,7 +37,7 @@
 //!         addresses: redis-0.redis.shop:6379,redis-1.redis.shop:6379,redis-2.redis.shop:6379
 //!         stream: orders
 //!         consumerGroup: workers
-//!         pendingEntriesCount: "10"
+//!         lagCount: "10"
 //!       authenticationRef:
 //!         name: orders-redis
 //! ```

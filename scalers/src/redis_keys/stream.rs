@@ -69,6 +69,8 @@ mod tests {
     use crate::params;
     use crate::scaler::Trigger;
 
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
     #[test]
     fn what_is_counted_follows_from_what_is_given() {
         let stream = || "orders".to_owned();
@@ -82,7 +84,7 @@ mod tests {
             stream: stream(),
             group: group(),
         };
-        let table: &[(&[(&str, &str)], i64, &Question)] = &[
+        let table: &[(Pairs, i64, &Question)] = &[
             (&[], 5, &entries),
             (&[("streamLength", "9"), ("lagCount", "3")], 9, &entries),
             (&[("consumerGroup", "workers")], 5, &pending),

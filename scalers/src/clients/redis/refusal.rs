@@ -60,9 +60,11 @@ mod tests {
         }
     }
 
+    type Meaning = fn(String) -> ScalerError;
+
     #[test]
     fn refusals_say_what_is_to_be_done() {
-        let table: &[(&str, fn(String) -> ScalerError)] = &[
+        let table: &[(&str, Meaning)] = &[
             ("NOAUTH Authentication required.", ScalerError::Unauthorized),
             (
                 "WRONGPASS invalid username-password pair or user is disabled.",

@@ -58,7 +58,7 @@ async fn after_a_failover_the_new_master_is_read() {
     let polled = async {
         loop {
             match value(&*scaler).await {
-                Ok(length) if length == 6.0 => break,
+                Ok(6.0) => break,
                 Ok(length) => assert_eq!(length, 4.0),
                 Err(error) => assert!(matches!(error, ScalerError::Unreachable(_)), "{error}"),
             }
