@@ -36,6 +36,20 @@ mod postgresql;
 mod prometheus;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_cluster;
+#[cfg(feature = "redis")]
+mod redis_cluster_streams;
+#[cfg(feature = "redis")]
+mod redis_keys;
+#[cfg(feature = "redis")]
+mod redis_sentinel;
+#[cfg(feature = "redis")]
+mod redis_sentinel_streams;
+#[cfg(feature = "redis")]
+mod redis_streams;
 mod registry;
 mod scaler;
 

@@ -26,6 +26,18 @@ const KINDS: &[Kind] = &[
     crate::prometheus::KIND,
     #[cfg(feature = "rabbitmq")]
     crate::rabbitmq::KIND,
+    #[cfg(feature = "redis")]
+    crate::redis::KIND,
+    #[cfg(feature = "redis")]
+    crate::redis_cluster::KIND,
+    #[cfg(feature = "redis")]
+    crate::redis_cluster_streams::KIND,
+    #[cfg(feature = "redis")]
+    crate::redis_sentinel::KIND,
+    #[cfg(feature = "redis")]
+    crate::redis_sentinel_streams::KIND,
+    #[cfg(feature = "redis")]
+    crate::redis_streams::KIND,
 ];
 
 /// One trigger type: its names, its parameters, and how to build its scaler.

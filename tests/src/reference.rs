@@ -129,7 +129,7 @@ fn module_of(kind: &Kind) -> String {
 
 fn trigger_page(root: &Path, kind: &Kind) -> Result<String> {
     let (main, source) = source_file(root, kind)?;
-    let descriptions = descriptions(&root.join("scalers/src"), &module_of(kind))?;
+    let descriptions = descriptions(&root.join("scalers/src"), &module_of(kind), &source)?;
 
     let mut page = format!(
         "<!-- Written by `make docs` from scalers/src/{main}: change it there. -->\n\n# {}\n\n",
@@ -224,9 +224,11 @@ fn capitalised(text: &str) -> String {
 }
 
 /// What the `///` lines before each field of a struct of parameters say, by the field's name in manifests. The trigger type's
-/// own files go before those that several types share; other types' files don't count.
-fn descriptions(folder: &Path, module: &str) -> Result<BTreeMap<String, String>> {
+/// own files go before those that several types share, and of these the ones that its main file, whose text is given, uses before
+/// others; other types' files don't count.
+fn descriptions(folder: &Path, module: &str, main: &str) -> Result<BTreeMap<String, String>> {
     let mut own = Vec::new();
+    let mut used = Vec::new();
     let mut shared = Vec::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(next) = open.pop() {
@@ -253,16 +255,21 @@ fn descriptions(folder: &Path, module: &str) -> Result<BTreeMap<String, String>>
             if path.is_dir() {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let list = if is_own { &mut own } else { &mut shared };
-                list.push(path);
+                let uses = |name: &str| main.contains(&format!("use crate::{name}::"));
+                match first.as_deref() {
+                    _ if is_own => own.push(path),
+                    Some(first) if uses(first) => used.push(path),
+                    _ => shared.push(path),
+                }
             }
         }
     }
     // Where a trigger type has a file of its parameters, that file says what they are.
     own.sort_by_key(|path| (!path.ends_with("parameters.rs"), path.clone()));
+    used.sort();
     shared.sort();
     let mut found = BTreeMap::new();
-    for path in own.iter().chain(&shared) {
+    for path in own.iter().chain(&used).chain(&shared) {
         for (name, text) in fields(&std::fs::read_to_string(path)?) {
             found.entry(name).or_insert(text);
         }

@@ -3,6 +3,8 @@
 #[cfg(feature = "rabbitmq")]
 pub mod amqp;
 pub mod aws;
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+mod bounded;
 pub mod grpc;
 pub mod http;
 mod names;
@@ -11,6 +13,8 @@ pub(crate) mod on_demand;
 pub mod postgresql;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod settings;
 pub mod tls;
 
@@ -30,6 +34,8 @@ pub struct Clients {
     pub postgresql: postgresql::Connector,
     #[cfg(feature = "prometheus")]
     pub prometheus: prometheus::PrometheusPool,
+    #[cfg(feature = "redis")]
+    pub redis: redis::RedisPool,
 }
 
 impl Clients {
@@ -46,6 +52,8 @@ impl Clients {
             postgresql: postgresql::Connector::new(oldest_tls),
             #[cfg(feature = "prometheus")]
             prometheus: prometheus::PrometheusPool::default(),
+            #[cfg(feature = "redis")]
+            redis: redis::RedisPool::new(oldest_tls),
             http,
         }
     }

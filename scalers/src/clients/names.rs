@@ -8,10 +8,19 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+use tokio::{net::TcpStream, time::timeout};
+
+/// For one address: a server that is switched off doesn't say so, and another one may be up. Across the world it takes a third of
+/// a second.
+#[cfg(any(feature = "postgresql", feature = "redis"))]
+const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// Addresses, or why there are none.
 type Found = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
@@ -50,14 +59,27 @@ impl Names {
         }
     }
 
-    /// The addresses of a name, without ports.
+    /// A TCP connection to the first address of a name that takes one.
     ///
     /// # Errors
-    /// When it has none, or nobody answers.
-    #[cfg(feature = "postgresql")]
-    pub async fn addresses(&self, name: &str) -> io::Result<Arc<[SocketAddr]>> {
-        let found = self.found(name).await;
-        found.map_err(|error| io::Error::new(error.kind(), error.to_string()))
+    /// When the name has no address, or of the address that was tried last.
+    #[cfg(any(feature = "postgresql", feature = "redis"))]
+    pub async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let found = self.found(host).await;
+        let addresses = found.map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
+        let mut last = io::Error::other("the name has no address");
+        for address in addresses.iter() {
+            let address = SocketAddr::new(address.ip(), port);
+            match timeout(ATTEMPT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no connection in time"),
+            }
+        }
+        Err(last)
     }
 
     /// The answer of the lookup under way, or of a new one.

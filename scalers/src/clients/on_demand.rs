@@ -106,6 +106,13 @@ impl<C: Send + Sync + 'static> OnDemand<C> {
         .shared()
     }
 
+    /// True while there is a connection that `is_open`.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_connected(&self, is_open: impl FnOnce(&C) -> bool) -> bool {
+        let state = lock(&self.state);
+        state.connection.as_deref().is_some_and(is_open)
+    }
+
     /// The other side answered, whatever it said.
     pub(crate) fn answered(&self) {
         let mut state = lock(&self.state);

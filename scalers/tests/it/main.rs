@@ -15,3 +15,5 @@ mod postgresql;
 mod prometheus;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;

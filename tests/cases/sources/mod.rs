@@ -14,6 +14,7 @@ use sakidori_tests::{binary, manifests};
 mod aws;
 mod prometheus;
 mod rabbitmq;
+mod redis;
 
 /// The HPA goes to 4, or doubles, at each look; the pods then take two seconds.
 const TO_MOST: Duration = Duration::from_secs(60);

@@ -26,10 +26,17 @@ pub const PROMETHEUS: &str = "/usr/bin/prometheus";
 /// Prometheus' own checker of rules, in Debian's package of Prometheus.
 pub const PROMTOOL: &str = "/usr/bin/promtool";
 
+/// The server of Redis, in Debian's package.
+pub const REDIS_SERVER: &str = "/usr/bin/redis-server";
+/// Its sentinel, which has a package of its own.
+pub const REDIS_SENTINEL: &str = "/usr/bin/redis-sentinel";
+
 /// Packages of the distribution, and the file that shows that each is there.
 const PACKAGES: &[(&str, &str)] = &[
     ("rabbitmq-server", RABBITMQ_SERVER),
     ("prometheus", PROMTOOL),
+    ("redis-server", REDIS_SERVER),
+    ("redis-sentinel", REDIS_SENTINEL),
 ];
 /// Debian's package of PostgreSQL, and where each version has a folder of its own.
 const POSTGRESQL: (&str, &str) = ("postgresql", "/usr/lib/postgresql");

@@ -8,6 +8,7 @@
 //! - [`Moto`]: AWS's APIs, served from memory.
 //! - [`PostgreSql`]: a real server, with TLS.
 //! - [`Prometheus`]: a real server that scrapes one number.
+//! - [`Redis`], [`RedisCluster`], [`RedisSentinel`]: real servers, with users, databases and TLS.
 //! - [`VaultStandIn`]: what speaks a part of Vault's API.
 
 mod aws;
@@ -18,6 +19,7 @@ mod moto;
 mod postgresql;
 mod prometheus;
 mod rabbitmq;
+mod redis;
 mod serve;
 mod tls;
 mod vault;
@@ -30,5 +32,6 @@ pub use moto::Moto;
 pub use postgresql::PostgreSql;
 pub use prometheus::{Prometheus, PrometheusOptions};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions, Unacknowledged};
+pub use redis::{Redis, RedisCluster, RedisOptions, RedisSentinel};
 pub use tls::{Tls, TlsMaterial};
 pub use vault::VaultStandIn;

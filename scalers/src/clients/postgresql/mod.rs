@@ -3,24 +3,18 @@
 //! Names are looked up and sockets connected here, not by the client library, whose TLS setting and resolver would be others than
 //! those of all other clients.
 
-mod bounded;
 mod session;
 mod tls;
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
-use self::bounded::{Bounded, Received};
 pub use self::session::Session;
 use self::tls::Tls;
 use super::TlsVersion;
+use super::bounded::{Bounded, Received};
 use super::names::Names;
 use super::tls::TlsSettings;
 use crate::scaler::ScalerError;
@@ -75,10 +69,6 @@ impl std::fmt::Debug for Encryption {
 /// Told to the server: who looks at `pg_stat_activity` sees whose connection it is.
 const APPLICATION: &str = "sakidori";
 
-/// For one address: a server that is switched off doesn't say so, and another one may be up. Across the world it takes a third of
-/// a second.
-const ATTEMPT: Duration = Duration::from_secs(3);
-
 impl Connector {
     pub fn new(oldest_tls: TlsVersion) -> Self {
         Self {
@@ -128,7 +118,8 @@ impl Connector {
         };
         let tls = tls.transpose().map_err(ScalerError::Unauthorized)?;
         let stream = self
-            .open(host, port)
+            .names
+            .connect(host, port)
             .await
             .map_err(|error| ScalerError::Unreachable(error.to_string()).at(&place))?;
         let received = Arc::new(Received::new(bytes));
@@ -148,23 +139,6 @@ impl Connector {
                 &received,
             )),
         }
-    }
-
-    async fn open(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let addresses = self.names.addresses(host).await?;
-        let mut last = io::Error::other("the name has no address");
-        for address in addresses.iter() {
-            let address = SocketAddr::new(address.ip(), port);
-            match timeout(ATTEMPT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(stream);
-                }
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no connection in time"),
-            }
-        }
-        Err(last)
     }
 }
 

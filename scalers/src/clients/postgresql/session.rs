@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{Client, Connection, Error};
 
-use super::bounded::{Bounded, Received};
 use super::tls::Stream;
+use crate::clients::bounded::{Bounded, Received};
 use crate::clients::tls::with_causes;
 use crate::scaler::ScalerError;
 

@@ -1,4 +1,4 @@
-//! A bound on what a server may send: the client library takes a message of a gigabyte into memory before anybody can look at it.
+//! A bound on what a server may send: client libraries take a message of a gigabyte into memory before anybody can look at it.
 
 use std::io;
 use std::pin::Pin;
@@ -31,10 +31,24 @@ impl Received {
         (self.left.load(Ordering::Relaxed) == 0).then_some(self.limit)
     }
 
+    /// An answer came whole: the next one may have as many bytes again.
+    #[cfg(feature = "redis")]
+    pub fn renew(&self) {
+        let whole = self.limit.saturating_add(GREETING);
+        // What is past the limit stays so.
+        let _ = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                (left > 0).then_some(whole)
+            });
+    }
+
     fn count(&self, bytes: usize) {
-        // There is one reader.
-        let left = self.left.load(Ordering::Relaxed).saturating_sub(bytes);
-        self.left.store(left, Ordering::Relaxed);
+        let _ = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                Some(left.saturating_sub(bytes))
+            });
     }
 }
 
