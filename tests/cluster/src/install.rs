@@ -24,8 +24,12 @@ pub const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// Prometheus' own checker of rules, in Debian's package of Prometheus.
 pub const PROMTOOL: &str = "/usr/bin/promtool";
 
+/// The MariaDB server of Debian's package.
+pub const MARIADB_SERVER: &str = "/usr/sbin/mariadbd";
+
 /// Packages of the distribution, and the file that shows that each is there.
 const PACKAGES: &[(&str, &str)] = &[
+    ("mariadb-server", MARIADB_SERVER),
     ("rabbitmq-server", RABBITMQ_SERVER),
     ("prometheus", PROMTOOL),
 ];
