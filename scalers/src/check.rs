@@ -233,6 +233,10 @@ mod tests {
             include_str!("cron/mod.rs"),
             include_str!("kubernetes_workload.rs"),
             include_str!("metrics_api/mod.rs"),
+            #[cfg(feature = "mysql")]
+            include_str!("mysql/mod.rs"),
+            #[cfg(feature = "postgresql")]
+            include_str!("postgresql/mod.rs"),
             include_str!("rabbitmq/mod.rs"),
         ];
         for trigger in examples.into_iter().flat_map(example::triggers) {

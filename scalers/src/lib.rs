@@ -17,6 +17,8 @@ mod kubernetes_resource;
 mod kubernetes_workload;
 mod metric;
 mod metrics_api;
+#[cfg(feature = "mysql")]
+mod mysql;
 pub mod params;
 #[cfg(feature = "postgresql")]
 mod postgresql;

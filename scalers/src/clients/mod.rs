@@ -5,12 +5,19 @@ pub mod amqp;
 pub mod aws;
 pub mod grpc;
 pub mod http;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod names;
 pub(crate) mod on_demand;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
 mod settings;
+#[cfg(any(feature = "mysql", feature = "postgresql"))]
+pub mod sql;
 pub mod tls;
+
+#[cfg(any(feature = "mysql", feature = "postgresql"))]
+use std::sync::Arc;
 
 pub use settings::{ClientSettings, TlsVersion};
 
@@ -22,20 +29,26 @@ pub struct Clients {
     #[cfg(feature = "aws")]
     pub aws: aws::AwsPool,
     pub http: http::HttpPool,
+    #[cfg(feature = "mysql")]
+    pub mysql: mysql::MySqlPool,
     #[cfg(feature = "postgresql")]
-    pub postgresql: postgresql::Connector,
+    pub postgresql: postgresql::PostgreSqlPool,
 }
 
 impl Clients {
     pub fn new(settings: ClientSettings) -> Self {
+        #[cfg(any(feature = "mysql", feature = "postgresql"))]
+        let connector = Arc::new(sql::Connector::new(settings.oldest_tls));
         Self {
             #[cfg(feature = "rabbitmq")]
             amqp: amqp::AmqpPool::new(settings.oldest_tls),
             grpc: grpc::GrpcPool::new(settings.oldest_tls),
             #[cfg(feature = "aws")]
             aws: aws::AwsPool::default(),
+            #[cfg(feature = "mysql")]
+            mysql: mysql::MySqlPool::new(connector.clone()),
             #[cfg(feature = "postgresql")]
-            postgresql: postgresql::Connector::new(settings.oldest_tls),
+            postgresql: postgresql::PostgreSqlPool::new(connector),
             http: http::HttpPool::new(settings),
         }
     }

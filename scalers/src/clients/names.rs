@@ -54,7 +54,7 @@ impl Names {
     ///
     /// # Errors
     /// When it has none, or nobody answers.
-    #[cfg(feature = "postgresql")]
+    #[cfg(any(feature = "mysql", feature = "postgresql"))]
     pub async fn addresses(&self, name: &str) -> io::Result<Arc<[SocketAddr]>> {
         let found = self.found(name).await;
         found.map_err(|error| io::Error::new(error.kind(), error.to_string()))

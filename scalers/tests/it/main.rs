@@ -11,3 +11,5 @@ mod no_cluster;
 mod postgresql;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(all(feature = "mysql", feature = "postgresql"))]
+mod sql;

@@ -14,7 +14,7 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Encrypted;
 
-use super::bounded::Bounded;
+use crate::clients::sql::bounded::Bounded;
 
 type Inner = Bounded<TcpStream>;
 

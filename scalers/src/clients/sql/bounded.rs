@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub struct Received {
     left: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 /// For logging in, with TLS: a server's certificates and settings are a few KiB. Not counted against the caller's limit.
@@ -22,13 +22,24 @@ impl Received {
     pub fn new(limit: usize) -> Self {
         Self {
             left: AtomicUsize::new(limit.saturating_add(GREETING)),
-            limit,
+            limit: AtomicUsize::new(limit),
+        }
+    }
+
+    /// From here on so much, whatever was received before: for the next question on a connection that is kept. One that was past
+    /// its limit stays so.
+    pub fn allow(&self, limit: usize) {
+        if self.past_limit().is_none() {
+            self.limit.store(limit, Ordering::Relaxed);
+            let left = limit.saturating_add(GREETING);
+            self.left.store(left, Ordering::Relaxed);
         }
     }
 
     /// The limit, if it is reached: up to a buffer's length late.
     pub fn past_limit(&self) -> Option<usize> {
-        (self.left.load(Ordering::Relaxed) == 0).then_some(self.limit)
+        let reached = self.left.load(Ordering::Relaxed) == 0;
+        reached.then(|| self.limit.load(Ordering::Relaxed))
     }
 
     fn count(&self, bytes: usize) {
@@ -104,5 +115,17 @@ mod tests {
         assert_eq!(read(1000).await, (true, None));
         assert_eq!(read(GREETING + 999).await, (true, None));
         assert_eq!(read(10 * GREETING).await, (false, Some(1000)));
+    }
+
+    #[test]
+    fn each_question_has_the_whole_limit_until_it_is_passed_once() {
+        let received = Received::new(1000);
+        received.count(GREETING + 999);
+        received.allow(2000);
+        received.count(GREETING + 1999);
+        assert_eq!(received.past_limit(), None);
+        received.count(1);
+        received.allow(5000);
+        assert_eq!(received.past_limit(), Some(2000));
     }
 }
