@@ -70,7 +70,7 @@ struct Query {
     /// A select of one number.
     query: String,
     /// How much of it one replica is for. Needed unless `scalingModifiers` make one metric of all triggers.
-    target_query_value: f64,
+    target_query_value: Option<f64>,
     /// The trigger is active above this value.
     activation_target_query_value: f64,
 }
@@ -78,7 +78,7 @@ struct Query {
 impl Parameters for Query {
     const FIELDS: &'static [Field] = &[
         Field::required("query", METADATA),
-        Field::with_default("targetQueryValue", METADATA, "0"),
+        Field::optional("targetQueryValue", METADATA),
         Field::with_default("activationTargetQueryValue", METADATA, "0"),
     ];
 }
@@ -93,11 +93,12 @@ pub const KIND: Kind = Kind {
 
 fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildError> {
     let (query, connection): (Query, ConnectionParameters) = params::parse(trigger)?;
-    if query.target_query_value == 0.0 && !trigger.is_part_of_a_formula {
+    let target = query.target_query_value.unwrap_or_default();
+    if target == 0.0 && !trigger.is_part_of_a_formula {
         return Err(BuildError::Invalid(NO_TARGET.to_owned()));
     }
     let database = connection.database().map_err(BuildError::Invalid)?;
-    let metric = MetricSpec::milli(trigger, "postgresql", query.target_query_value)?;
+    let metric = MetricSpec::milli(trigger, "postgresql", target)?;
     Ok(Box::new(PostgreSqlScaler {
         metric: [metric],
         server: context.clients.postgresql.server(database),

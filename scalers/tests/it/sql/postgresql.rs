@@ -61,6 +61,7 @@ async fn every_type_that_is_a_number_is_read_as_keda_does() -> Result<()> {
             Err("the query returns 2 columns: expected one"),
         ),
         ("commit", Err("the query returns no columns")),
+        ("select $1::int", Err("the query has parameters")),
         // An error behind the first row.
         ("select 7 / (3 - id) from orders", Err("division by zero")),
     ] {
