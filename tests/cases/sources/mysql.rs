@@ -30,7 +30,7 @@ fn the_example_scales_from_zero_to_many_and_back() -> Result<()> {
         };
         let fill = async || {
             let rows =
-                format!("insert into shop.orders select seq, 'waiting' from seq_1_to_{ROWS}");
+                format!("use shop; insert into orders select seq, 'waiting' from seq_1_to_{ROWS}");
             server.execute(&rows).await.map(drop)
         };
         let empty = async || {

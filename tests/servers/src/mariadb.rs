@@ -71,7 +71,9 @@ impl MariaDb {
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
             ])
-            .arg(format!("--datadir={}", server.data().display()));
+            .arg(format!("--datadir={}", server.data().display()))
+            // Several at once would take each other's temporary tables.
+            .env("TMPDIR", server.sandbox.dir());
         let mut install = server.sandbox.spawn("mariadb-install-db", install)?;
         let (status, tail) =
             tokio::task::spawn_blocking(move || (install.wait(), install.tail())).await?;
@@ -137,6 +139,7 @@ impl MariaDb {
             .arg(format!("--datadir={}", file("data")))
             .arg(format!("--socket={}", file("socket")))
             .arg(format!("--pid-file={}", file("pid")))
+            .arg(format!("--tmpdir={}", self.sandbox.dir().display()))
             .arg(format!("--port={}", self.port.number()))
             .args([
                 "--bind-address=127.0.0.1",

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::packets::Packets;
-use super::session::{Failure, Wire};
+use super::session::{Failure, TlsFailure, Wire};
 use super::{Database, Encryption};
 use crate::clients::sql::bounded::Bounded;
 
@@ -67,9 +67,10 @@ pub async fn log_in(
             // Nothing that came before is left over: the greeting was read to its last byte and no further.
             let (stream, next) = packets.into_stream();
             let host = ServerName::try_from(database.host.clone()).map_err(io::Error::other)?;
-            let stream = TlsConnector::from(Arc::new(tls))
+            let encrypted = TlsConnector::from(Arc::new(tls))
                 .connect(host, stream)
-                .await?;
+                .await;
+            let stream = encrypted.map_err(|error| Failure::Tls(TlsFailure(error)))?;
             Packets::going_on(Box::new(stream) as Box<dyn Wire>, next)
         }
     };

@@ -43,8 +43,14 @@ pub enum Failure {
     Malformed(String),
     /// No way to the server.
     Way(String),
+    Tls(TlsFailure),
     Io(io::Error),
 }
+
+/// Its cause says more, in a form that is known wherever it may happen.
+#[derive(Debug, thiserror::Error)]
+#[error("error performing TLS handshake")]
+pub struct TlsFailure(#[source] pub io::Error);
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
@@ -75,20 +81,19 @@ impl Failure {
             Self::Login(text) => ScalerError::Unauthorized(text),
             Self::Malformed(text) => ScalerError::Malformed(text),
             Self::Way(text) => ScalerError::Unreachable(text),
-            Self::Io(error) => match error.kind() {
-                _ if error
-                    .get_ref()
-                    .is_some_and(|inner| inner.is::<OutOfOrder>()) =>
-                {
-                    ScalerError::Malformed(error.to_string())
-                }
-                io::ErrorKind::UnexpectedEof => {
-                    ScalerError::Unreachable("the server closed the connection".to_owned())
-                }
-                _ => ScalerError::Unreachable(with_causes(&error)),
-            },
+            Self::Tls(error) => ScalerError::Unreachable(with_causes(&error)),
+            Self::Io(error) if is_out_of_order(&error) => ScalerError::Malformed(error.to_string()),
+            Self::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                ScalerError::Unreachable("the server closed the connection".to_owned())
+            }
+            Self::Io(error) => ScalerError::Unreachable(with_causes(&error)),
         }
     }
+}
+
+fn is_out_of_order(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    inner.is_some_and(|inner| inner.is::<OutOfOrder>())
 }
 
 /// A connection that is logged in. Dropped, it is closed.

@@ -36,7 +36,7 @@ impl Received {
         }
     }
 
-    /// The limit, if it is reached: up to a buffer's length late.
+    /// The limit, if it is reached.
     pub fn past_limit(&self) -> Option<usize> {
         let reached = self.left.load(Ordering::Relaxed) == 0;
         reached.then(|| self.limit.load(Ordering::Relaxed))
@@ -71,9 +71,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         if this.received.past_limit().is_some() {
             return Poll::Ready(Err(io::Error::other("too much was sent")));
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
-        this.received.count(buffer.filled().len() - before);
+        // Not one byte past it: a client's buffer may have room for a message of any length.
+        let room = this.received.left.load(Ordering::Relaxed);
+        let room = room.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut this.inner).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        this.received.count(read);
         Poll::Ready(Ok(()))
     }
 }
@@ -115,6 +120,16 @@ mod tests {
         assert_eq!(read(1000).await, (true, None));
         assert_eq!(read(GREETING + 999).await, (true, None));
         assert_eq!(read(10 * GREETING).await, (false, Some(1000)));
+    }
+
+    #[tokio::test]
+    async fn a_large_buffer_gets_no_more_than_the_limit() {
+        let received = Arc::new(Received::new(1000));
+        let sent = vec![0; 10 * GREETING];
+        let mut stream = Bounded::new(&sent[..], received.clone());
+        let mut buffer = vec![0; 10 * GREETING];
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), GREETING + 1000);
+        assert!(stream.read(&mut buffer).await.is_err());
     }
 
     #[test]

@@ -205,6 +205,14 @@ async fn is_unreachable(scaler: &dyn Scaler, part: &str) {
 
 const COUNT: &str = "select count(*) from orders";
 
+fn signal(signal: &str, process: &str) -> Result<()> {
+    let sent = std::process::Command::new("kill")
+        .args([signal, process])
+        .status()?;
+    anyhow::ensure!(sent.success(), "can't send {signal} to {process}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn postgresql_that_hangs_or_is_gone_is_unreachable_until_it_is_back() -> Result<()> {
     let mut server = postgresql(Tls::Off, &[]).await?;
@@ -217,10 +225,15 @@ async fn postgresql_that_hangs_or_is_gone_is_unreachable_until_it_is_back() -> R
     // A restart between two polls is no failure.
     server.restart().await?;
     assert_eq!(value(&*scaler).await, Ok(7.0));
+    // The process of its session hangs, and then the one that takes new ones.
+    let session = "select pid from pg_stat_activity where application_name = 'sakidori'";
+    let session = server.execute(session).await?;
+    signal("-STOP", &session)?;
     server.pause();
-    is_unreachable(&*scaler, "no ").await;
-    is_unreachable(&*scaler, "no ").await;
+    is_unreachable(&*scaler, "no answer within 5s").await;
+    is_unreachable(&*scaler, "no connection within 10s").await;
     server.resume();
+    signal("-CONT", &session)?;
     comes_back(&*scaler).await;
     Ok(())
 }
@@ -264,6 +277,7 @@ fn says(greeting: &'static [u8]) -> u16 {
 async fn what_is_no_server_of_the_kind_is_told_apart_from_none() -> Result<()> {
     let context = context();
     let nobody = Port::take()?;
+    let plain = [("sslmode", "disable")];
     for (trigger, expected) in [
         (
             postgresql_trigger(nobody.number(), COUNT, &[]),
@@ -272,12 +286,13 @@ async fn what_is_no_server_of_the_kind_is_told_apart_from_none() -> Result<()> {
         (mysql_trigger(nobody.number(), COUNT, &[]), "unreachable"),
         (postgresql_trigger(canned(b""), COUNT, &[]), "unreachable"),
         (mysql_trigger(canned(b""), COUNT, &[]), "unreachable"),
+        // The client takes it for the beginning of a message that is a gigabyte long.
         (
-            postgresql_trigger(
-                canned(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
-                COUNT,
-                &[("sslmode", "disable")],
-            ),
+            postgresql_trigger(canned(b"HTTP/1.1 400 Bad Request\r\n\r\n"), COUNT, &plain),
+            "unreachable",
+        ),
+        (
+            postgresql_trigger(canned(b"Z\0\0\0\x05I"), COUNT, &plain),
             "malformed answer",
         ),
         (

@@ -49,7 +49,7 @@ pub async fn mariadb(tls: Tls, hosts: &[&str]) -> Result<MariaDb> {
     server.create_user("sales", PASSWORD).await?;
     server
         .execute(
-            "create table shop.orders (id int); insert into shop.orders select seq from seq_1_to_7; \
+            "use shop; create table orders (id int); insert into orders select seq from seq_1_to_7; \
              grant insert, update, delete on shop.orders to 'sales'@'%'; create database others; create table others.t (id int)",
         )
         .await?;
