@@ -120,8 +120,9 @@ pub async fn build(
             }
             continue;
         }
-        let (input, problems) =
+        let (mut input, problems) =
             resolve(key, index, declared, surroundings, &mut environment, used).await;
+        input.is_part_of_a_formula = object.has_formula();
         let source = match source(&input, declared, &problems, surroundings) {
             Ok(source) => source,
             Err(message) => {
@@ -261,6 +262,8 @@ async fn resolve(
         index,
         name: declared.name.clone(),
         metric_type: metric_type(declared.metric_type.as_deref()),
+        // The object's to say, which isn't looked at here.
+        is_part_of_a_formula: false,
         namespace: key.namespace.to_string(),
         object: key.name.to_string(),
         metadata: declared.metadata.clone(),

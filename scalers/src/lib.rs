@@ -29,6 +29,8 @@ mod kubernetes_resource;
 mod kubernetes_workload;
 mod metric;
 mod metrics_api;
+#[cfg(feature = "mysql")]
+mod mysql;
 pub mod params;
 #[cfg(feature = "postgresql")]
 mod postgresql;

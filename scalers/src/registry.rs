@@ -22,6 +22,10 @@ const KINDS: &[Kind] = &[
     crate::kubernetes_resource::KIND,
     crate::kubernetes_workload::KIND,
     crate::metrics_api::KIND,
+    #[cfg(feature = "mysql")]
+    crate::mysql::KIND,
+    #[cfg(feature = "postgresql")]
+    crate::postgresql::KIND,
     #[cfg(feature = "prometheus")]
     crate::prometheus::KIND,
     #[cfg(feature = "rabbitmq")]

@@ -142,6 +142,8 @@ pub struct Trigger {
     pub name: Option<String>,
     /// `spec.triggers[].metricType`; `None` means the trigger type's default.
     pub metric_type: Option<MetricType>,
+    /// Whether the ScaledObject's formula makes one metric of all triggers: then this one's target has no meaning.
+    pub is_part_of_a_formula: bool,
     /// Namespace and name of the ScaledObject.
     pub namespace: String,
     pub object: String,
@@ -168,6 +170,7 @@ impl Trigger {
             index: 0,
             name: None,
             metric_type: None,
+            is_part_of_a_formula: false,
             namespace: "default".to_owned(),
             object: String::new(),
             metadata: BTreeMap::new(),

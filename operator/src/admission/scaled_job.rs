@@ -49,6 +49,7 @@ pub async fn judge(admission: &Admission, object: &DynamicObject, asked: &Asked)
         namespace: namespace.clone(),
         name: object.name_any(),
         has_hpa: false,
+        has_formula: false,
         max_replicas: i32::MAX,
     };
     let until = asked.until;

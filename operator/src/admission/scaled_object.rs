@@ -47,6 +47,7 @@ pub async fn judge(admission: &Admission, object: &ScaledObject, asked: &Asked) 
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         has_hpa: true,
+        has_formula: object.has_formula(),
         max_replicas: object.max_replicas(),
     };
     let until = asked.until;

@@ -22,6 +22,8 @@ pub struct Owner {
     pub name: String,
     /// A ScaledObject has an HPA, a ScaledJob none.
     pub has_hpa: bool,
+    /// Whether one formula makes one metric of all triggers.
+    pub has_formula: bool,
     /// `maxReplicaCount`, where a floor must not be above it.
     pub max_replicas: i32,
 }
@@ -140,6 +142,7 @@ fn input(index: usize, declared: &Declared, owner: &Owner) -> Trigger {
         index,
         name: declared.name.clone(),
         metric_type: metric_type(declared.metric_type.as_deref()),
+        is_part_of_a_formula: owner.has_formula,
         namespace: owner.namespace.clone(),
         object: owner.name.clone(),
         metadata: declared.metadata.clone(),
@@ -199,6 +202,7 @@ pub(super) mod tests {
             namespace: "shop".into(),
             name: "web".into(),
             has_hpa: true,
+            has_formula: false,
             max_replicas: 100,
         };
         let scaling = scaling();

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub struct Received {
     left: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 /// For logging in, with TLS: a server's certificates and settings are a few KiB. Not counted against the caller's limit.
@@ -22,25 +22,24 @@ impl Received {
     pub fn new(limit: usize) -> Self {
         Self {
             left: AtomicUsize::new(limit.saturating_add(GREETING)),
-            limit,
+            limit: AtomicUsize::new(limit),
         }
     }
 
-    /// The limit, if it is reached: up to a buffer's length late.
-    pub fn past_limit(&self) -> Option<usize> {
-        (self.left.load(Ordering::Relaxed) == 0).then_some(self.limit)
+    /// From here on so much, whatever was received before: for the next question on a connection that is kept. One that was past
+    /// its limit stays so.
+    pub fn allow(&self, limit: usize) {
+        if self.past_limit().is_none() {
+            self.limit.store(limit, Ordering::Relaxed);
+            let left = limit.saturating_add(GREETING);
+            self.left.store(left, Ordering::Relaxed);
+        }
     }
 
-    /// An answer came whole: the next one may have as many bytes again.
-    #[cfg(feature = "redis")]
-    pub fn renew(&self) {
-        let whole = self.limit.saturating_add(GREETING);
-        // What is past the limit stays so.
-        let _ = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                (left > 0).then_some(whole)
-            });
+    /// The limit, if it is reached.
+    pub fn past_limit(&self) -> Option<usize> {
+        let reached = self.left.load(Ordering::Relaxed) == 0;
+        reached.then(|| self.limit.load(Ordering::Relaxed))
     }
 
     fn count(&self, bytes: usize) {
@@ -74,9 +73,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         if this.received.past_limit().is_some() {
             return Poll::Ready(Err(io::Error::other("too much was sent")));
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
-        this.received.count(buffer.filled().len() - before);
+        // Not one byte past it: a client's buffer may have room for a message of any length.
+        let room = this.received.left.load(Ordering::Relaxed);
+        let room = room.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut this.inner).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        this.received.count(read);
         Poll::Ready(Ok(()))
     }
 }
@@ -118,5 +122,27 @@ mod tests {
         assert_eq!(read(1000).await, (true, None));
         assert_eq!(read(GREETING + 999).await, (true, None));
         assert_eq!(read(10 * GREETING).await, (false, Some(1000)));
+    }
+
+    #[tokio::test]
+    async fn a_large_buffer_gets_no_more_than_the_limit() {
+        let received = Arc::new(Received::new(1000));
+        let sent = vec![0; 10 * GREETING];
+        let mut stream = Bounded::new(&sent[..], received.clone());
+        let mut buffer = vec![0; 10 * GREETING];
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), GREETING + 1000);
+        assert!(stream.read(&mut buffer).await.is_err());
+    }
+
+    #[test]
+    fn each_question_has_the_whole_limit_until_it_is_passed_once() {
+        let received = Received::new(1000);
+        received.count(GREETING + 999);
+        received.allow(2000);
+        received.count(GREETING + 1999);
+        assert_eq!(received.past_limit(), None);
+        received.count(1);
+        received.allow(5000);
+        assert_eq!(received.past_limit(), Some(2000));
     }
 }

@@ -3,10 +3,12 @@
 #[cfg(feature = "rabbitmq")]
 pub mod amqp;
 pub mod aws;
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "mysql", feature = "postgresql", feature = "redis"))]
 mod bounded;
 pub mod grpc;
 pub mod http;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod names;
 pub(crate) mod on_demand;
 #[cfg(feature = "postgresql")]
@@ -16,6 +18,8 @@ pub mod prometheus;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod settings;
+#[cfg(any(feature = "mysql", feature = "postgresql"))]
+pub mod sql;
 pub mod tls;
 
 use std::sync::Arc;
@@ -30,8 +34,10 @@ pub struct Clients {
     #[cfg(feature = "aws")]
     pub aws: Arc<aws::AwsPool>,
     pub http: Arc<http::HttpPool>,
+    #[cfg(feature = "mysql")]
+    pub mysql: mysql::MySqlPool,
     #[cfg(feature = "postgresql")]
-    pub postgresql: postgresql::Connector,
+    pub postgresql: postgresql::PostgreSqlPool,
     #[cfg(feature = "prometheus")]
     pub prometheus: prometheus::PrometheusPool,
     #[cfg(feature = "redis")]
@@ -42,14 +48,18 @@ impl Clients {
     pub fn new(settings: ClientSettings) -> Self {
         let oldest_tls = settings.oldest_tls;
         let http = Arc::new(http::HttpPool::new(settings));
+        #[cfg(any(feature = "mysql", feature = "postgresql"))]
+        let connector = Arc::new(sql::Connector::new(oldest_tls));
         Self {
             #[cfg(feature = "rabbitmq")]
             amqp: amqp::AmqpPool::new(oldest_tls),
             grpc: grpc::GrpcPool::new(oldest_tls),
             #[cfg(feature = "aws")]
             aws: Arc::new(aws::AwsPool::new(Arc::clone(&http))),
+            #[cfg(feature = "mysql")]
+            mysql: mysql::MySqlPool::new(connector.clone()),
             #[cfg(feature = "postgresql")]
-            postgresql: postgresql::Connector::new(oldest_tls),
+            postgresql: postgresql::PostgreSqlPool::new(connector),
             #[cfg(feature = "prometheus")]
             prometheus: prometheus::PrometheusPool::default(),
             #[cfg(feature = "redis")]

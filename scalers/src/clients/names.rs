@@ -8,18 +8,18 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "mysql", feature = "postgresql", feature = "redis"))]
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "mysql", feature = "postgresql", feature = "redis"))]
 use tokio::{net::TcpStream, time::timeout};
 
 /// For one address: a server that is switched off doesn't say so, and another one may be up. Across the world it takes a third of
 /// a second.
-#[cfg(any(feature = "postgresql", feature = "redis"))]
+#[cfg(any(feature = "mysql", feature = "postgresql", feature = "redis"))]
 const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// Addresses, or why there are none.
@@ -63,7 +63,7 @@ impl Names {
     ///
     /// # Errors
     /// When the name has no address, or of the address that was tried last.
-    #[cfg(any(feature = "postgresql", feature = "redis"))]
+    #[cfg(any(feature = "mysql", feature = "postgresql", feature = "redis"))]
     pub async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         let found = self.found(host).await;
         let addresses = found.map_err(|error| io::Error::new(error.kind(), error.to_string()))?;

@@ -113,6 +113,27 @@ fn builder(oldest: TlsVersion) -> Result<ConfigBuilder<ClientConfig, WantsVerifi
 }
 
 impl Identity {
+    /// From the parameters `cert`, `key` and `keyPassword`.
+    ///
+    /// # Errors
+    /// When only one of the first two is given.
+    #[cfg(any(feature = "mysql", feature = "postgresql"))]
+    pub fn given(
+        certificate: Option<&String>,
+        key: Option<&String>,
+        key_password: Option<&String>,
+    ) -> Result<Option<Self>, String> {
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Ok(Some(Self {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                key_password: key_password.cloned(),
+            })),
+            (None, None) => Ok(None),
+            _ => Err("cert and key go together: give both".to_owned()),
+        }
+    }
+
     fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
         const EXPECTED: &str = "expected a private key in PEM";
         let Some(password) = &self.key_password else {

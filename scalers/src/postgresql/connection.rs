@@ -107,15 +107,8 @@ impl ConnectionParameters {
 
     /// What takes any certificate of the server.
     fn tls(&self) -> Result<TlsSettings, String> {
-        let identity = match (&self.cert, &self.key) {
-            (Some(certificate), Some(key)) => Some(Identity {
-                certificate: certificate.clone(),
-                key: key.clone(),
-                key_password: self.key_password.clone(),
-            }),
-            (None, None) => None,
-            _ => return Err("cert and key go together: give both".to_owned()),
-        };
+        let (cert, key) = (self.cert.as_ref(), self.key.as_ref());
+        let identity = Identity::given(cert, key, self.key_password.as_ref())?;
         Ok(TlsSettings {
             ca: self.ca.clone(),
             identity,

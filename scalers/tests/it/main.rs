@@ -17,3 +17,5 @@ mod prometheus;
 mod rabbitmq;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(all(feature = "mysql", feature = "postgresql"))]
+mod sql;

@@ -13,6 +13,8 @@ use sakidori_tests::{binary, manifests};
 
 mod aws;
 mod prometheus;
+mod mysql;
+mod postgresql;
 mod rabbitmq;
 mod redis;
 

@@ -30,9 +30,12 @@ pub const PROMTOOL: &str = "/usr/bin/promtool";
 pub const REDIS_SERVER: &str = "/usr/bin/redis-server";
 /// Its sentinel, which has a package of its own.
 pub const REDIS_SENTINEL: &str = "/usr/bin/redis-sentinel";
+/// The MariaDB server of Debian's package.
+pub const MARIADB_SERVER: &str = "/usr/sbin/mariadbd";
 
 /// Packages of the distribution, and the file that shows that each is there.
 const PACKAGES: &[(&str, &str)] = &[
+    ("mariadb-server", MARIADB_SERVER),
     ("rabbitmq-server", RABBITMQ_SERVER),
     ("prometheus", PROMTOOL),
     ("redis-server", REDIS_SERVER),

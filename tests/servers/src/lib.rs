@@ -5,6 +5,7 @@
 //! - [`ElasticMq`]: the API of SQS, served from memory.
 //! - [`ExternalScaler`]: a gRPC server in Go, on KEDA's own generated code.
 //! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
+//! - [`MariaDb`]: a real server, with TLS.
 //! - [`Moto`]: AWS's APIs, served from memory.
 //! - [`PostgreSql`]: a real server, with TLS.
 //! - [`Prometheus`]: a real server that scrapes one number.
@@ -15,12 +16,14 @@ mod aws;
 mod elasticmq;
 mod external_scaler;
 mod http_source;
+mod mariadb;
 mod moto;
 mod postgresql;
 mod prometheus;
 mod rabbitmq;
 mod redis;
 mod serve;
+mod service_user;
 mod tls;
 mod vault;
 
@@ -28,6 +31,7 @@ pub use aws::{AwsApi, Keys};
 pub use elasticmq::ElasticMq;
 pub use external_scaler::{Answers, ExternalScaler, ExternalScalerOptions, Seen};
 pub use http_source::{Answer, HttpSource, Received};
+pub use mariadb::MariaDb;
 pub use moto::Moto;
 pub use postgresql::PostgreSql;
 pub use prometheus::{Prometheus, PrometheusOptions};

@@ -1,25 +1,28 @@
 //! A real PostgreSQL server: starting, killing, restarting, and statements by psql.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use sakidori_test_cluster::eventually;
-use sakidori_test_cluster::install::{is_root, postgresql};
+use sakidori_test_cluster::install::postgresql;
 use sakidori_test_cluster::ports::Port;
 use sakidori_test_cluster::sandbox::{Process, Sandbox};
 
+use crate::service_user::ServiceUser;
 use crate::tls::{Tls, TlsMaterial};
 
 /// It takes 1 to 2 s; a machine that compiles meanwhile needs more.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// The server refuses to run as root: then it runs as the user that Debian's package makes.
+/// As whom it runs, and the superuser.
 const USER: &str = "postgres";
-/// What belongs to that user on every machine with the package.
-const HOME: &str = "/var/lib/postgresql";
-/// Of the superuser of that name.
+const SERVICE: ServiceUser = ServiceUser {
+    name: USER,
+    home: "/var/lib/postgresql",
+};
+/// Of the superuser.
 const PASSWORD: &str = "postgres";
 
 /// A running server. Dropped, it is killed and its data is removed.
@@ -63,8 +66,8 @@ impl PostgreSql {
             .transpose()?;
         let password = sandbox.dir().join("password");
         std::fs::write(&password, PASSWORD)?;
-        owned(sandbox.dir())?;
-        owned(&password)?;
+        SERVICE.give(sandbox.dir())?;
+        SERVICE.give(&password)?;
         let mut server = PostgreSql {
             server: None,
             port: Port::take()?,
@@ -106,7 +109,7 @@ impl PostgreSql {
         if let Some(material) = &self.tls {
             let (ca, server) = material.write(self.sandbox.dir())?;
             for file in [&ca, &server.certificate, &server.key] {
-                owned(file)?;
+                SERVICE.give(file)?;
             }
             std::fs::set_permissions(&server.key, std::fs::Permissions::from_mode(0o600))?;
             lines.push("ssl = on".to_owned());
@@ -128,7 +131,7 @@ impl PostgreSql {
         ] {
             let path = self.data().join(name);
             std::fs::write(&path, text)?;
-            owned(&path)?;
+            SERVICE.give(&path)?;
         }
         Ok(())
     }
@@ -247,25 +250,6 @@ impl PostgreSql {
 
     /// A program of the server's, as a user that may run it.
     fn command(&self, program: &str) -> Command {
-        let program = self.programs.join(program);
-        if !is_root() {
-            return Command::new(program);
-        }
-        // It becomes the program instead of staying its parent, so that a kill reaches it.
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid", USER, "--regid", USER, "--clear-groups"])
-            .arg(program);
-        command
+        SERVICE.command(self.programs.join(program))
     }
-}
-
-/// Gives a file to the user that the server runs as.
-fn owned(path: &Path) -> Result<()> {
-    if !is_root() {
-        return Ok(());
-    }
-    let home = std::fs::metadata(HOME).with_context(|| format!("the user {USER} has no {HOME}"))?;
-    chown(path, Some(home.uid()), Some(home.gid()))
-        .with_context(|| format!("can't give {} to {USER}", path.display()))
 }

@@ -1,8 +1,9 @@
 //! Connections to PostgreSQL: where and as whom, TLS, and a bound on what the server may send.
 //!
-//! Names are looked up and sockets connected here, not by the client library, whose TLS setting and resolver would be others than
-//! those of all other clients.
+//! Names are looked up and sockets connected by [`Connector`], not by the client library, whose TLS setting and resolver would be
+//! others than those of all other clients.
 
+mod number;
 mod session;
 mod tls;
 
@@ -13,22 +14,18 @@ use tokio_postgres::config::SslMode;
 
 pub use self::session::Session;
 use self::tls::Tls;
-use super::TlsVersion;
 use super::bounded::{Bounded, Received};
-use super::names::Names;
+use super::sql::{ANSWER_BYTES, Connector, Endpoint, Pool, place};
 use super::tls::TlsSettings;
 use crate::scaler::ScalerError;
 
-/// Makes connections. One per process.
-pub struct Connector {
-    oldest_tls: TlsVersion,
-    names: Names,
-}
+/// All servers that triggers ask, and connections for who needs one of his own.
+pub type PostgreSqlPool = Pool<Database>;
 
 /// A database, and as whom it is asked.
 ///
 /// No `Debug`: it holds a password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(test, derive(Debug))]
 pub struct Database {
     /// Tried in this order.
@@ -43,7 +40,7 @@ pub struct Database {
 }
 
 /// Whether TLS is spoken, and what the server has to show for it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Encryption {
     Never,
     /// With any certificate, and not at all if the server doesn't.
@@ -66,81 +63,86 @@ impl std::fmt::Debug for Encryption {
     }
 }
 
-/// Told to the server: who looks at `pg_stat_activity` sees whose connection it is.
-const APPLICATION: &str = "sakidori";
-
-impl Connector {
-    pub fn new(oldest_tls: TlsVersion) -> Self {
-        Self {
-            oldest_tls,
-            names: Names::of_the_system(),
-        }
-    }
-
-    /// Connects and logs in. The server may send `bytes` over the session's life: past that the session fails, and no memory is
-    /// spent on more. Takes as long as it takes: callers bound it in time.
+impl PostgreSqlPool {
+    /// Connects and logs in, apart from the sessions that triggers share. The server may send `bytes` over the session's life: past
+    /// that the session fails, and no memory is spent on more. Takes as long as it takes: callers bound it in time.
     ///
     /// # Errors
     /// Of the last host that was tried, with its name. No message holds a password.
     pub async fn connect(&self, database: &Database, bytes: usize) -> Result<Session, ScalerError> {
-        let mut last = ScalerError::Unreachable("no host is given".to_owned());
-        for (host, port) in &database.hosts {
-            match self.log_in(database, host, *port, bytes).await {
-                Ok(session) => return Ok(session),
-                // Another server of them would say the same.
-                Err(error @ ScalerError::Unauthorized(_)) => return Err(error),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    async fn log_in(
-        &self,
-        database: &Database,
-        host: &str,
-        port: u16,
-        bytes: usize,
-    ) -> Result<Session, ScalerError> {
-        let place = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
-        let tls = match &database.encryption {
-            Encryption::Never => None,
-            Encryption::IfOffered(settings) | Encryption::Always(settings) => {
-                Some(settings.client_config(self.oldest_tls))
-            }
-            Encryption::AnyHost(settings) => {
-                Some(settings.client_config_for_any_host(self.oldest_tls))
-            }
-        };
-        let tls = tls.transpose().map_err(ScalerError::Unauthorized)?;
-        let stream = self
-            .names
-            .connect(host, port)
-            .await
-            .map_err(|error| ScalerError::Unreachable(error.to_string()).at(&place))?;
-        let received = Arc::new(Received::new(bytes));
-        let stream = Bounded::new(stream, received.clone());
-        let connected = config(database)
-            .connect_raw(stream, Tls::new(host, tls.map(Arc::new)))
-            .await;
-        let password = database.password.clone();
-        match connected {
-            Ok((client, connection)) => {
-                Ok(Session::new(client, connection, place, password, received))
-            }
-            Err(error) => Err(session::explain(
-                &error,
-                &place,
-                password.as_deref(),
-                &received,
-            )),
-        }
+        connect(self.connector(), database, bytes).await
     }
 }
+
+impl Endpoint for Database {
+    type Session = Session;
+
+    fn place(&self) -> String {
+        let places = self.hosts.iter().map(|(host, port)| place(host, *port));
+        places.collect::<Vec<_>>().join(",")
+    }
+
+    async fn log_in(self, connector: Arc<Connector>) -> Result<Session, ScalerError> {
+        connect(&connector, &self, ANSWER_BYTES).await
+    }
+}
+
+async fn connect(
+    connector: &Connector,
+    database: &Database,
+    bytes: usize,
+) -> Result<Session, ScalerError> {
+    let mut last = ScalerError::Unreachable("no host is given".to_owned());
+    for (host, port) in &database.hosts {
+        match log_in(connector, database, host, *port, bytes).await {
+            Ok(session) => return Ok(session),
+            // Another server of them would say the same.
+            Err(error @ ScalerError::Unauthorized(_)) => return Err(error),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn log_in(
+    connector: &Connector,
+    database: &Database,
+    host: &str,
+    port: u16,
+    bytes: usize,
+) -> Result<Session, ScalerError> {
+    let place = place(host, port);
+    let tls = match &database.encryption {
+        Encryption::Never => None,
+        Encryption::IfOffered(settings) | Encryption::Always(settings) => {
+            Some(settings.client_config(connector.oldest_tls))
+        }
+        Encryption::AnyHost(settings) => {
+            Some(settings.client_config_for_any_host(connector.oldest_tls))
+        }
+    };
+    let tls = tls.transpose().map_err(ScalerError::Unauthorized)?;
+    let stream = connector.tcp(host, port).await;
+    let stream = stream.map_err(|error| ScalerError::Unreachable(error.to_string()).at(&place))?;
+    let received = Arc::new(Received::new(bytes));
+    let stream = Bounded::new(stream, received.clone());
+    let connected = config(database)
+        .connect_raw(stream, Tls::new(host, tls.map(Arc::new)))
+        .await;
+    let password = database.password.clone();
+    match connected {
+        Ok((client, connection)) => Ok(Session::new(client, connection, place, password, received)),
+        Err(error) => Err(session::explain(
+            &error,
+            &place,
+            password.as_deref(),
+            &received,
+        )),
+    }
+}
+
+/// Told to the server: who looks at `pg_stat_activity` sees whose connection it is.
+const APPLICATION: &str = "sakidori";
 
 fn config(database: &Database) -> Config {
     let mut config = Config::new();

@@ -4,14 +4,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 use tokio_postgres::{Client, Connection, Error};
 
+use super::number::Value;
 use super::tls::Stream;
 use crate::clients::bounded::{Bounded, Received};
+use crate::clients::sql::{self, ANSWER_BYTES, QUERY_TIMEOUT, value};
 use crate::clients::tls::with_causes;
 use crate::scaler::ScalerError;
 
@@ -24,6 +27,8 @@ pub struct Session {
     place: String,
     password: Option<String>,
     received: Arc<Received>,
+    /// Set while a transaction of [`sql::Session`] is open.
+    in_transaction: bool,
     _open: oneshot::Sender<()>,
 }
 
@@ -50,8 +55,39 @@ impl Session {
             place,
             password,
             received,
+            in_transaction: false,
             _open: open,
         }
+    }
+
+    /// The answer is read to its end, since an error may come behind the first row; but of one that is too long, the first row
+    /// counts.
+    async fn first_value(&self, query: &str) -> Result<f64, ScalerError> {
+        let failed = |error| self.explain(&error);
+        // Only one statement can be prepared: what ends the transaction and goes on to write is two.
+        let statement = self.client.prepare(query).await.map_err(failed)?;
+        if !statement.params().is_empty() {
+            let error = "the query has parameters, such as $1, which nobody gives";
+            return Err(self.at(ScalerError::Malformed(error.to_owned())));
+        }
+        value::one_column(statement.columns().len()).map_err(|error| self.at(error))?;
+        let none: [&str; 0] = [];
+        let rows = self.client.query_raw(&statement, none).await;
+        let mut rows = pin!(rows.map_err(failed)?);
+        let mut first = None;
+        while let Some(row) = rows.next().await {
+            match row {
+                Ok(row) if first.is_none() => {
+                    let found = row.try_get::<_, Option<Value>>(0).map_err(failed)?;
+                    first = Some(found.map_or_else(|| Err(value::null()), |Value(number)| number));
+                }
+                Ok(_) => {}
+                Err(_) if first.is_some() && self.received.past_limit().is_some() => break,
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let first = first.unwrap_or_else(|| Err(value::no_row()));
+        first.map_err(|error| self.at(error))
     }
 
     /// What an error of the client means, with the host and without the password.
@@ -63,6 +99,33 @@ impl Session {
     /// The error with the host.
     pub fn at(&self, error: ScalerError) -> ScalerError {
         error.at(&self.place)
+    }
+}
+
+impl sql::Session for Session {
+    fn is_sound(&self) -> bool {
+        !self.in_transaction && !self.client.is_closed()
+    }
+
+    /// Begins the transaction of the question.
+    async fn greet(&mut self) -> Result<(), ScalerError> {
+        self.received.allow(ANSWER_BYTES);
+        self.in_transaction = true;
+        let begin = format!(
+            "BEGIN READ ONLY; SET LOCAL statement_timeout = {}",
+            QUERY_TIMEOUT.as_millis()
+        );
+        let begun = self.client.batch_execute(&begin).await;
+        begun.map_err(|error| self.explain(&error))
+    }
+
+    async fn number(&mut self, query: &str) -> Result<f64, ScalerError> {
+        let number = self.first_value(query).await;
+        // Undoes what the query set for the session, too.
+        if self.client.batch_execute("ROLLBACK").await.is_ok() {
+            self.in_transaction = false;
+        }
+        number
     }
 }
 
@@ -92,17 +155,26 @@ pub(super) fn explain(
 fn refused(error: &DbError) -> ScalerError {
     let code = error.code();
     let mut text = format!("{} (SQLSTATE {})", error.message(), code.code());
+    if let Some(ErrorPosition::Original(at)) = error.position() {
+        text.push_str(&format!(" at character {at} of the query"));
+    }
     if let Some(hint) = error.hint() {
         text.push_str(&format!("; {hint}"));
     }
     match (code, code.code().get(..2).unwrap_or_default()) {
         (&SqlState::INSUFFICIENT_PRIVILEGE, _) | (_, "28") => ScalerError::Unauthorized(text),
-        // A database, a table, a column.
-        (&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN, _) | (_, "3D") => {
-            ScalerError::NotFound(text)
+        // A database, a schema, a table, a column, a function.
+        (
+            &SqlState::UNDEFINED_TABLE
+            | &SqlState::UNDEFINED_COLUMN
+            | &SqlState::UNDEFINED_FUNCTION,
+            _,
+        )
+        | (_, "3D" | "3F") => ScalerError::NotFound(text),
+        // Connection lost, deadlock, out of something, stopped by somebody or by a timeout, failing.
+        (&SqlState::LOCK_NOT_AVAILABLE, _) | (_, "08" | "40" | "53" | "57" | "58") => {
+            ScalerError::Unreachable(text)
         }
-        // Connection lost, out of something, stopped by somebody or by a timeout, failing.
-        (_, "08" | "53" | "57" | "58") => ScalerError::Unreachable(text),
         _ => ScalerError::Malformed(text),
     }
 }
@@ -113,6 +185,14 @@ fn failed(error: &Error) -> ScalerError {
     if text.ends_with("password missing") {
         let text = "the server asks for a password, and none is given";
         return ScalerError::Unauthorized(text.to_owned());
+    }
+    // The library has no other way to tell it from a lost connection.
+    let strange = [
+        "error parsing response from server",
+        "unexpected message from server",
+    ];
+    if strange.iter().any(|beginning| text.starts_with(beginning)) {
+        return ScalerError::Malformed(text);
     }
     ScalerError::Unreachable(text)
 }

@@ -181,7 +181,7 @@ impl Link {
         let mut connection = self.connection.clone();
         let answer = connection.send_packed_command(command).await;
         answer
-            .inspect(|_| self.received.renew())
+            .inspect(|_| self.received.allow(LONGEST_ANSWER))
             .map_err(|error| self.failed(&error))
     }
 
@@ -192,7 +192,7 @@ impl Link {
         let mut connection = self.connection.clone();
         let answers = connection.send_packed_commands(&both, 0, 2).await;
         let answers = answers.map_err(|error| self.failed(&error))?;
-        self.received.renew();
+        self.received.allow(LONGEST_ANSWER);
         answers.into_iter().nth(1).ok_or_else(|| {
             ScalerError::Malformed("two commands were answered by one answer".to_owned())
         })
