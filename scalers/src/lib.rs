@@ -2,6 +2,8 @@
 //! gives readings. It never sees a Kubernetes object: what little it needs of the cluster comes through [`Cluster`].
 
 mod answers;
+#[cfg(feature = "kafka")]
+mod apache_kafka;
 mod check;
 pub mod clients;
 mod cron;
@@ -12,6 +14,8 @@ mod external;
 mod external_push;
 mod external_scaler;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod keda_types;
 mod kubernetes_resource;
 mod kubernetes_workload;

@@ -5,6 +5,8 @@ pub mod amqp;
 pub mod aws;
 pub mod grpc;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod names;
 pub(crate) mod on_demand;
 #[cfg(feature = "postgresql")]
@@ -22,6 +24,8 @@ pub struct Clients {
     #[cfg(feature = "aws")]
     pub aws: aws::AwsPool,
     pub http: http::HttpPool,
+    #[cfg(feature = "kafka")]
+    pub kafka: kafka::KafkaPool,
     #[cfg(feature = "postgresql")]
     pub postgresql: postgresql::Connector,
 }
@@ -34,6 +38,8 @@ impl Clients {
             grpc: grpc::GrpcPool::new(settings.oldest_tls),
             #[cfg(feature = "aws")]
             aws: aws::AwsPool::default(),
+            #[cfg(feature = "kafka")]
+            kafka: kafka::KafkaPool::new(settings.oldest_tls),
             #[cfg(feature = "postgresql")]
             postgresql: postgresql::Connector::new(settings.oldest_tls),
             http: http::HttpPool::new(settings),

@@ -11,3 +11,5 @@ pub use answer::Bounds;
 pub use authentication::{Authentication, AuthenticationParameters};
 pub use compression::decompress;
 pub use oauth::OAuthParameters;
+#[cfg(feature = "kafka")]
+pub use oauth::Tokens;
