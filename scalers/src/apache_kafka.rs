@@ -243,7 +243,9 @@ impl ApacheKafka {
                     let rule = "username and password must be set when using SASL/PLAINTEXT";
                     return Err(rule.to_owned());
                 }
-                _ => return Err("username and password must be set when using SASL/SCRAM".to_owned()),
+                _ => {
+                    return Err("username and password must be set when using SASL/SCRAM".to_owned());
+                }
             },
         };
         let servers = self.bootstrap_servers.clone();
@@ -303,10 +305,7 @@ mod tests {
             panic!("one trigger");
         };
         let scaler = crate::build(trigger, &example::context(Vec::new())).unwrap();
-        assert_eq!(
-            scaler.metrics()[0].name,
-            "s0-kafka-orders-eu,orders-us"
-        );
+        assert_eq!(scaler.metrics()[0].name, "s0-kafka-orders-eu,orders-us");
     }
 
     #[test]

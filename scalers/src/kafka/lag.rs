@@ -50,8 +50,7 @@ impl Rules {
         let (mut total, mut with_lag, mut count) = (Lag::default(), 0_i64, 0_i64);
         for topic in &offsets.0 {
             for partition in &topic.partitions {
-                let moved = !self.exclude_persistent
-                    || previous.moves(&topic.name, partition);
+                let moved = !self.exclude_persistent || previous.moves(&topic.name, partition);
                 let lag = self.partition(partition, moved);
                 total.counted = total.counted.saturating_add(lag.counted);
                 total.with_persistent = total.with_persistent.saturating_add(lag.with_persistent);

@@ -84,8 +84,8 @@ use crate::scaler::{BuildError, Context, Scaler, Trigger};
 pub use self::aws::AwsParameters;
 pub use self::lag::{Policy, Rules};
 pub use self::login::{Encryption, Sasl, Switch, check_name, encryption, msk, password_login};
-use self::parameters::{Kafka, Kerberos};
 pub use self::parameters::METADATA_ENVIRONMENT;
+use self::parameters::{Kafka, Kerberos};
 pub use self::partitions::ranges;
 pub use self::scaler::LagScaler;
 

@@ -10,9 +10,7 @@ use super::lag::{Policy, Rules};
 use super::login::{Encryption, Sasl, Switch, check_name, encryption, msk, password_login};
 use super::partitions::go_ranges;
 use crate::clients::kafka::{Endpoint, Login, Question, TokenSource, Topics};
-use crate::params::{
-    AUTHENTICATION, Field, METADATA, METADATA_AUTHENTICATION, Parameters, Source,
-};
+use crate::params::{AUTHENTICATION, Field, METADATA, METADATA_AUTHENTICATION, Parameters, Source};
 use crate::scaler::Trigger;
 
 /// Where KEDA reads what names the cluster, the group and the topic.
@@ -185,7 +183,11 @@ impl Parameters for Kafka {
         let broken = rules.iter().filter(|(broken, _)| *broken);
         let mut broken: Vec<String> = broken.map(|(_, rule)| (*rule).to_owned()).collect();
         broken.extend(check_name("consumerGroup", &self.consumer_group));
-        broken.extend(self.topic.iter().filter_map(|topic| check_name("topic", topic)));
+        broken.extend(
+            self.topic
+                .iter()
+                .filter_map(|topic| check_name("topic", topic)),
+        );
         broken.extend(self.limitation().err());
         if let Some(version) = &self.version
             && !is_version(version)
@@ -225,7 +227,10 @@ impl Kafka {
     }
 
     fn limitation(&self) -> Result<Option<crate::clients::kafka::PartitionIds>, String> {
-        self.partition_limitation.as_deref().map(go_ranges).transpose()
+        self.partition_limitation
+            .as_deref()
+            .map(go_ranges)
+            .transpose()
     }
 
     /// # Errors
@@ -249,9 +254,9 @@ impl Kafka {
             Some(Sasl::Oauthbearer) => {
                 let token = match self.sasl_token_provider {
                     Some(TokenProvider::AwsMskIam) => self.msk(trigger, aws, tls.is_some()),
-                    Some(TokenProvider::Bearer) | None => {
-                        user().map_err(str::to_owned).and_then(|user| self.oauth(user))
-                    }
+                    Some(TokenProvider::Bearer) | None => user()
+                        .map_err(str::to_owned)
+                        .and_then(|user| self.oauth(user)),
                 };
                 Login::Token(token.map_err(|why| {
                     format!("error parsing OAuth token provider configuration: {why}")
@@ -262,11 +267,7 @@ impl Kafka {
                 password_login(mechanism, username, password)?
             }
         };
-        Ok(Endpoint::new(
-            self.bootstrap_servers.clone(),
-            tls,
-            login,
-        ))
+        Ok(Endpoint::new(self.bootstrap_servers.clone(), tls, login))
     }
 
     fn oauth(&self, (client_id, client_secret): (String, String)) -> Result<TokenSource, String> {
@@ -313,8 +314,11 @@ impl Kafka {
 /// What KEDA's client takes for a version: `0.10.2.0`, `2.8.0`.
 fn is_version(text: &str) -> bool {
     static VERSION: OnceLock<Option<Regex>> = OnceLock::new();
-    let version = VERSION.get_or_init(|| Regex::new(r"^(0\.\d+\.\d+\.\d+|[1-9]\d*\.\d+\.\d+)$").ok());
-    version.as_ref().is_some_and(|version| version.is_match(text))
+    let version =
+        VERSION.get_or_init(|| Regex::new(r"^(0\.\d+\.\d+\.\d+|[1-9]\d*\.\d+\.\d+)$").ok());
+    version
+        .as_ref()
+        .is_some_and(|version| version.is_match(text))
 }
 
 #[cfg(test)]
@@ -397,10 +401,7 @@ mod tests {
         let named = |ids| Topics::Named(["a,b".to_owned()].into(), ids);
         assert_eq!(question(&[("topic", "a,b")]), named(None));
         let limited = [("topic", "a,b"), ("partitionLimitation", "1-2")];
-        assert_eq!(
-            question(&limited),
-            named(Some(PartitionIds(vec![1..=2])))
-        );
+        assert_eq!(question(&limited), named(Some(PartitionIds(vec![1..=2]))));
         assert_eq!(question(&limited[1..]), Topics::OfGroup);
     }
 

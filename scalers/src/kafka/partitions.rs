@@ -26,7 +26,10 @@ pub fn go_ranges(text: &str) -> Result<PartitionIds, String> {
             }
         }
     };
-    text.split(',').map(part).collect::<Result<_, _>>().map(PartitionIds)
+    text.split(',')
+        .map(part)
+        .collect::<Result<_, _>>()
+        .map(PartitionIds)
 }
 
 /// The `apache-kafka` trigger's: the same with JSON's numbers.
@@ -48,7 +51,10 @@ pub fn ranges(text: &str) -> Result<PartitionIds, String> {
         let (start, end) = number(start).zip(number(end)).ok_or_else(expected)?;
         Ok(start..=end)
     };
-    text.split(',').map(part).collect::<Result<_, _>>().map(PartitionIds)
+    text.split(',')
+        .map(part)
+        .collect::<Result<_, _>>()
+        .map(PartitionIds)
 }
 
 #[cfg(test)]

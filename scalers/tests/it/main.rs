@@ -5,6 +5,8 @@
 
 mod bystanders;
 mod external;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod metrics_api;
 mod no_cluster;
 #[cfg(feature = "postgresql")]

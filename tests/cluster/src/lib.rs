@@ -21,6 +21,7 @@ mod components;
 mod eventually;
 pub mod install;
 mod kubeconfig;
+pub mod maven;
 pub mod nodes;
 mod options;
 pub mod pki;

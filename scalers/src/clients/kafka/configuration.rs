@@ -215,9 +215,6 @@ mod tests {
         let mut config = ClientConfig::new();
         config.set("isolation.level", "hunter2");
         let error = config.create_native_config().err().unwrap();
-        assert_eq!(
-            describe(&error),
-            "librdkafka can't use its isolation.level"
-        );
+        assert_eq!(describe(&error), "librdkafka can't use its isolation.level");
     }
 }

@@ -102,9 +102,9 @@ impl ClientContext for Events {
                 connections.down = true;
             } else if let Some(kind) = kind(code) {
                 // What is to be done about a refusal is clearer than that a connection broke afterwards.
-                let refused = connections.trouble.take_if(|trouble| {
-                    trouble.kind != Kind::Network && kind == Kind::Network
-                });
+                let refused = connections
+                    .trouble
+                    .take_if(|trouble| trouble.kind != Kind::Network && kind == Kind::Network);
                 let text = without_timing(reason).to_owned();
                 connections.trouble = refused.or(Some(Trouble { kind, text }));
             }
@@ -165,10 +165,7 @@ mod tests {
                 "a:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused".to_owned()
             )
         );
-        let told = tell(
-            RDKafkaErrorCode::AllBrokersDown,
-            "1/1 brokers are down",
-        );
+        let told = tell(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
         assert_eq!(told.patience(), Some(AFTER_ALL_ARE_DOWN));
         let told = tell(
             RDKafkaErrorCode::Authentication,

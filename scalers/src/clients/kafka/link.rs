@@ -251,4 +251,3 @@ fn late(waited: Duration) -> ScalerError {
 fn given_up() -> ScalerError {
     ScalerError::Unreachable("the client was given up".to_owned())
 }
-
