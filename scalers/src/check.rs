@@ -230,7 +230,9 @@ mod tests {
     #[test]
     fn every_example_passes_with_only_its_metadata() {
         let examples = [
+            include_str!("apache_kafka.rs"),
             include_str!("cron/mod.rs"),
+            include_str!("kafka/mod.rs"),
             include_str!("kubernetes_workload.rs"),
             include_str!("metrics_api/mod.rs"),
             include_str!("rabbitmq/mod.rs"),

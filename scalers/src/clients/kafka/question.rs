@@ -322,9 +322,11 @@ fn failure(code: RDKafkaErrorCode, what: &str) -> Failure {
     use RDKafkaErrorCode as Code;
     let text = format!("{what}: {code}");
     match code {
-        Code::TopicAuthorizationFailed
-        | Code::GroupAuthorizationFailed
-        | Code::ClusterAuthorizationFailed => Failure::Answered(ScalerError::Unauthorized(text)),
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+            Failure::Answered(ScalerError::Unauthorized(text))
+        }
+        // If it is the client's own group, it asks for its coordinator twice a second.
+        Code::GroupAuthorizationFailed => Failure::Stale(ScalerError::Unauthorized(text)),
         Code::UnknownTopicOrPartition
         | Code::UnknownTopic
         | Code::UnknownPartition
