@@ -1,6 +1,7 @@
 # What a developer does with this repository. `make` alone lists it.
 #
-# Needs: Debian (or a system with apt-get), Rust by rustup, Go, a C compiler and make. Everything else is fetched from the
+# Needs: Debian (or a system with apt-get), Rust by rustup, Go, a C compiler and make. OpenSSL's headers, which librdkafka is built
+# with, are installed before the first build where they are missing. Everything else is fetched from the
 # package registries by `make install`, which says what it installs.
 
 SHELL := /bin/bash
@@ -37,17 +38,27 @@ else
 DEMO_ARGS := $(ARGS)
 endif
 
-.PHONY: help install build test demo demo-sale bench lint lint-features docs crds clean
+# What the build itself needs besides: librdkafka links OpenSSL, which pkg-config finds.
+HEADERS := /usr/include/openssl/ssl.h
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: help headers install build test demo demo-sale bench lint lint-features docs crds clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The whole workspace in one go: building a single package would choose other features for shared dependencies, and so
 # compile them twice.
-build: ## build everything, for development (target/debug/sakidori)
+build: headers ## build everything, for development (target/debug/sakidori)
 	cargo build --workspace --bins
 
-install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ, PostgreSQL, Moto (says what it installs)
+headers:
+	@test -e $(HEADERS) && command -v pkg-config >/dev/null || { \
+		echo "installing libssl-dev and pkg-config, which librdkafka is built with"; \
+		$(SUDO) apt-get install -y -q --no-install-recommends libssl-dev pkg-config \
+			|| { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends libssl-dev pkg-config; }; }
+
+install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ, Kafka, PostgreSQL, Moto (says what it installs)
 	$(DEBUG)/test-cluster install
 
 # The cases of isolation measure times: they run by themselves, one after the other.
@@ -61,7 +72,7 @@ demo: install ## watch a real queue scale a real Deployment 0 -> N -> 0 (KEEP=1 
 demo-sale: install ## watch services prepare for a sale two minutes away; under 7 minutes (ARGS=--quick for under 5)
 	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/demo-sale $(DEMO_ARGS)
 
-bench: ## 200 ScaledObjects at once: time, API writes and memory (ARGS="--objects 50" for fewer)
+bench: headers ## 200 ScaledObjects at once: time, API writes and memory (ARGS="--objects 50" for fewer)
 	cargo build --release --workspace --bins
 	$(RELEASE)/test-cluster install
 	SAKIDORI_BIN=$(RELEASE)/sakidori $(RELEASE)/bench $(ARGS)

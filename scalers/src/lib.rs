@@ -2,6 +2,8 @@
 //! gives readings. It never sees a Kubernetes object: what little it needs of the cluster comes through [`Cluster`].
 
 mod answers;
+#[cfg(feature = "kafka")]
+mod apache_kafka;
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "aws")]
@@ -24,6 +26,8 @@ mod external;
 mod external_push;
 mod external_scaler;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod keda_types;
 mod kubernetes_resource;
 mod kubernetes_workload;

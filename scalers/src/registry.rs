@@ -6,6 +6,8 @@ use crate::scaler::{BuildError, Context, Scaler, Trigger};
 
 /// All trigger types, sorted by name. A new one is a file and a line here.
 const KINDS: &[Kind] = &[
+    #[cfg(feature = "kafka")]
+    crate::apache_kafka::KIND,
     #[cfg(feature = "aws")]
     crate::aws_cloudwatch::KIND,
     #[cfg(feature = "aws")]
@@ -19,6 +21,8 @@ const KINDS: &[Kind] = &[
     crate::cron::KIND,
     crate::external::KIND,
     crate::external_push::KIND,
+    #[cfg(feature = "kafka")]
+    crate::kafka::KIND,
     crate::kubernetes_resource::KIND,
     crate::kubernetes_workload::KIND,
     crate::metrics_api::KIND,

@@ -10,6 +10,7 @@ const API: &str = "sakidori-api";
 const CALENDARS: &str = "sakidori-calendars";
 const CLI: &str = "sakidori";
 const ENGINE: &str = "sakidori-engine";
+const KAFKA_FFI: &str = "sakidori-kafka-ffi";
 const METRICS_ADAPTER: &str = "sakidori-metrics-adapter";
 const OPERATOR: &str = "sakidori-operator";
 const PLAN: &str = "sakidori-plan";
@@ -23,7 +24,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (ENGINE, &[]),
     (CALENDARS, &[ENGINE]),
     (API, &[CALENDARS, ENGINE]),
-    (SCALERS, &[CALENDARS, ENGINE]),
+    (KAFKA_FFI, &[]),
+    (SCALERS, &[CALENDARS, ENGINE, KAFKA_FFI]),
     (METRICS_ADAPTER, &[ENGINE]),
     (
         OPERATOR,
@@ -247,10 +249,24 @@ fn scalers_know_no_kubernetes() {
 #[test]
 fn there_is_one_tls_provider() {
     let graph = Graph::of_workspace();
-    for forbidden in ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls"] {
+    for forbidden in ["aws-lc-rs", "aws-lc-sys", "native-tls"] {
         assert!(
             !graph.direct.contains_key(forbidden),
             "{forbidden} came in beside ring: see rustls in Cargo.toml"
         );
     }
+    // Kafka's client is C, and has a TLS of its own.
+    let linked = graph.direct.iter();
+    let linked = linked.filter(|(_, dependencies)| dependencies.contains("openssl-sys"));
+    let linked: Vec<&str> = linked.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(linked, ["rdkafka-sys"], "who is linked with OpenSSL");
+}
+
+#[test]
+fn only_the_scalers_speak_with_librdkafka_unsafely() {
+    let graph = Graph::of_workspace();
+    let users = graph.direct.iter();
+    let users = users.filter(|(_, dependencies)| dependencies.contains(KAFKA_FFI));
+    let users: Vec<&str> = users.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(users, [SCALERS]);
 }

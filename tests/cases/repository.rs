@@ -193,8 +193,13 @@ fn every_crate_keeps_the_workspace_lints() {
         root.contains("unsafe_code = \"forbid\""),
         "the workspace must forbid unsafe code"
     );
+    // What librdkafka has no safe method for; ARCHITECTURE.md says why.
+    const UNSAFE: &str = "scalers/kafka-ffi/Cargo.toml";
     let mut without = Vec::new();
     for file in files_ending("/Cargo.toml") {
+        if file == Path::new(UNSAFE) {
+            continue;
+        }
         let manifest = text_of(&file).expect("Cargo.toml is text");
         if !manifest.contains("[lints]\nworkspace = true") {
             without.push(file);

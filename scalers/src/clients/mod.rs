@@ -7,6 +7,8 @@ pub mod aws;
 mod bounded;
 pub mod grpc;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 mod names;
@@ -34,6 +36,8 @@ pub struct Clients {
     #[cfg(feature = "aws")]
     pub aws: Arc<aws::AwsPool>,
     pub http: Arc<http::HttpPool>,
+    #[cfg(feature = "kafka")]
+    pub kafka: kafka::KafkaPool,
     #[cfg(feature = "mysql")]
     pub mysql: mysql::MySqlPool,
     #[cfg(feature = "postgresql")]
@@ -56,6 +60,8 @@ impl Clients {
             grpc: grpc::GrpcPool::new(oldest_tls),
             #[cfg(feature = "aws")]
             aws: Arc::new(aws::AwsPool::new(Arc::clone(&http))),
+            #[cfg(feature = "kafka")]
+            kafka: kafka::KafkaPool::new(oldest_tls),
             #[cfg(feature = "mysql")]
             mysql: mysql::MySqlPool::new(connector.clone()),
             #[cfg(feature = "postgresql")]

@@ -120,6 +120,14 @@ impl<C: Send + Sync + 'static> OnDemand<C> {
         state.failed = None;
     }
 
+    /// A connection is of no use any more, without having failed: the next question connects anew, at once.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn retire(&self, connection: &Arc<C>) {
+        lock(&self.state)
+            .connection
+            .take_if(|current| Arc::ptr_eq(current, connection));
+    }
+
     /// A connection failed under a question. Dropped, so that the next question connects anew, after the back-off.
     pub(crate) fn lost(&self, connection: &Arc<C>, error: &ScalerError) {
         let mut state = lock(&self.state);

@@ -213,6 +213,12 @@ fn system_roots() -> &'static RootCertStore {
     })
 }
 
+/// The same as certificates, for a client with a TLS of its own.
+#[cfg(feature = "kafka")]
+pub fn system_certificates() -> impl Iterator<Item = CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs.into_iter()
+}
+
 /// Takes any certificate, but wants the server to hold its key.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);

@@ -15,3 +15,5 @@ pub use authentication::headers;
 pub use authentication::{Authentication, AuthenticationParameters};
 pub use compression::decompress;
 pub use oauth::OAuthParameters;
+#[cfg(feature = "kafka")]
+pub use oauth::Tokens;

@@ -7,6 +7,8 @@
 mod aws;
 mod bystanders;
 mod external;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod metrics_api;
 mod no_cluster;
 #[cfg(feature = "postgresql")]

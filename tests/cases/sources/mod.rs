@@ -11,6 +11,7 @@ use sakidori_tests::bed::Bed;
 use sakidori_tests::namespace::Namespace;
 use sakidori_tests::{binary, manifests};
 
+mod kafka;
 mod aws;
 mod prometheus;
 mod mysql;

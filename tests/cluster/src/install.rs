@@ -177,6 +177,10 @@ pub fn everything() -> Result<()> {
         "ElasticMQ:     {}",
         crate::maven::elasticmq()?.display()
     ));
+    say(&format!(
+        "Kafka:         {}",
+        crate::maven::kafka()?.display()
+    ));
     for (package, file) in PACKAGES {
         if Path::new(file).exists() {
             say(&format!("{package}: installed ({file})"));

@@ -26,6 +26,20 @@ pub fn elasticmq() -> Result<PathBuf> {
     jars("elasticmq", ELASTICMQ_VERSION, &[&coordinates])
 }
 
+/// Apache Kafka, with the programs that set up its storage.
+pub const KAFKA_VERSION: &str = "4.3.1";
+
+/// The archives of [`KAFKA_VERSION`].
+///
+/// # Errors
+/// As [`jars`].
+pub fn kafka() -> Result<PathBuf> {
+    let server = format!("org.apache.kafka:kafka_2.13:{KAFKA_VERSION}");
+    let tools = format!("org.apache.kafka:kafka-tools:{KAFKA_VERSION}");
+    let log = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4";
+    jars("kafka", KAFKA_VERSION, &[&server, &tools, log])
+}
+
 /// A folder with the archives of these coordinates (`group:artifact:version`) and of all that they depend on, fetched when they are
 /// not there yet.
 ///

@@ -6,6 +6,7 @@
 //! - [`ExternalScaler`]: a gRPC server in Go, on KEDA's own generated code.
 //! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
 //! - [`MariaDb`]: a real server, with TLS.
+//! - [`Kafka`]: a real broker, with listeners for each kind of login and of TLS.
 //! - [`Moto`]: AWS's APIs, served from memory.
 //! - [`PostgreSql`]: a real server, with TLS.
 //! - [`Prometheus`]: a real server that scrapes one number.
@@ -17,6 +18,7 @@ mod elasticmq;
 mod external_scaler;
 mod http_source;
 mod mariadb;
+mod kafka;
 mod moto;
 mod postgresql;
 mod prometheus;
@@ -32,6 +34,7 @@ pub use elasticmq::ElasticMq;
 pub use external_scaler::{Answers, ExternalScaler, ExternalScalerOptions, Seen};
 pub use http_source::{Answer, HttpSource, Received};
 pub use mariadb::MariaDb;
+pub use kafka::{Kafka, KafkaListener, Member};
 pub use moto::Moto;
 pub use postgresql::PostgreSql;
 pub use prometheus::{Prometheus, PrometheusOptions};

@@ -58,6 +58,22 @@ impl TlsMaterial {
         self.authority.certificate()
     }
 
+    /// The server's key and certificate, one text.
+    pub(crate) fn server_chain(&self) -> String {
+        chain(&self.server)
+    }
+
+    /// A key and a certificate of the same authority for other names.
+    pub(crate) fn chain_for(&self, hosts: &[&str]) -> Result<String> {
+        Ok(chain(&self.authority.issue("server", &[], hosts)?))
+    }
+
+    /// A key and a certificate of the same authority that has expired.
+    pub(crate) fn expired_chain(&self) -> Result<String> {
+        let hosts = ["localhost", "127.0.0.1"];
+        Ok(chain(&self.authority.issue_expired("server", &hosts)?))
+    }
+
     /// Writes the authority's certificate and the server's identity into `dir`.
     pub(crate) fn write(&self, dir: &Path) -> Result<(std::path::PathBuf, IdentityFiles)> {
         Ok((
@@ -87,4 +103,8 @@ impl TlsMaterial {
         };
         Ok(builder.with_single_cert(certificates, key)?)
     }
+}
+
+fn chain(identity: &Identity) -> String {
+    format!("{}{}", identity.key, identity.certificate)
 }
