@@ -6,6 +6,8 @@ mod check;
 pub mod clients;
 mod cron;
 mod document;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(test)]
 mod example;
 mod external;
@@ -17,6 +19,8 @@ mod kubernetes_resource;
 mod kubernetes_workload;
 mod metric;
 mod metrics_api;
+#[cfg(feature = "nats")]
+mod nats_jetstream;
 pub mod params;
 #[cfg(feature = "postgresql")]
 mod postgresql;

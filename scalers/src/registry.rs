@@ -7,11 +7,15 @@ use crate::scaler::{BuildError, Context, Scaler, Trigger};
 /// All trigger types, sorted by name. A new one is a file and a line here.
 const KINDS: &[Kind] = &[
     crate::cron::KIND,
+    #[cfg(feature = "etcd")]
+    crate::etcd::KIND,
     crate::external::KIND,
     crate::external_push::KIND,
     crate::kubernetes_resource::KIND,
     crate::kubernetes_workload::KIND,
     crate::metrics_api::KIND,
+    #[cfg(feature = "nats")]
+    crate::nats_jetstream::KIND,
     #[cfg(feature = "rabbitmq")]
     crate::rabbitmq::KIND,
 ];

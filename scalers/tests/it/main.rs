@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod bystanders;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod external;
 mod metrics_api;
+#[cfg(feature = "nats")]
+mod nats;
 mod no_cluster;
 #[cfg(feature = "postgresql")]
 mod postgresql;

@@ -161,6 +161,10 @@ pub fn everything() -> Result<()> {
         "moto:          {}",
         crate::python::moto()?.display()
     ));
+    say(&format!(
+        "nats-server:   {}",
+        crate::python::nats()?.display()
+    ));
     for (package, file) in PACKAGES {
         if Path::new(file).exists() {
             say(&format!("{package}: installed ({file})"));
