@@ -91,6 +91,8 @@ impl Etcd {
         let material = (tls != Tls::Off)
             .then(|| TlsMaterial::for_hosts("etcd", hosts))
             .transpose()?;
+        // reqwest wants one for the process; fails when another part installed it before, which is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder().no_proxy();
         if let Some(material) = &material {
             let pem = [&material.client.certificate[..], &material.client.key].concat();

@@ -32,7 +32,7 @@ async fn faults_are_told_apart() {
     unreachable(
         &at(canned(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
         &[],
-        "http2",
+        "frame",
     )
     .await;
 

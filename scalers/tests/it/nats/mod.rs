@@ -157,7 +157,7 @@ async fn five_hundred_triggers_ask_once_over_one_connection() {
         })
         .collect();
     until(&*scalers[0], 3.0).await;
-    let before = asked(&nats).await;
+    let before = nats.asked().await.unwrap();
     let interval = Duration::from_secs(30);
     for _ in 0..2 {
         let all = scalers.iter().map(|scaler| async move {
@@ -167,21 +167,7 @@ async fn five_hundred_triggers_ask_once_over_one_connection() {
         let values = futures::future::join_all(all).await;
         assert!(values.iter().all(|value| *value == 3.0));
     }
-    assert!(asked(&nats).await - before <= 1);
+    assert!(nats.asked().await.unwrap() - before <= 1);
     let open = connections_to(nats.monitoring_port());
     assert!(open <= 2, "{open} connections");
-}
-
-/// How often `/jsz` was asked for.
-async fn asked(nats: &Nats) -> u64 {
-    let url = format!("http://{}/varz", nats.monitoring());
-    let varz = reqwest::Client::builder()
-        .no_proxy()
-        // Its connections are not those that are counted.
-        .pool_max_idle_per_host(0)
-        .build()
-        .unwrap()
-        .get(url);
-    let varz: serde_json::Value = varz.send().await.unwrap().json().await.unwrap();
-    varz["http_req_stats"]["/jsz"].as_u64().unwrap()
 }

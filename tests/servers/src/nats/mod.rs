@@ -263,6 +263,24 @@ impl Nats {
         Ok((0..self.servers.len()).find(|server| name(*server) == leader))
     }
 
+    /// How often the first server was asked for `/jsz`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn asked(&self) -> Result<u64> {
+        // As in `RabbitMq`: reqwest wants one for the process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            // Its connections are not those that a test counts.
+            .pool_max_idle_per_host(0)
+            .build()?;
+        let url = format!("http://{}/varz", self.monitoring());
+        let varz: Value = http.get(url).send().await?.json().await?;
+        let asked = varz["http_req_stats"]["/jsz"].as_u64();
+        Ok(asked.unwrap_or_default())
+    }
+
     async fn client(&self, account: &str) -> Result<Client> {
         let running = self.servers.iter().position(Option::is_some);
         let server = running.context("no server of NATS runs")?;
