@@ -20,6 +20,8 @@ mod check;
 pub mod clients;
 mod cron;
 mod document;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(test)]
 mod example;
 mod external;
@@ -35,6 +37,8 @@ mod metric;
 mod metrics_api;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "nats")]
+mod nats_jetstream;
 pub mod params;
 #[cfg(feature = "postgresql")]
 mod postgresql;

@@ -19,6 +19,8 @@ const KINDS: &[Kind] = &[
     #[cfg(feature = "aws")]
     crate::aws_sqs_queue::KIND,
     crate::cron::KIND,
+    #[cfg(feature = "etcd")]
+    crate::etcd::KIND,
     crate::external::KIND,
     crate::external_push::KIND,
     #[cfg(feature = "kafka")]
@@ -32,6 +34,8 @@ const KINDS: &[Kind] = &[
     crate::postgresql::KIND,
     #[cfg(feature = "prometheus")]
     crate::prometheus::KIND,
+    #[cfg(feature = "nats")]
+    crate::nats_jetstream::KIND,
     #[cfg(feature = "rabbitmq")]
     crate::rabbitmq::KIND,
     #[cfg(feature = "redis")]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::http::uri::PathAndQuery;
+use futures::Stream;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use prost::Message;
@@ -66,6 +67,14 @@ impl Address {
     /// # Errors
     /// What was expected instead.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_with_port(text, 443)
+    }
+
+    /// The same where another port is the one that is meant without a port.
+    ///
+    /// # Errors
+    /// As [`Address::parse`].
+    pub fn parse_with_port(text: &str, default_port: u16) -> Result<Self, String> {
         const EXPECTED: &str = "expected HOST:PORT, such as scaler.shop.svc:9090";
         let bare = ["dns:///", "dns:", "passthrough:///"]
             .into_iter()
@@ -81,7 +90,7 @@ impl Address {
             None => bare.split_at(bare.find(':').unwrap_or(bare.len())),
         };
         let port = match port.strip_prefix(':') {
-            None if port.is_empty() => 443,
+            None if port.is_empty() => default_port,
             None => return Err(EXPECTED.to_owned()),
             Some(port) => port.parse().map_err(|_| EXPECTED.to_owned())?,
         };
@@ -153,15 +162,18 @@ impl GrpcPool {
 /// One server: a connection for calls and one for streams, each made when it is first needed and again after it was lost.
 pub struct Server {
     address: Address,
-    dial: Dial,
-    calls: Mutex<(u64, Channel)>,
-    streams: Channel,
+    calls: Line,
+    streams: Line,
     /// When a call was last given up, unless any was answered since.
     silent_since: Mutex<Option<Instant>>,
 }
 
 impl Server {
-    fn new(endpoint: &Endpoint, oldest_tls: TlsVersion) -> Result<Self, String> {
+    /// One that is not in the pool. Doesn't connect.
+    ///
+    /// # Errors
+    /// As [`GrpcPool::server`].
+    pub(super) fn new(endpoint: &Endpoint, oldest_tls: TlsVersion) -> Result<Self, String> {
         let tls = endpoint.tls.as_ref();
         let mut tls = tls
             .map(|settings| settings.client_config(oldest_tls))
@@ -169,13 +181,12 @@ impl Server {
         if let Some(tls) = &mut tls {
             tls.alpn_protocols = vec![b"h2".to_vec()];
         }
-        let dial = Dial::new(&endpoint.address, tls.map(Arc::new))?;
+        let dial = Arc::new(Dial::new(&endpoint.address, tls.map(Arc::new))?);
         Ok(Self {
             address: endpoint.address.clone(),
-            calls: Mutex::new((0, dial.channel())),
-            streams: dial.channel(),
+            calls: Line::new(&dial),
+            streams: Line::new(&dial),
             silent_since: Mutex::default(),
-            dial,
         })
     }
 
@@ -202,28 +213,38 @@ impl Server {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let (number, channel) = {
-            let calls = lock(&self.calls);
-            (calls.0, calls.1.clone())
-        };
+        let answer = self.ask(path, Request::new(question), within).await;
+        answer.map_err(|status| scaler_error(&status).at(&self.place(path)))
+    }
+
+    /// The same with headers of the caller's, who makes an error of the status.
+    ///
+    /// # Errors
+    /// The server's or the connection's own word, which [`scaler_error`] understands.
+    pub async fn ask<Q, A>(
+        &self,
+        path: &'static str,
+        question: Request<Q>,
+        within: Duration,
+    ) -> Result<A, Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let (number, channel) = self.calls.channel();
         let asked = async {
-            let mut client = self.client(channel).await?;
+            let mut client = client(channel).await?;
             let codec: ProstCodec<Q, A> = ProstCodec::default();
             let path = PathAndQuery::from_static(path);
-            let answer = client.unary(Request::new(question), path, codec).await?;
+            let answer = client.unary(question, path, codec).await?;
             Ok(answer.into_inner())
         };
         let answer = timeout(within, asked).await;
         *lock(&self.silent_since) = answer.is_err().then(Instant::now);
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(status)) => Err(scaler_error(&status).at(&self.place(path))),
-            Err(_) => {
-                self.connect_anew(number);
-                let reason = format!("no answer within {within:?}");
-                Err(ScalerError::Unreachable(reason).at(&self.place(path)))
-            }
-        }
+        answer.unwrap_or_else(|_| {
+            self.calls.connect_anew(number);
+            Err(Status::from_error(Box::new(NoAnswer(within))))
+        })
     }
 
     /// Opens a stream of answers. Waits for the first of them as long as it takes: many servers send nothing before it.
@@ -239,34 +260,89 @@ impl Server {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let mut client = self.client(self.streams.clone()).await?;
+        let mut client = client(self.streams.channel().1).await?;
         let codec: ProstCodec<Q, A> = ProstCodec::default();
         let path = PathAndQuery::from_static(path);
         let answers = client.server_streaming(Request::new(question), path, codec);
         Ok(answers.await?.into_inner())
     }
 
-    async fn client(&self, channel: Channel) -> Result<Grpc<Channel>, Status> {
-        let mut client = Grpc::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-        client
-            .ready()
-            .await
-            .map_err(|error| Status::from_error(Box::new(error)))?;
-        Ok(client)
-    }
-
-    /// What doesn't answer may be a connection to a machine that is gone, and would be for another quarter of an hour.
-    fn connect_anew(&self, number: u64) {
-        let mut calls = lock(&self.calls);
-        // Of several calls that waited on the same connection, the first one.
-        if calls.0 == number {
-            *calls = (number + 1, self.dial.channel());
-        }
+    /// Opens a stream of questions and answers, with headers of the caller's, and gives the first answer with it.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub async fn converse<Q, A>(
+        &self,
+        path: &'static str,
+        questions: Request<impl Stream<Item = Q> + Send + 'static>,
+        within: Duration,
+    ) -> Result<(A, Streaming<A>), Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let (number, channel) = self.streams.channel();
+        let opened = async {
+            let mut client = client(channel).await?;
+            let codec: ProstCodec<Q, A> = ProstCodec::default();
+            let path = PathAndQuery::from_static(path);
+            let mut answers = client.streaming(questions, path, codec).await?.into_inner();
+            let first = answers.message().await?;
+            let first = first.ok_or_else(|| Status::unavailable("it ended the stream at once"))?;
+            Ok((first, answers))
+        };
+        timeout(within, opened).await.unwrap_or_else(|_| {
+            self.streams.connect_anew(number);
+            Err(Status::from_error(Box::new(NoAnswer(within))))
+        })
     }
 
     fn place(&self, path: &str) -> String {
         let method = path.rsplit('/').next().unwrap_or(path);
         format!("{} at {}", method, self.address)
+    }
+}
+
+async fn client(channel: Channel) -> Result<Grpc<Channel>, Status> {
+    let mut client = Grpc::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::from_error(Box::new(error)))?;
+    Ok(client)
+}
+
+/// A server that is there, and silent.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {0:?}")]
+struct NoAnswer(Duration);
+
+/// One connection, which can be given up for a new one.
+struct Line {
+    dial: Arc<Dial>,
+    current: Mutex<(u64, Channel)>,
+}
+
+impl Line {
+    fn new(dial: &Arc<Dial>) -> Self {
+        Self {
+            current: Mutex::new((0, dial.channel())),
+            dial: Arc::clone(dial),
+        }
+    }
+
+    fn channel(&self) -> (u64, Channel) {
+        let current = lock(&self.current);
+        (current.0, current.1.clone())
+    }
+
+    /// What doesn't answer may be a connection to a machine that is gone, and would be for another quarter of an hour.
+    fn connect_anew(&self, number: u64) {
+        let mut current = lock(&self.current);
+        // Of several calls that waited on the same connection, the first one.
+        if current.0 == number {
+            *current = (number + 1, self.dial.channel());
+        }
     }
 }
 
@@ -306,7 +382,7 @@ impl Dial {
                 let (mut tcp, tls) = (tcp.clone(), tls.clone());
                 async move {
                     let stream = tcp.call(uri).await?.into_inner();
-                    let stream: Box<dyn Stream> = match tls {
+                    let stream: Box<dyn Wire> = match tls {
                         Some((tls, name)) => Box::new(tls.connect(name, stream).await?),
                         None => Box::new(stream),
                     };
@@ -316,11 +392,11 @@ impl Dial {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for S {}
 
 /// What to do about a failed call.
-fn scaler_error(status: &Status) -> ScalerError {
+pub fn scaler_error(status: &Status) -> ScalerError {
     let reason = reason(status);
     // Only what happened on this side has a source: a server's status is a number and a text.
     if status.source().is_some() {

@@ -3,8 +3,11 @@
 #[cfg(feature = "rabbitmq")]
 pub mod amqp;
 pub mod aws;
+pub(crate) mod back_off;
 #[cfg(any(feature = "mysql", feature = "postgresql", feature = "redis"))]
 mod bounded;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod grpc;
 pub mod http;
 #[cfg(feature = "kafka")]
@@ -12,6 +15,8 @@ pub mod kafka;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 mod names;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub(crate) mod on_demand;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
@@ -32,6 +37,8 @@ pub use settings::{ClientSettings, TlsVersion};
 pub struct Clients {
     #[cfg(feature = "rabbitmq")]
     pub amqp: amqp::AmqpPool,
+    #[cfg(feature = "etcd")]
+    pub etcd: etcd::EtcdPool,
     pub grpc: grpc::GrpcPool,
     #[cfg(feature = "aws")]
     pub aws: Arc<aws::AwsPool>,
@@ -40,6 +47,8 @@ pub struct Clients {
     pub kafka: kafka::KafkaPool,
     #[cfg(feature = "mysql")]
     pub mysql: mysql::MySqlPool,
+    #[cfg(feature = "nats")]
+    pub nats: nats::NatsPool,
     #[cfg(feature = "postgresql")]
     pub postgresql: postgresql::PostgreSqlPool,
     #[cfg(feature = "prometheus")]
@@ -57,6 +66,8 @@ impl Clients {
         Self {
             #[cfg(feature = "rabbitmq")]
             amqp: amqp::AmqpPool::new(oldest_tls),
+            #[cfg(feature = "etcd")]
+            etcd: etcd::EtcdPool::new(oldest_tls),
             grpc: grpc::GrpcPool::new(oldest_tls),
             #[cfg(feature = "aws")]
             aws: Arc::new(aws::AwsPool::new(Arc::clone(&http))),
@@ -64,6 +75,8 @@ impl Clients {
             kafka: kafka::KafkaPool::new(oldest_tls),
             #[cfg(feature = "mysql")]
             mysql: mysql::MySqlPool::new(connector.clone()),
+            #[cfg(feature = "nats")]
+            nats: nats::NatsPool::default(),
             #[cfg(feature = "postgresql")]
             postgresql: postgresql::PostgreSqlPool::new(connector),
             #[cfg(feature = "prometheus")]

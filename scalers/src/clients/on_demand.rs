@@ -4,7 +4,6 @@
 //! Cancel-safe: an attempt runs on a task of its own, so that its outcome counts even if nobody waits for it any more.
 
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,10 +11,14 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
+use super::back_off::BackOff;
 use crate::scaler::ScalerError;
 
-/// The longest wait between two attempts; KEDA's default pollingInterval, so that a poll at that interval always tries.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
+/// The longest is KEDA's default pollingInterval, so that a poll at that interval always tries.
+const BACK_OFF: BackOff = BackOff {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(30),
+};
 
 /// At most one connection of a kind.
 pub(crate) struct OnDemand<C> {
@@ -120,9 +123,9 @@ impl<C: Send + Sync + 'static> OnDemand<C> {
         state.failed = None;
     }
 
-    /// A connection is of no use any more, without having failed: the next question connects anew, at once.
-    #[cfg(feature = "kafka")]
-    pub(crate) fn retire(&self, connection: &Arc<C>) {
+    /// A connection is of no use any more, and its end no failure: the next question connects anew, at once.
+    #[cfg(any(feature = "etcd", feature = "kafka"))]
+    pub(crate) fn forget(&self, connection: &Arc<C>) {
         lock(&self.state)
             .connection
             .take_if(|current| Arc::ptr_eq(current, connection));
@@ -145,20 +148,9 @@ impl<C: Send + Sync + 'static> OnDemand<C> {
 impl<C> State<C> {
     fn fail(&mut self, error: &ScalerError) {
         self.failures = self.failures.saturating_add(1);
-        let random = RandomState::new().hash_one(self.failures) as f64 / u64::MAX as f64;
-        self.failed = Some((
-            error.clone(),
-            Instant::now() + back_off(self.failures, random),
-        ));
+        let retry_at = Instant::now() + BACK_OFF.after(self.failures);
+        self.failed = Some((error.clone(), retry_at));
     }
-}
-
-/// How long to wait after so many failures in a row: 1 s, 2 s, 4 s and so on up to [`LONGEST_BACK_OFF`], less up to a fifth
-/// of it (`random` is from 0 to 1), so that servers that failed together aren't tried together.
-fn back_off(failures: u32, random: f64) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let whole = Duration::from_secs(1 << doublings).min(LONGEST_BACK_OFF);
-    whole.mul_f64(1.0 - 0.2 * random.clamp(0.0, 1.0))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -170,16 +162,6 @@ mod tests {
     use super::*;
     use sakidori_test_cluster::eventually;
     use std::sync::atomic::{AtomicU32, Ordering};
-
-    #[test]
-    fn the_back_off_doubles_up_to_its_longest() {
-        let seconds: Vec<f64> = [1, 2, 3, 5, 6, 7, u32::MAX]
-            .iter()
-            .map(|n| back_off(*n, 0.0).as_secs_f64())
-            .collect();
-        assert_eq!(seconds, [1.0, 2.0, 4.0, 16.0, 30.0, 30.0, 30.0]);
-        assert_eq!(back_off(2, 1.0), Duration::from_millis(1600));
-    }
 
     fn refused() -> ScalerError {
         ScalerError::Unreachable("refused".to_owned())

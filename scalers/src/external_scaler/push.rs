@@ -3,7 +3,6 @@
 //! Each stream is opened again when it ended, after 2 s, then 4 s and so on up to a minute; after one that told something, or that the
 //! server ended in peace, again after 2 s (KEDA).
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,11 +13,14 @@ use super::protocol::{
     GetMetricSpecResponse, IsActiveResponse, STREAM_IS_ACTIVE, STREAM_METRIC_SPEC,
 };
 use super::{ExternalScaler, metrics};
+use crate::clients::back_off::BackOff;
 use crate::clients::grpc;
 use crate::scaler::{Push, Pushes};
 
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LAST_PAUSE: Duration = Duration::from_secs(60);
+const BACK_OFF: BackOff = BackOff {
+    first: Duration::from_secs(2),
+    longest: Duration::from_secs(60),
+};
 
 #[async_trait]
 impl Push for ExternalScaler {
@@ -115,9 +117,8 @@ impl ExternalScaler {
         if end.told || end.by.is_ok() {
             *failures = 0;
         }
-        let random = RandomState::new().hash_one(*failures) as f64 / u64::MAX as f64;
-        let pause = back_off(*failures, random);
         *failures = failures.saturating_add(1);
+        let pause = BACK_OFF.after(*failures);
         match end.by {
             Ok(()) => debug!(object = %self.name(), stream, "the stream ended"),
             Err(status) => {
@@ -139,29 +140,5 @@ struct Streaming<'a>(&'a ExternalScaler);
 impl Drop for Streaming<'_> {
     fn drop(&mut self) {
         self.0.named().streamed = false;
-    }
-}
-
-/// 2 s, 4 s and so on up to a minute, less up to a fifth of it (`random` is from 0 to 1), so that the listeners of a server that was
-/// restarted don't come all at once.
-fn back_off(failures: u32, random: f64) -> Duration {
-    let whole = FIRST_PAUSE
-        .saturating_mul(2u32.saturating_pow(failures))
-        .min(LAST_PAUSE);
-    whole.mul_f64(1.0 - 0.2 * random.clamp(0.0, 1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_a_minute() {
-        let seconds: Vec<f64> = [0, 1, 2, 3, 4, 5, 6, u32::MAX]
-            .iter()
-            .map(|failures| back_off(*failures, 0.0).as_secs_f64())
-            .collect();
-        assert_eq!(seconds, [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]);
-        assert_eq!(back_off(0, 1.0), Duration::from_millis(1600));
     }
 }

@@ -6,10 +6,14 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod bystanders;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod external;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod metrics_api;
+#[cfg(feature = "nats")]
+mod nats;
 mod no_cluster;
 #[cfg(feature = "postgresql")]
 mod postgresql;

