@@ -11,11 +11,11 @@ use sakidori_tests::bed::Bed;
 use sakidori_tests::namespace::Namespace;
 use sakidori_tests::{binary, manifests};
 
-mod kafka;
 mod aws;
-mod prometheus;
+mod kafka;
 mod mysql;
 mod postgresql;
+mod prometheus;
 mod rabbitmq;
 mod redis;
 
