@@ -10,7 +10,16 @@ pub struct Around {
     /// With their namespaces.
     quotas: Vec<(String, ResourceQuota)>,
     /// By kind, namespace and name.
-    pods: BTreeMap<(String, String, String), PodSpec>,
+    targets: BTreeMap<(String, String, String), Target>,
+}
+
+/// What scales.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// As its template makes them.
+    pub(crate) pod: PodSpec,
+    /// Its replicas, where its status tells: none as far as manifests do.
+    pub(crate) running: i32,
 }
 
 impl Around {
@@ -24,9 +33,12 @@ impl Around {
             }
             _ => {
                 let pod = value.pointer("/spec/template/spec").cloned();
+                let running = value.pointer("/status/replicas").and_then(Value::as_i64);
                 if let Some(Ok(pod)) = pod.map(serde_json::from_value) {
                     let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
-                    self.pods.insert(key, pod);
+                    let running = running.and_then(|running| running.try_into().ok());
+                    let running = running.unwrap_or(0);
+                    self.targets.insert(key, Target { pod, running });
                 }
             }
         }
@@ -37,10 +49,10 @@ impl Around {
         here.map(|(_, quota)| quota)
     }
 
-    /// The pod of a target such as `Deployment/web`.
-    pub(crate) fn pod(&self, target: &str, namespace: &str) -> Option<&PodSpec> {
+    /// A target such as `Deployment/web`.
+    pub(crate) fn target(&self, target: &str, namespace: &str) -> Option<&Target> {
         let (kind, name) = target.split_once('/')?;
         let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
-        self.pods.get(&key)
+        self.targets.get(&key)
     }
 }

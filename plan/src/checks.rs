@@ -139,7 +139,7 @@ pub(crate) fn ramps(
     }
 }
 
-/// What stands in the way of the floors: the HPA's own behavior, and quotas of the namespace. Nothing runs as far as manifests tell.
+/// What stands in the way of the floors: the HPA's own behavior, and quotas of the namespace.
 pub(crate) fn around(
     origin: &Origin,
     object: &ScaledObject,
@@ -161,10 +161,11 @@ pub(crate) fn around(
         told.tell(Severity::Warning, text);
     }
     let highest = plan.phases.iter().map(|phase| phase.bounds.min);
+    let target = around.target(&plan.target, &plan.namespace);
     let need = Need {
         floor: highest.max().unwrap_or(0),
-        running: 0,
-        pod: around.pod(&plan.target, &plan.namespace),
+        running: target.map_or(0, |target| target.running),
+        pod: target.map(|target| &target.pod),
     };
     for quota in around.quotas(&plan.namespace) {
         if let Some(text) = need.refused_by(quota) {

@@ -122,6 +122,19 @@ impl Manifests {
         all
     }
 
+    /// The Deployments and StatefulSets that are scaled where a ResourceQuota is: kind, namespace and name.
+    pub fn targets_under_quotas(&self) -> BTreeSet<(String, String, String)> {
+        let targets = self.scaled_objects.iter().filter_map(|(_, object)| {
+            let namespace = object.metadata.namespace.as_deref()?;
+            self.around.quotas(namespace).next()?;
+            let target = &object.spec.scale_target_ref;
+            let kind = target.kind.as_deref().unwrap_or("Deployment");
+            let known = kind == "Deployment" || kind == "StatefulSet";
+            known.then(|| (kind.to_owned(), namespace.to_owned(), target.name.clone()))
+        });
+        targets.collect()
+    }
+
     /// Takes in a text; `namespace` is that of objects that name none.
     pub fn read(&mut self, file: &str, text: &str, namespace: &str) {
         for (index, document) in documents(text).into_iter().enumerate() {

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use sakidori_test_cluster::{Cluster, ClusterOptions};
 use sakidori_test_servers::Answer;
 use sakidori_tests::binary;
+use sakidori_tests::namespace::deployment;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, play};
@@ -219,6 +220,7 @@ fn what_the_user_may_not_read_is_told_and_the_rest_is_planned() {
             "warning: the cluster: SaleCalendar plan-rights/sales: spec.sources[0] (\"hidden\"): you may not read it: secrets \
              \"hidden\" is forbidden",
             "of it counts what the calendar's status remembers, the 7 days after its last refresh",
+            "warning: the cluster: ResourceQuotas are not considered, since you may not list them: resourcequotas is forbidden",
         ] {
             ensure!(told.contains(part), "{part}\n{told}");
         }
@@ -235,6 +237,60 @@ fn what_the_user_may_not_read_is_told_and_the_rest_is_planned() {
         let told = errors(&output);
         let part = "warning: the cluster: there is no ScaledObject in namespace plan-right (-A looks in all)";
         ensure!(output.status.success() && told.contains(part), "{told}");
+        Ok(())
+    });
+}
+
+/// What runs already is among what the quota says is used, and what a pod asks for comes from the target.
+#[test]
+fn a_quota_of_the_cluster_that_has_no_room_is_told() {
+    play("plan-quota", async |scene| {
+        let mut web = deployment("web", 2);
+        web["spec"]["template"]["spec"]["containers"][0]["resources"] =
+            json!({"requests": {"cpu": "500m"}});
+        let quota = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team"},
+            "spec": {"hard": {"requests.cpu": "8", "pods": "40"}},
+        });
+        for object in [
+            quota,
+            web,
+            calendar("SaleCalendar", "sales", "new-year", json!([])),
+            scaled_object("web", "SaleCalendar", "sales"),
+        ] {
+            scene.apply(object).await?;
+        }
+        let used = |object: &Value| (object["status"]["used"]["pods"] == "2").then_some(());
+        scene
+            .until(
+                "the pods in the quota",
+                "api/v1/resourcequotas",
+                "team",
+                used,
+            )
+            .await?;
+        let arguments = [
+            "-n",
+            "plan-quota",
+            PERIOD[0],
+            PERIOD[1],
+            PERIOD[2],
+            PERIOD[3],
+        ];
+        let told = |output: &Output| errors(output).trim_end().to_owned();
+        let output = plan(scene.cluster.kubeconfig(), &arguments)?;
+        let expected = "warning: the cluster: ScaledObject plan-quota/web: the floor of 20 replicas is 18 more than there are, \
+                        for which the ResourceQuota \"team\" has no room (requests.cpu: 8 allowed, 1 used, 9 needed)";
+        ensure!(told(&output) == expected, "{}", told(&output));
+        ensure!(output.status.success());
+        scene
+            .apply(json!({
+                "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team"},
+                "spec": {"hard": {"requests.cpu": "10", "pods": "40"}},
+            }))
+            .await?;
+        let output = plan(scene.cluster.kubeconfig(), &arguments)?;
+        ensure!(told(&output).is_empty(), "{}", told(&output));
         Ok(())
     });
 }

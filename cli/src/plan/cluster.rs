@@ -61,11 +61,9 @@ async fn list(place: &Place) -> anyhow::Result<Manifests> {
             Api::namespaced_with(client.clone(), &namespace, &resource)
         };
         for object in all(&api, &resource, &mut manifests).await? {
-            let mut value = serde_json::to_value(&object).context("reading an object")?;
-            // Lists don't say it of each item.
-            value["apiVersion"] = resource.api_version.clone().into();
-            value["kind"] = resource.kind.clone().into();
-            manifests.take(&Origin::Cluster, value, &namespace);
+            let value = serde_json::to_value(&object).context("reading an object")?;
+            let (version, kind) = (&*resource.api_version, &*resource.kind);
+            take(&mut manifests, (version, kind), value, &namespace);
         }
     }
     if manifests.scaled_objects.is_empty() && manifests.findings.is_empty() {
@@ -80,7 +78,60 @@ async fn list(place: &Place) -> anyhow::Result<Manifests> {
         );
     }
     sources(place, &client, &mut manifests).await?;
+    quotas(place, &client, &namespace, &mut manifests).await?;
     Ok(manifests)
+}
+
+/// The ResourceQuotas that a floor may run into, and the targets that are under them: what can't be read costs no plan.
+async fn quotas(
+    place: &Place,
+    client: &Client,
+    namespace: &str,
+    manifests: &mut Manifests,
+) -> anyhow::Result<()> {
+    let quota = resource("", "v1", "ResourceQuota");
+    let api: Api<DynamicObject> = match place.all_namespaces {
+        true => Api::all_with(client.clone(), &quota),
+        false => Api::namespaced_with(client.clone(), namespace, &quota),
+    };
+    let listed = match pages(&api).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            let message = format!(
+                "ResourceQuotas are not considered, since you may not list them: {}",
+                status.message
+            );
+            tell(manifests, Severity::Warning, message);
+            return Ok(());
+        }
+        listed => listed.context("listing resourcequotas")?,
+    };
+    for object in listed {
+        let value = serde_json::to_value(&object).context("reading a ResourceQuota")?;
+        take(manifests, ("v1", "ResourceQuota"), value, namespace);
+    }
+    for (kind, namespace, name) in manifests.targets_under_quotas() {
+        let target = resource("apps", "v1", &kind);
+        let api = Api::namespaced_with(client.clone(), &namespace, &target);
+        let read = get(&api, &name).await;
+        match read.with_context(|| format!("reading {kind} {namespace}/{name}"))? {
+            Read::Object(value) => take(manifests, ("apps/v1", &kind), value, &namespace),
+            // Its pods count without what they ask for.
+            Read::NotThere | Read::Forbidden(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Lists and reads don't say of an object what it is.
+fn take(
+    manifests: &mut Manifests,
+    (version, kind): (&str, &str),
+    mut value: Value,
+    namespace: &str,
+) {
+    value["apiVersion"] = version.into();
+    value["kind"] = kind.into();
+    manifests.take(&Origin::Cluster, value, namespace);
 }
 
 /// All objects that there are, or a finding that says why there are none.
@@ -89,33 +140,29 @@ async fn all(
     resource: &ApiResource,
     manifests: &mut Manifests,
 ) -> anyhow::Result<Vec<DynamicObject>> {
+    let ApiResource {
+        kind, api_version, ..
+    } = resource;
+    let message = match pages(api).await {
+        Ok(objects) => return Ok(objects),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            format!("this cluster has no {kind} ({api_version}): its definition is not installed")
+        }
+        Err(kube::Error::Api(status)) if status.code == 403 => format!(
+            "{kind} objects are not in the plan, since you may not list them: {}",
+            status.message
+        ),
+        Err(error) => return Err(error).with_context(|| format!("listing {}", resource.plural)),
+    };
+    tell(manifests, Severity::Error, message);
+    Ok(Vec::new())
+}
+
+async fn pages(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, kube::Error> {
     let mut objects = Vec::new();
     let mut page = ListParams::default().limit(PAGE);
     loop {
-        let list = match api.list(&page).await {
-            Ok(list) => list,
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                let ApiResource {
-                    kind, api_version, ..
-                } = resource;
-                let message = format!(
-                    "this cluster has no {kind} ({api_version}): its definition is not installed"
-                );
-                tell(manifests, Severity::Error, message);
-                return Ok(objects);
-            }
-            Err(kube::Error::Api(status)) if status.code == 403 => {
-                let message = format!(
-                    "{} objects are not in the plan, since you may not list them: {}",
-                    resource.kind, status.message
-                );
-                tell(manifests, Severity::Error, message);
-                return Ok(objects);
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("listing {}", resource.plural));
-            }
-        };
+        let list = api.list(&page).await?;
         objects.extend(list.items);
         match list.metadata.continue_ {
             Some(token) if !token.is_empty() => page = page.continue_token(&token),
@@ -137,11 +184,7 @@ async fn sources(place: &Place, client: &Client, manifests: &mut Manifests) -> a
             .await
             .with_context(|| format!("reading {} {namespace}/{name}", kind.word()))?;
         match read {
-            Read::Object(mut value) => {
-                value["apiVersion"] = "v1".into();
-                value["kind"] = kind.word().into();
-                manifests.take(&Origin::Cluster, value, &namespace);
-            }
+            Read::Object(value) => take(manifests, ("v1", kind.word()), value, &namespace),
             Read::NotThere => {}
             Read::Forbidden(message) => {
                 manifests.unread.insert((kind, namespace, name), message);
