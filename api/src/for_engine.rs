@@ -71,16 +71,11 @@ impl ScaledObject {
             .advanced
             .as_ref()
             .and_then(|advanced| advanced.horizontal_pod_autoscaler_config.as_ref())
-            .and_then(|config| config.name.as_deref())
-            .filter(|name| !name.is_empty());
-        match configured {
-            Some(name) => name.to_owned(),
-            None => format!(
-                "{}{}",
-                annotations::HPA_NAME_PREFIX,
-                self.metadata.name.as_deref().unwrap_or_default()
-            ),
-        }
+            .and_then(|config| config.name.as_deref());
+        hpa_name(
+            self.metadata.name.as_deref().unwrap_or_default(),
+            configured,
+        )
     }
 
     /// True where `scalingModifiers` say anything: one formula then makes one metric of all triggers.
@@ -276,6 +271,14 @@ pub fn conditions_from_engine(conditions: &Conditions) -> Vec<Condition> {
             message: condition.message.clone(),
         })
         .collect()
+}
+
+/// The name that the HPA of the ScaledObject `name` is to have, where `configured` is what its `horizontalPodAutoscalerConfig` says.
+pub fn hpa_name(name: &str, configured: Option<&str>) -> String {
+    match configured.filter(|configured| !configured.is_empty()) {
+        Some(configured) => configured.to_owned(),
+        None => format!("{}{name}", annotations::HPA_NAME_PREFIX),
+    }
 }
 
 fn seconds(value: Option<i32>, least: i32, default: SignedDuration) -> SignedDuration {

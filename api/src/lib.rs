@@ -27,7 +27,7 @@ mod trigger_authentication;
 pub use checks::{Problem, problems_of_triggers};
 pub use condition::Condition;
 pub use for_calendars::{CalendarProblem, next_occurrences, source_status};
-pub use for_engine::{conditions_from_engine, conditions_to_engine};
+pub use for_engine::{conditions_from_engine, conditions_to_engine, hpa_name};
 pub use sale_calendar::{
     CalendarSource, ClusterSaleCalendar, ClusterSaleCalendarSpec, KeyRef, NextOccurrence,
     RecurringSale, RememberedEvent, SaleCalendar, SaleCalendarSpec, SaleCalendarStatus, SaleEvent,

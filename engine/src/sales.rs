@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::activation::{Activity, ScaleRequest};
 use crate::agenda::{Task, Ticket};
-use crate::conditions::ConditionStatus;
+use crate::conditions::{Condition, ConditionStatus};
+use crate::cooldown;
 use crate::effect::{Effect, EventType, ScaleDirection, Served, Shown};
 use crate::engine::Turn;
 use crate::event::{MetricTarget, PollOutcome, Reading, TargetType, TriggerOutcome};
@@ -100,6 +101,12 @@ impl Sales {
     /// An occurrence keeps the object active.
     pub(crate) fn is_active(&self) -> bool {
         self.level.active
+    }
+
+    /// An occurrence keeps the trigger active that publishes this metric.
+    fn keeps_active(&self, metric: &str) -> bool {
+        let mut active = self.triggers.iter().zip(&self.floors);
+        active.any(|(sale, floor)| floor.active && sale.metric == metric)
     }
 
     pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
@@ -363,6 +370,9 @@ impl Tracked {
         if prescaled.remember || !prescaled.reports.is_empty() {
             self.status.release();
         }
+        if self.sales.level.active && !was_active && self.polled_as.is_some() {
+            self.show_active(turn.now);
+        }
         let (ask, room_next) = self.room_to_ask(turn.now, prescaled.room.as_ref());
         self.show_room(prescaled.room.as_ref());
         self.flush(turn);
@@ -414,6 +424,21 @@ impl Tracked {
             .chain(wake)
             .min();
         self.sales.plan(turn, next);
+    }
+
+    /// A sale begins: what the next poll would show of it anyway is shown now, with what the floor is made of, and costs no write of its own.
+    fn show_active(&mut self, now: Timestamp) {
+        let status = &mut self.status.current;
+        if !self.wanted.switches.activation_forced {
+            status.conditions.active = Condition::active();
+        }
+        status.last_active_time = Some(cooldown::whole_second(now));
+        if self.wanted.modifiers.is_some() {
+            return;
+        }
+        for (metric, is_active) in &mut status.triggers_activity {
+            *is_active |= self.sales.keeps_active(metric);
+        }
     }
 
     /// Says of a sale that its floor is not applied, as the object is paused. What the sales of before the pause are remembered by

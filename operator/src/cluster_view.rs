@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use sakidori_scalers::{Cluster, ClusterError, Endpoint, Pod, StoreKind, Stored};
 
 use crate::api_error::plain;
+use crate::lean::LeanPod;
 use crate::references::ReferenceError;
 
 pub struct ClusterView {
@@ -31,7 +32,7 @@ impl ClusterView {
 #[async_trait]
 impl Cluster for ClusterView {
     async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>, ClusterError> {
-        let api: Api<KubePod> = Api::namespaced(self.client.clone(), namespace);
+        let api: Api<LeanPod> = Api::namespaced(self.client.clone(), namespace);
         let pods = api
             .list(&ListParams::default().labels(selector))
             .await
@@ -44,6 +45,7 @@ impl Cluster for ClusterView {
         Ok(pods
             .items
             .into_iter()
+            .map(KubePod::from)
             .map(|pod| Pod {
                 phase: pod
                     .status

@@ -34,8 +34,10 @@ const SCALES_AT_ONCE: usize = 64;
 /// HPAs whose bounds are set at the same time: a thousand floors have the same instant, and a connection for each would cost more
 /// than the requests.
 const BOUNDS_AT_ONCE: usize = 32;
-/// Looks at pods at the same time. Nothing waits for them, and they are not to be in the way of what sets floors.
+/// Looks at pods at the same time. Nothing waits for them, and they are not to be in the way of what sets floors: they stand back behind
+/// it, but not for ever.
 const LOOKS_AT_ONCE: usize = 4;
+const LOOKS_STAND_BACK: Duration = Duration::from_secs(5);
 
 /// An API server that hangs must not keep what is bounded above: kube's own timeouts are minutes long.
 const PREPARE_WITHIN: Duration = Duration::from_secs(45);
@@ -61,8 +63,13 @@ pub struct Executor {
     pub buffers: CapacityBuffers,
     preparations: Gate,
     scales: Gate,
-    bounds: Gate,
+    bounds: Arc<Gate>,
     looks: Gate,
+}
+
+/// The gate of [`Executor::bounds`], which others stand back behind.
+pub fn bounds_gate() -> Arc<Gate> {
+    Arc::new(Gate::new(BOUNDS_AT_ONCE, QUICK_REQUEST))
 }
 
 impl Executor {
@@ -80,6 +87,7 @@ impl Executor {
         events: Events,
         tasks: TaskTracker,
         buffers: CapacityBuffers,
+        bounds: Arc<Gate>,
     ) -> Self {
         Self {
             objects,
@@ -93,7 +101,7 @@ impl Executor {
             buffers,
             preparations: Gate::new(PREPARATIONS_AT_ONCE, QUICK_REQUEST),
             scales: Gate::new(SCALES_AT_ONCE, QUICK_REQUEST),
-            bounds: Gate::new(BOUNDS_AT_ONCE, QUICK_REQUEST),
+            bounds,
             looks: Gate::new(LOOKS_AT_ONCE, QUICK_REQUEST),
         }
     }
@@ -218,6 +226,7 @@ impl Executor {
                 self.tasks.spawn(async move {
                     let pods = match this.objects.prepared(&key) {
                         Some(prepared) => {
+                            this.bounds.quiet(LOOKS_STAND_BACK).await;
                             let look = sales::look(&this.targets, &prepared.target);
                             let look = this.looks.pass(timeout(PODS_WITHIN, look));
                             look.await.ok().flatten()

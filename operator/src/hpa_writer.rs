@@ -1,12 +1,14 @@
 //! The one module that writes HPAs: by server-side apply, and only where the one in the cluster differs.
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use crate::hpa::{FIELD_MANAGER, Wanted};
 use crate::hpa_index::controller;
+use crate::lean::LeanHpa;
 
 pub struct HpaWriter {
     client: Client,
@@ -31,7 +33,7 @@ impl HpaWriter {
             return Ok(None);
         }
         let desired = &wanted.desired;
-        let api = self.api(desired);
+        let api: Api<LeanHpa> = self.api(desired);
         let name = desired.name_any();
         // An HPA whose ScaledObject was deleted and made again still names the old one as its controller: take it over
         // before the garbage collector removes it, so that the target is never without an HPA.
@@ -49,6 +51,7 @@ impl HpaWriter {
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(desired)).await?;
+        let applied = HorizontalPodAutoscaler::from(applied);
         if wanted.is_met_by(&applied) {
             return Ok(Some(applied));
         }
@@ -56,6 +59,7 @@ impl HpaWriter {
         // whole. What still differs then is the API server's way, and is remembered as that.
         let mut whole = desired.clone();
         whole.metadata.resource_version = applied.metadata.resource_version;
+        let api: Api<HorizontalPodAutoscaler> = self.api(desired);
         api.replace(&name, &Default::default(), &whole)
             .await
             .map(Some)
@@ -93,11 +97,15 @@ impl HpaWriter {
         namespace: &str,
         name: &str,
     ) -> Result<Option<HorizontalPodAutoscaler>, kube::Error> {
-        let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), namespace);
-        api.get_opt(name).await
+        let api: Api<LeanHpa> = Api::namespaced(self.client.clone(), namespace);
+        let found = api.get_opt(name).await?;
+        Ok(found.map(HorizontalPodAutoscaler::from))
     }
 
-    fn api(&self, hpa: &HorizontalPodAutoscaler) -> Api<HorizontalPodAutoscaler> {
+    fn api<K>(&self, hpa: &HorizontalPodAutoscaler) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
         Api::namespaced(self.client.clone(), &hpa.namespace().unwrap_or_default())
     }
 }

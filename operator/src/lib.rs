@@ -22,6 +22,7 @@ mod hpa;
 mod hpa_index;
 mod hpa_writer;
 mod leader;
+mod lean;
 mod left_by_keda;
 mod lock;
 mod objects;

@@ -26,7 +26,7 @@ use crate::control::{self, Events, Heartbeat, LONGEST_SLEEP};
 use crate::credentials::Fetcher;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
-use crate::executor::Executor;
+use crate::executor::{Executor, bounds_gate};
 use crate::external_metrics::CachedMetrics;
 use crate::hpa_index::HpaIndex;
 use crate::hpa_writer::HpaWriter;
@@ -125,7 +125,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         },
         options.watch.clone(),
     );
-    let status = StatusWriter::new(client.clone(), objects.clone());
+    let bounds = bounds_gate();
+    let status = StatusWriter::new(client.clone(), objects.clone(), bounds.clone());
     let scaling = sakidori_scalers::Context {
         clients,
         cluster: Arc::new(ClusterView::new(client.clone(), only_in)),
@@ -175,6 +176,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         events.clone(),
         tasks.clone(),
         CapacityBuffers::new(client.clone()),
+        bounds,
     ));
     let watches = Arc::new(Watches {
         client: client.clone(),

@@ -7,13 +7,14 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::header::ACCEPT;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{PartialObjectMeta, Patch, PatchParams, Request};
+use kube::api::{Patch, PatchParams, Request};
 use kube::{Client, Resource};
 use sakidori_api::{
     PrescalingStatus, SakidoriStatus, ScaledObject, ScaledObjectStatus, TriggerActivity,
     conditions_from_engine,
 };
 use sakidori_engine::{ObjectKey, ObjectStatus};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -24,9 +25,11 @@ use crate::gate::{Gate, QUICK_REQUEST};
 use crate::lock::lock;
 use crate::objects::Objects;
 
-/// Status writes that begin at the same time, over all objects. Hardly anybody waits for one, so where a thousand objects have
-/// something to tell at one instant, most of what the API server can do is left to the writes that move replicas.
+/// Status writes that begin at the same time, over all objects.
 const AT_ONCE: usize = 6;
+/// Hardly anybody waits for a status, so where a thousand objects have something to tell at one instant, the API server is left to the
+/// writes that move replicas; for so long, since an API server may refuse those and take these.
+const STANDS_BACK: Duration = Duration::from_secs(5);
 /// Between tries while the API server can't be reached.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -43,6 +46,8 @@ struct Waiting {
     status: Option<ObjectStatus>,
     /// Tells that nothing waits any more.
     settled: Arc<Notify>,
+    /// Tells the writer that somebody waits for it.
+    wanted: Arc<Notify>,
 }
 
 pub struct StatusWriter {
@@ -51,18 +56,21 @@ pub struct StatusWriter {
     /// Objects that have a writer at work.
     waiting: Mutex<HashMap<ObjectKey, Waiting>>,
     /// What was written last, where the watch may not have shown it yet.
-    written: Mutex<HashMap<ObjectKey, (String, Value)>>,
+    written: Mutex<HashMap<ObjectKey, (String, ScaledObjectStatus)>>,
     gate: Gate,
+    /// The writes of HPAs' bounds.
+    bounds: Arc<Gate>,
 }
 
 impl StatusWriter {
-    pub fn new(client: Client, objects: Arc<Objects>) -> Arc<Self> {
+    pub fn new(client: Client, objects: Arc<Objects>, bounds: Arc<Gate>) -> Arc<Self> {
         Arc::new(Self {
             client,
             objects,
             waiting: Mutex::default(),
             written: Mutex::default(),
             gate: Gate::new(AT_ONCE, QUICK_REQUEST),
+            bounds,
         })
     }
 
@@ -85,7 +93,10 @@ impl StatusWriter {
     pub async fn settled(&self, key: &ObjectKey) {
         // Made while the writer can't end: none that ends later is missed.
         let settled = match lock(&self.waiting).get(key) {
-            Some(waiting) => waiting.settled.clone().notified_owned(),
+            Some(waiting) => {
+                waiting.wanted.notify_one();
+                waiting.settled.clone().notified_owned()
+            }
             None => return,
         };
         let _ = timeout(SETTLED_WITHIN, settled).await;
@@ -98,32 +109,20 @@ impl StatusWriter {
     /// Writes until nothing waits for `key`.
     async fn work(&self, key: ObjectKey) {
         let mut pause = FIRST_RETRY;
-        loop {
-            let status = {
-                let mut waiting = lock(&self.waiting);
-                let waits = waiting.get_mut(&key).and_then(|one| one.status.take());
-                match waits {
-                    Some(status) => status,
-                    None => {
-                        if let Some(done) = waiting.remove(&key) {
-                            done.settled.notify_waiters();
-                        }
-                        return;
-                    }
-                }
-            };
-            let write = timeout(WRITE_WITHIN, self.write_once(&key, &status));
-            let written = self.gate.pass(write).await;
-            let written =
-                written.unwrap_or_else(|_| Err(kube::Error::Service("no answer in time".into())));
-            match written {
-                Ok(()) => pause = FIRST_RETRY,
-                Err(error) if is_final(&error) => {
+        while let Some(wanted) = self.waits(&key) {
+            tokio::select! {
+                () = self.bounds.quiet(STANDS_BACK) => {}
+                () = wanted.notified() => {}
+            }
+            let failed = self.gate.pass(self.write_newest(&key)).await;
+            match failed {
+                None => pause = FIRST_RETRY,
+                Some((error, _)) if is_final(&error) => {
                     warn!(object = %key, error = plain(&error), "the status was refused");
                     // The next write starts from what the watch shows.
                     self.forget(&key);
                 }
-                Err(error) => {
+                Some((error, status)) => {
                     warn!(object = %key, error = plain(&error), "writing the status failed; trying again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_RETRY);
@@ -136,24 +135,45 @@ impl StatusWriter {
         }
     }
 
+    /// Where a status of the object waits to be written: what tells that somebody waits for it. Else its writer has ended.
+    fn waits(&self, key: &ObjectKey) -> Option<Arc<Notify>> {
+        let mut waiting = lock(&self.waiting);
+        let one = waiting.get(key)?;
+        if one.status.is_some() {
+            return Some(one.wanted.clone());
+        }
+        one.settled.notify_waiters();
+        waiting.remove(key);
+        None
+    }
+
+    /// Writes the newest status that waits, taken only now: what came while others were written costs no write of its own. Returns what
+    /// failed to be written, and why.
+    async fn write_newest(&self, key: &ObjectKey) -> Option<(kube::Error, ObjectStatus)> {
+        let status = lock(&self.waiting).get_mut(key)?.status.take()?;
+        let written = timeout(WRITE_WITHIN, self.write_once(key, &status)).await;
+        let written =
+            written.unwrap_or_else(|_| Err(kube::Error::Service("no answer in time".into())));
+        written.err().map(|error| (error, status))
+    }
+
     async fn write_once(&self, key: &ObjectKey, status: &ObjectStatus) -> Result<(), kube::Error> {
         let Some(object) = self.objects.object(key) else {
             return Ok(());
         };
         let uid = object.metadata.uid.clone().unwrap_or_default();
-        let shown =
-            serde_json::to_value(object.status.clone().unwrap_or_default()).unwrap_or_default();
-        let before = match lock(&self.written).get(key) {
-            Some((of, written)) if *of == uid => written.clone(),
-            _ => shown,
+        // By our own writes: the watch may lag behind them.
+        let written = lock(&self.written).get(key).cloned();
+        let before = match written.filter(|(of, _)| *of == uid) {
+            Some((_, written)) => written,
+            None => object.status.clone().unwrap_or_default(),
         };
         let prepared = self.objects.prepared(key);
-        let found = prepared.map(|prepared| prepared.found.clone());
-        // From what stands there by our own writes: the watch may lag behind them.
-        let standing = serde_json::from_value(before.clone()).unwrap_or_default();
-        let wanted = complete(standing, found.as_ref(), status);
-        let wanted = serde_json::to_value(wanted).unwrap_or_default();
-        let Some(patch) = merge_patch(&before, &wanted) else {
+        let found = prepared.as_ref().map(|prepared| &prepared.found);
+        let wanted = complete(before.clone(), found, status);
+        let as_json =
+            |status: &ScaledObjectStatus| serde_json::to_value(status).unwrap_or_default();
+        let Some(patch) = merge_patch(&as_json(&before), &as_json(&wanted)) else {
             return Ok(());
         };
         debug!(object = %key, "writing status");
@@ -174,7 +194,7 @@ impl StatusWriter {
             .map_err(kube::Error::BuildRequest)?;
         let metadata_only = HeaderValue::from_static(METADATA_ONLY);
         request.headers_mut().insert(ACCEPT, metadata_only);
-        let _: PartialObjectMeta<ScaledObject> = self.client.request(request).await?;
+        let _: IgnoredAny = self.client.request(request).await?;
         Ok(())
     }
 }
@@ -271,19 +291,4 @@ pub(crate) fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_patch_holds_only_what_differs() {
-        let from = json!({"a": 1, "list": [1, 2], "map": {"x": {"isActive": true}, "y": {"isActive": true}}, "old": "1"});
-        let to = json!({"a": 1, "list": [1], "map": {"x": {"isActive": false}}, "new": 2});
-        assert_eq!(
-            merge_patch(&from, &to),
-            Some(
-                json!({"list": [1], "map": {"x": {"isActive": false}, "y": null}, "old": null, "new": 2})
-            )
-        );
-        assert_eq!(merge_patch(&from, &from), None);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use crate::api_error::plain;
 use crate::gate::{Gate, QUICK_REQUEST};
+use crate::lean::LeanPod;
 use crate::lock::lock;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -219,7 +220,7 @@ impl Targets {
         }
     }
 
-    /// All pods of the target. `scale` is the target's, which says how they are found.
+    /// All pods of the target, as far as they are looked at ([`LeanPod`]). `scale` is the target's, which says how they are found.
     ///
     /// # Errors
     /// If the target names no selector, or the pods can't be listed.
@@ -230,10 +231,11 @@ impl Targets {
             .and_then(|status| status.selector.as_deref());
         let selector = selector.filter(|selector| !selector.is_empty());
         let selector = selector.ok_or_else(|| "its scale has no selector".to_owned())?;
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
+        let api: Api<LeanPod> = Api::namespaced(self.client.clone(), &target.namespace);
         let params = ListParams::default().labels(selector);
         let pods = self.reads.pass(api.list(&params)).await;
-        Ok(pods.map_err(|error| plain(&error))?.items)
+        let pods = pods.map_err(|error| plain(&error))?.items;
+        Ok(pods.into_iter().map(Pod::from).collect())
     }
 
     /// Why the target's pods can't be made, where its controller says so (a Deployment does).

@@ -23,6 +23,7 @@ use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::hpa::Wanted;
 use crate::hpa_index::{HpaIndex, ScalingActive, controlled_by, scaled_object_of, scaling_active};
+use crate::lean::{self, LeanHpa, LeanScaledObject};
 use crate::objects::{Change, Objects};
 use crate::prometheus::Metrics;
 use crate::references::References;
@@ -92,10 +93,8 @@ impl Watches {
     /// HPAs are listed before ScaledObjects are looked at, so that after a restart an HPA that is as it should be is known
     /// and not written again.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let hpa_watches = self
-            .namespaces
-            .apis::<HorizontalPodAutoscaler>(&self.client);
-        let object_watches = self.namespaces.apis::<ScaledObject>(&self.client);
+        let hpa_watches = self.namespaces.apis::<LeanHpa>(&self.client);
+        let object_watches = self.namespaces.apis::<LeanScaledObject>(&self.client);
         self.unlisted
             .store(hpa_watches.len() + object_watches.len(), Ordering::SeqCst);
         let (hpas_listed, mut hpa_lists) =
@@ -139,14 +138,13 @@ impl Watches {
         }
     }
 
-    async fn watch_objects(&self, namespace: Option<String>, api: Api<ScaledObject>) {
+    async fn watch_objects(&self, namespace: Option<String>, api: Api<LeanScaledObject>) {
         let mut listed = Vec::new();
         let mut first = true;
-        let stream = watcher(api, watcher::Config::default())
-            .modify(|object| object.managed_fields_mut().clear());
+        let stream = watcher(api, watcher::Config::default());
         let mut stream = std::pin::pin!(resilient("ScaledObjects", stream));
         while let Some(event) = stream.next().await {
-            match event {
+            match lean::unpacked::<_, ScaledObject>(event) {
                 watcher::Event::Init => listed.clear(),
                 watcher::Event::InitApply(object) => listed.push(object),
                 watcher::Event::InitDone => {
@@ -294,7 +292,7 @@ impl Watches {
     async fn watch_hpas(
         &self,
         namespace: Option<String>,
-        api: Api<HorizontalPodAutoscaler>,
+        api: Api<LeanHpa>,
         first_list: tokio::sync::mpsc::Sender<()>,
     ) {
         let mut listed = HashSet::new();
@@ -304,7 +302,7 @@ impl Watches {
         let mut stream =
             std::pin::pin!(resilient("HorizontalPodAutoscalers", watcher(api, config)));
         while let Some(event) = stream.next().await {
-            match event {
+            match lean::unpacked::<_, HorizontalPodAutoscaler>(event) {
                 watcher::Event::Init => listed.clear(),
                 watcher::Event::InitApply(hpa) => {
                     listed.insert(crate::hpa_index::key_of(&hpa));

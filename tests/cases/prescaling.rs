@@ -132,6 +132,33 @@ fn a_floor_is_ready_before_the_start_and_falls_after_the_end() {
 }
 
 #[test]
+fn a_floor_costs_a_write_of_its_hpa_and_three_of_its_status() {
+    play("prescaling-writes", async |scene| {
+        scene.deploy("web", 1).await?;
+        scene.apply(calendar("sales", &[])).await?;
+        // The time of the last activity is no news for a minute, and pods are late after half of the lead time.
+        let sale = trigger("sales", json!({"desiredReplicas": "2", "leadTime": "1m"}));
+        let spec = json!({"minReplicaCount": 1, "cooldownPeriod": 300, "triggers": [sale]});
+        scene.apply(scene.scaled_object("web", spec)).await?;
+        scene
+            .condition("web", "HPAActive", "True", "HPAActive")
+            .await?;
+        let earlier = scene.writes()?.len();
+        let sale = ("a", from_now(66), from_now(600));
+        scene.apply(calendar("sales", &[sale])).await?;
+        scene
+            .condition("web", "Prescaled", "True", "FloorReady")
+            .await?;
+        let writes = scene.writes()?.split_off(earlier);
+        let of = |what: &str| writes.iter().filter(|write| *write == what).count();
+        let hpas = of("patch horizontalpodautoscalers keda-hpa-web");
+        let statuses = of("patch scaledobjects/status web");
+        ensure!(hpas == 1 && statuses <= 3, "{writes:#?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn two_calendars_make_the_higher_floor_and_a_limit_wins_over_both() {
     play("prescaling-two", async |scene| {
         scene.deploy("web", 1).await?;

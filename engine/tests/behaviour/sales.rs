@@ -12,9 +12,9 @@ use sakidori_engine::prescale::{
     Baseline, LeadTime, Obstacle, Occurrence, Occurrences, Settings, Trigger, Wish,
 };
 use sakidori_engine::{
-    Effect, Engine, Event, MetricTarget, ObjectKey, ObjectStatus, Pause, PodsSeen, PollOutcome,
-    PrepareOutcome, Quantity, Reading, Remembered, RoomOutcome, SaleTrigger, ScaleDirection,
-    ScaleOutcome, ScaledObject, Switches, TargetType, TriggerOutcome,
+    ConditionStatus, Effect, Engine, Event, MetricTarget, ObjectKey, ObjectStatus, Pause, PodsSeen,
+    PollOutcome, PrepareOutcome, Quantity, Reading, Remembered, RoomOutcome, SaleTrigger,
+    ScaleDirection, ScaleOutcome, ScaledObject, Switches, TargetType, TriggerOutcome,
 };
 
 /// A shop with a sale trigger and a queue, whose operator, HPA and pods answer at once.
@@ -468,6 +468,40 @@ fn an_object_is_brought_up_with_one_status() {
     let mut shop = Shop::opened(1500, 2, vec![floor(10)], sales);
     shop.go_to(1501);
     assert_eq!(shop.status_writes, 2);
+}
+
+#[test]
+fn a_floor_costs_three_statuses_however_often_it_is_polled() {
+    let at_once = Settings {
+        ramp_up: SignedDuration::ZERO,
+        ..floor(10)
+    };
+    let sales = known(&[sale("a", 1000, 2000)]);
+    let mut shop = Shop::opened(0, 2, vec![at_once], sales);
+    shop.edit(|object| {
+        object.min_replicas = 2;
+        object.cooldown_period = SignedDuration::from_secs(300);
+    });
+    shop.go_to(899);
+    shop.status_writes = 0;
+    shop.go_to(900);
+    let status = shop.status.as_ref().unwrap();
+    assert_eq!(status.conditions.active.status, ConditionStatus::True);
+    assert_eq!(status.last_active_time, Some(at(900)));
+    let activity = |metric: &str| {
+        let mut all = status.triggers_activity.iter();
+        all.find(|(one, _)| one == metric)
+            .map(|(_, active)| *active)
+    };
+    assert_eq!(activity("s0-sale-calendar-sales"), Some(true));
+    assert_eq!(activity("queue"), Some(false));
+    // When it begins, and when its pods were first looked at: that a poll finds it active is no news.
+    shop.go_to(904);
+    assert_eq!(shop.status_writes, 2);
+    shop.ready = Some(vec![at(904); 10]);
+    shop.go_to(945);
+    assert_eq!(shop.prescaled().unwrap().0, "FloorReady");
+    assert_eq!(shop.status_writes, 3);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What admission compares a ScaledObject with: which targets and HPA names the other ScaledObjects of its namespace claim, and
 //! which HPAs scale what. Every replica has it, whether it leads or not, from two watches of its own: a replica that doesn't lead
-//! runs none of the others, and the leader's know only HPAs with ScaledObjects' label. A few dozen bytes are kept per object.
+//! runs none of the others, and the leader's know only HPAs with ScaledObjects' label. A few dozen bytes are kept per object, and no more
+//! than that is parsed: the leader has each change twice.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
@@ -8,46 +9,82 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::autoscaling::v2::{CrossVersionObjectReference, HorizontalPodAutoscaler};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
-use sakidori_api::{ScaleTargetRef, ScaledObject, annotations};
-use serde::de::DeserializeOwned;
+use sakidori_api::{ScaleTargetRef, ScaledObject, annotations, hpa_name};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::lean::Lean;
 use crate::lock::lock;
 use crate::target::same_target;
 use crate::watches::{Namespaces, resilient};
 
+/// As much of a ScaledObject as tells what it claims.
+type Claiming = Lean<ScaledObject, ClaimingSpec, IgnoredAny>;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClaimingSpec {
+    scale_target_ref: ScaleTargetRef,
+    advanced: Option<Advanced>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Advanced {
+    horizontal_pod_autoscaler_config: Option<HpaConfig>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct HpaConfig {
+    name: Option<String>,
+}
+
 /// What a ScaledObject claims.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Claim {
-    pub target: ScaleTargetRef,
-    pub hpa_name: String,
+struct Claim {
+    target: ScaleTargetRef,
+    hpa_name: String,
 }
 
 impl Claim {
-    pub fn of(object: &ScaledObject) -> Self {
+    fn of(object: &Claiming) -> Self {
+        let advanced = object.spec.advanced.as_ref();
+        let config =
+            advanced.and_then(|advanced| advanced.horizontal_pod_autoscaler_config.as_ref());
+        let configured = config.and_then(|config| config.name.as_deref());
         Self {
             target: object.spec.scale_target_ref.clone(),
-            hpa_name: object.hpa_name(),
+            hpa_name: hpa_name(&object.name_any(), configured),
         }
     }
 }
 
+/// As much of an HPA as tells what it scales.
+type Scaling = Lean<HorizontalPodAutoscaler, Option<ScalingSpec>, IgnoredAny>;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ScalingSpec {
+    scale_target_ref: CrossVersionObjectReference,
+}
+
 /// What an HPA scales, and for whom.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Hpa {
-    pub target: ScaleTargetRef,
+struct Hpa {
+    target: ScaleTargetRef,
     /// The ScaledObjects among its owners.
-    pub owners: Vec<String>,
+    owners: Vec<String>,
     /// It is annotated not to be looked at.
-    pub exempt: bool,
+    exempt: bool,
 }
 
 impl Hpa {
-    fn of(hpa: &HorizontalPodAutoscaler) -> Self {
+    fn of(hpa: &Scaling) -> Self {
         let target = hpa.spec.as_ref().map(|spec| &spec.scale_target_ref);
         let owners = hpa.owner_references().iter();
         Self {
@@ -144,8 +181,8 @@ impl Neighbours {
 
     /// Keeps up with the cluster until `shutdown`.
     pub async fn follow(self: Arc<Self>, client: Client, shutdown: CancellationToken) {
-        let objects = self.namespaces.apis::<ScaledObject>(&client);
-        let hpas = self.namespaces.apis::<HorizontalPodAutoscaler>(&client);
+        let objects = self.namespaces.apis::<Claiming>(&client);
+        let hpas = self.namespaces.apis::<Scaling>(&client);
         self.unlisted.send_replace(objects.len() + hpas.len());
         let mut tasks = tokio::task::JoinSet::new();
         for (scope, api) in objects {
@@ -256,21 +293,28 @@ impl Neighbours {
     pub fn with(objects: &[ScaledObject], hpas: &[HorizontalPodAutoscaler]) -> Self {
         let neighbours = Self::new(Namespaces::All);
         for object in objects {
+            let object: Claiming = as_sent(object);
             let namespace = object.namespace().unwrap_or_default();
-            let claim = Claim::of(object);
+            let claim = Claim::of(&object);
             neighbours
                 .claims
                 .insert(namespace, object.name_any(), claim);
         }
         for hpa in hpas {
+            let hpa: Scaling = as_sent(hpa);
             let namespace = hpa.namespace().unwrap_or_default();
             neighbours
                 .hpas
-                .insert(namespace, hpa.name_any(), Hpa::of(hpa));
+                .insert(namespace, hpa.name_any(), Hpa::of(&hpa));
         }
         neighbours.unlisted.send_replace(0);
         neighbours
     }
+}
+
+#[cfg(test)]
+fn as_sent<L: DeserializeOwned>(object: &impl serde::Serialize) -> L {
+    serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One sale for many services: how long after the instant their floors are set, and what that costs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Client, ResourceExt};
 use sakidori_api::{ClusterSaleCalendar, ScaledObject};
 use sakidori_test_cluster::{Cluster, ClusterOptions, eventually};
 use sakidori_tests::{Operator, processor};
@@ -48,8 +48,11 @@ pub async fn measure(services: u32) -> Result<SaleReport> {
     calendars.create(&PostParams::default(), &empty).await?;
     create_all::<ScaledObject>(&client, services, scaled_object).await?;
     until_hpas_exist(&client, services).await?;
-    let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), NAMESPACE);
+    timeout(WITHIN, until_hpas_are_looked_at(&client, services))
+        .await
+        .context("the HPA controller has not looked at all HPAs")??;
     at_rest(&cluster).await?;
+    let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), NAMESPACE);
 
     let pid = operator.pid().context("the operator has ended")?;
     let earlier = cluster.write_log()?.len();
@@ -119,6 +122,30 @@ async fn until_floors(
 async fn until(instant: Timestamp) -> Result<()> {
     let left = instant.duration_since(Timestamp::now());
     tokio::time::sleep(Duration::try_from(left.max(SignedDuration::ZERO))?).await;
+    Ok(())
+}
+
+/// Waits until all statuses tell what the HPA controller says of its HPA. It looks for the first time 15 s after an HPA was made, and the
+/// status has it with the poll after that: a moment in between, in which nobody writes, is no rest.
+async fn until_hpas_are_looked_at(client: &Client, services: u32) -> Result<()> {
+    let objects: Api<ScaledObject> = Api::namespaced(client.clone(), NAMESPACE);
+    let tells = |object: &ScaledObject| {
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+        conditions.any(|condition| condition.type_ == "HPAActive")
+    };
+    let mut told = HashSet::new();
+    let mut events = pin!(watcher(objects, Config::default()));
+    while told.len() < services as usize {
+        let event = events
+            .next()
+            .await
+            .context("the watch of ScaledObjects has ended")??;
+        if let Event::Apply(object) | Event::InitApply(object) = event
+            && tells(&object)
+        {
+            told.insert(object.name_any());
+        }
+    }
     Ok(())
 }
 

@@ -9,8 +9,8 @@ use sakidori_tests::memory::Memory;
 
 use super::report::Writes;
 
-/// Writes per service in the half minute from the instant of its floor: the HPA, and the status when the sale begins, when a poll shows
-/// it active, and when its pods are Ready.
+/// Writes per service in the half minute from the instant of its floor: the HPA, and the status when the sale begins, when its pods are
+/// first looked at, and when they are Ready.
 const WRITES_FOR_FLOOR: f64 = 4.0;
 
 /// All that was measured.
