@@ -213,7 +213,7 @@ async fn each_tls_checks_what_it_says() -> Result<()> {
             "127.0.0.1",
             "false",
             &[][..],
-            "are prohibited while --require_secure_transport=ON",
+            "unauthorized: 127.0.0.1",
         ),
         ("sales", "127.0.0.1", "true", &[], "certificate"),
         ("sales", "127.0.0.1", "true", &other, "certificate"),
