@@ -244,7 +244,9 @@ impl ApacheKafka {
                     return Err(rule.to_owned());
                 }
                 _ => {
-                    return Err("username and password must be set when using SASL/SCRAM".to_owned());
+                    return Err(
+                        "username and password must be set when using SASL/SCRAM".to_owned()
+                    );
                 }
             },
         };

@@ -141,7 +141,7 @@ fn certificates(parameter: &str, pem: &str) -> Result<Vec<CertificateDer<'static
 
 /// An error with its causes, which say more than it does.
 pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = dates_in_words(error).unwrap_or_else(|| error.to_string());
     let mut cause = error.source();
     while let Some(inner) = cause {
         let dates = dates_in_words(inner);

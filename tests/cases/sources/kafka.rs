@@ -20,7 +20,9 @@ fn the_example_scales_from_zero_to_many_and_back() -> Result<()> {
         let kafka = Kafka::start().await?;
         kafka.create_topics(&[TOPIC], PARTITIONS).await?;
         let read_to = |offset| -> Vec<(i32, i64)> {
-            (0..PARTITIONS).map(|partition| (partition, offset)).collect()
+            (0..PARTITIONS)
+                .map(|partition| (partition, offset))
+                .collect()
         };
         kafka.commit("orders", TOPIC, &read_to(0)).await?;
         let address = kafka.address(KafkaListener::Sasl);

@@ -26,8 +26,6 @@ const ALWAYS: &[(&str, &str)] = &[
     ("socket.connection.setup.timeout.ms", "10000"),
     ("socket.timeout.ms", "10000"),
     ("socket.keepalive.enable", "true"),
-    // Brokers close idle connections, which is no news.
-    ("log.connection.close", "false"),
     // Metrics of this client are nobody's business at the broker.
     ("enable.metrics.push", "false"),
 ];
