@@ -26,8 +26,10 @@ const ALWAYS: &[(&str, &str)] = &[
     ("socket.connection.setup.timeout.ms", "10000"),
     ("socket.timeout.ms", "10000"),
     ("socket.keepalive.enable", "true"),
-    // Brokers close idle connections, which is no news.
-    ("log.connection.close", "false"),
+    // No message is read; the largest answer is the list of all partitions of a cluster.
+    ("fetch.max.bytes", "1048576"),
+    ("message.max.bytes", "1000000"),
+    ("receive.message.max.bytes", "33554432"),
     // Metrics of this client are nobody's business at the broker.
     ("enable.metrics.push", "false"),
 ];

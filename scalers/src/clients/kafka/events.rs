@@ -84,10 +84,20 @@ impl Events {
 }
 
 impl ClientContext for Events {
-    /// Nothing in it that isn't in an error, too.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         self.heard.fetch_add(1, Ordering::Relaxed);
         debug!(facility, "librdkafka: {message}");
+        // A connection that the broker closes, which is an error only for whoever waits for an answer.
+        if facility == "FAIL" {
+            self.connections.send_if_modified(|connections| {
+                let news = connections.trouble.is_none();
+                connections.trouble.get_or_insert_with(|| Trouble {
+                    kind: Kind::Network,
+                    text: without_timing(without_thread(message)).to_owned(),
+                });
+                news
+            });
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -138,6 +148,14 @@ fn without_timing(reason: &str) -> &str {
     match reason.rfind(" (after ") {
         Some(at) => &reason[..at],
         None => reason,
+    }
+}
+
+/// Without `[thrd:main]: `.
+fn without_thread(message: &str) -> &str {
+    match message.split_once("]: ") {
+        Some((thread, rest)) if thread.starts_with("[thrd:") => rest,
+        _ => message,
     }
 }
 

@@ -192,8 +192,12 @@ impl Link {
 
     /// Why nobody answered, where the client has said so.
     pub async fn explain(&self, error: ScalerError) -> ScalerError {
-        let Some(trouble) = self.connections.borrow().trouble.clone() else {
-            return error;
+        let connections = self.connections.borrow().clone();
+        let Some(trouble) = connections.trouble else {
+            return match connections.down {
+                true => ScalerError::Unreachable("no broker can be connected to".to_owned()),
+                false => error,
+            };
         };
         let why = match (&self.tls, trouble.kind) {
             (Some(tls), Kind::Tls) => handshake::why(&trouble.text, tls, self.oldest_tls).await,

@@ -98,13 +98,13 @@ async fn certificates_that_are_not_good() {
 async fn a_listener_of_another_kind() {
     let kafka = broker().await;
     // TLS to one without, plain TCP to one with, no login where there has to be one.
-    for (listener, tls) in [
-        (KafkaListener::Plain, "enable"),
-        (KafkaListener::SaslTls, "disable"),
-        (KafkaListener::Sasl, "disable"),
+    for (listener, tls, why) in [
+        (KafkaListener::Plain, "enable", "PLAINTEXT broker listener?"),
+        (KafkaListener::SaslTls, "disable", "Disconnected"),
+        (KafkaListener::Sasl, "disable", "Disconnected"),
     ] {
         let trigger = trigger(&kafka.address(listener), "g", "orders").metadata([("tls", tls)]);
-        let error = error_of(&trigger, 12, &[&kafka.address(listener)]).await;
+        let error = error_of(&trigger, 12, &[&kafka.address(listener), why]).await;
         assert!(matches!(error, ScalerError::Unreachable(_)), "{error}");
     }
 }

@@ -50,6 +50,13 @@ impl Kafka {
                 bail!("the topic {name} can't be made: {code}");
             }
         }
+        // Made is one thing; that a broker knows it comes a moment later.
+        sakidori_test_cluster::eventually("new topics", WITHIN, async || {
+            let there = self.topics().await?;
+            let all = names.iter().all(|name| there.iter().any(|one| one == name));
+            Ok(all.then_some(()))
+        })
+        .await?;
         blocking(move || {
             drop(admin);
             Ok(())
