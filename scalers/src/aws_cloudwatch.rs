@@ -172,7 +172,7 @@ fn check_period(period: i64) -> Result<(), String> {
             "metricStatPeriod can not be smaller than 1, however, {period} is provided"
         )),
         1 | 5 | 10 | 30 => Ok(()),
-        ..60 => Err(format!(
+        _ if period < 60 => Err(format!(
             "metricStatPeriod < 60 has to be one of [1, 5, 10, 30], however, {period} is provided"
         )),
         _ if period % 60 != 0 => Err(format!(

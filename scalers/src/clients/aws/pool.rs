@@ -40,7 +40,7 @@ pub struct AwsPool {
     /// A client lives as long as a scaler refers to it.
     clients: Mutex<HashMap<Account, Weak<AwsClient>>>,
     /// By region and endpoint, whoever asks.
-    turns: Mutex<HashMap<(String, Option<String>), Weak<Semaphore>>>,
+    turns: Mutex<HashMap<Place, Weak<Semaphore>>>,
     /// By region.
     bases: tokio::sync::Mutex<HashMap<Option<String>, SdkConfig>>,
     shared: Mutex<HashMap<Key, Entry>>,
@@ -48,6 +48,8 @@ pub struct AwsPool {
 
 /// An identity, and the region whose STS is asked.
 type Key = (AwsIdentity, Option<String>);
+/// A region, and the endpoint that a trigger gives.
+type Place = (String, Option<String>);
 /// Credentials, and when somebody asked for them last.
 type Entry = (Shared, Instant);
 
