@@ -6,6 +6,8 @@ pub mod aws;
 pub mod grpc;
 pub mod http;
 mod names;
+// Not for every source a connection is kept.
+#[cfg_attr(not(feature = "rabbitmq"), allow(dead_code))]
 pub(crate) mod on_demand;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;

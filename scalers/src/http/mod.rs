@@ -6,10 +6,17 @@ mod authentication;
 mod compression;
 mod oauth;
 
-pub use address::{host_of, parse as parse_url, user_of, without_user};
-pub use answer::{Answer, Bounds, fetch};
+pub use address::{host_of, parse as parse_url};
+#[cfg(feature = "rabbitmq")]
+pub use address::{user_of, without_user};
+#[cfg(feature = "prometheus")]
+pub use answer::Answer;
+pub use answer::Bounds;
+#[cfg(all(feature = "aws", feature = "prometheus"))]
+pub use answer::fetch;
 #[cfg(feature = "prometheus")]
 pub use authentication::headers;
 pub use authentication::{Authentication, AuthenticationParameters};
 pub use compression::decompress;
+#[cfg(feature = "rabbitmq")]
 pub use oauth::OAuthParameters;
