@@ -17,6 +17,18 @@ pub mod mysql;
 mod names;
 #[cfg(feature = "nats")]
 pub mod nats;
+// Not for every source a connection is kept.
+#[cfg_attr(
+    not(any(
+        feature = "etcd",
+        feature = "kafka",
+        feature = "mysql",
+        feature = "postgresql",
+        feature = "rabbitmq",
+        feature = "redis"
+    )),
+    allow(dead_code)
+)]
 pub(crate) mod on_demand;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;

@@ -6,14 +6,21 @@ mod authentication;
 mod compression;
 mod oauth;
 
-pub use address::{host_of, parse as parse_url, user_of, without_user};
+pub use address::{host_of, parse as parse_url};
+#[cfg(feature = "rabbitmq")]
+pub use address::{user_of, without_user};
+#[cfg(feature = "prometheus")]
+pub use answer::Answer;
+pub use answer::Bounds;
 #[cfg(feature = "aws")]
 pub use answer::ask;
-pub use answer::{Answer, Bounds, fetch};
+#[cfg(any(feature = "nats", all(feature = "aws", feature = "prometheus")))]
+pub use answer::fetch;
 #[cfg(feature = "prometheus")]
 pub use authentication::headers;
 pub use authentication::{Authentication, AuthenticationParameters};
 pub use compression::decompress;
+#[cfg(feature = "rabbitmq")]
 pub use oauth::OAuthParameters;
 #[cfg(feature = "kafka")]
 pub use oauth::Tokens;

@@ -187,7 +187,8 @@ fn unknown_keys<'a>(
         })
 }
 
-#[cfg(all(test, feature = "rabbitmq"))]
+#[cfg(feature = "rabbitmq")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

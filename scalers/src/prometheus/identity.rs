@@ -122,7 +122,8 @@ fn access(
     }
 }
 
-#[cfg(all(test, feature = "aws"))]
+#[cfg(feature = "aws")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::params;
