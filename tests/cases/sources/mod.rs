@@ -11,6 +11,8 @@ use sakidori_tests::bed::Bed;
 use sakidori_tests::namespace::Namespace;
 use sakidori_tests::{binary, manifests};
 
+mod etcd;
+mod nats;
 mod rabbitmq;
 
 /// The HPA goes to 4, or doubles, at each look; the pods then take two seconds.
