@@ -140,7 +140,7 @@ impl Server {
         let missing = |what: &str| ScalerError::Unauthorized(format!("no {what} to sign with"));
         let region = signing.region.as_deref();
         let config = self.clients.aws.config(&signing.access, region).await;
-        config.check().await.map_err(ScalerError::Unauthorized)?;
+        config.check().await?;
         let region = config.sdk.region().ok_or_else(|| missing("awsRegion"))?;
         let provider = config.sdk.credentials_provider();
         let provider = provider.ok_or_else(|| missing("credentials"))?;

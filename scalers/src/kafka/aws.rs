@@ -97,7 +97,8 @@ mod tests {
             .metadata(metadata.iter().copied())
             .environment([("KEY", "id"), ("SECRET", "hunter2")])
             .authentication(authentication.iter().copied());
-        let parameters: AwsParameters = params::parse(&trigger).unwrap();
+        let parameters: AwsParameters =
+            params::parse(&trigger).map_err(|problems| problems.to_string())?;
         parameters.access(&trigger)
     }
 

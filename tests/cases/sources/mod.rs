@@ -12,8 +12,10 @@ use sakidori_tests::namespace::Namespace;
 use sakidori_tests::{binary, manifests};
 
 mod aws;
+mod etcd;
 mod kafka;
 mod mysql;
+mod nats;
 mod postgresql;
 mod prometheus;
 mod rabbitmq;

@@ -180,6 +180,8 @@ pub fn everything() -> Result<()> {
     say(&format!(
         "Kafka:         {}",
         crate::maven::kafka()?.display()
+    ));
+    say(&format!(
         "nats-server:   {}",
         crate::python::nats()?.display()
     ));

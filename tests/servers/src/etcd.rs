@@ -93,7 +93,10 @@ impl Etcd {
             .transpose()?;
         // reqwest wants one for the process; fails when another part installed it before, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut http = reqwest::Client::builder().no_proxy();
+        let mut http = reqwest::Client::builder()
+            .no_proxy()
+            // Its connections are not those that a test counts.
+            .pool_max_idle_per_host(0);
         if let Some(material) = &material {
             let pem = [&material.client.certificate[..], &material.client.key].concat();
             http = http

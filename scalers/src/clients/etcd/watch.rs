@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
+use tokio::sync::oneshot;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status, Streaming};
 
@@ -14,7 +15,15 @@ use crate::scaler::ScalerError;
 pub struct Watch<'a> {
     etcd: &'a Etcd,
     session: Arc<Session>,
+    stream: WatchStream,
+}
+
+/// A stream with one watch.
+struct WatchStream {
     answers: Streaming<WatchResponse>,
+    /// The questions' side of the stream is open as long as this is there. An open side would keep a stream whose answers nobody
+    /// wants any more, and the connection with it.
+    _wanted: oneshot::Sender<()>,
 }
 
 impl Etcd {
@@ -24,12 +33,12 @@ impl Etcd {
     /// As [`Etcd::value`]. After any, the next watch may be at another endpoint.
     pub async fn watch(&self, key: &str) -> Result<Watch<'_>, ScalerError> {
         let session = self.members.session().await?;
-        let answers = session.watch(key);
-        match answers.await {
-            Ok(answers) => Ok(Watch {
+        let stream = session.watch(key);
+        match stream.await {
+            Ok(stream) => Ok(Watch {
                 etcd: self,
                 session,
-                answers,
+                stream,
             }),
             Err(status) => Err(self.broken(&session, &status)),
         }
@@ -48,7 +57,7 @@ impl Watch<'_> {
     /// # Errors
     /// As [`Etcd::watch`]: the watch is over.
     pub async fn next(&mut self) -> Result<Vec<Vec<u8>>, ScalerError> {
-        let answer = match self.answers.message().await {
+        let answer = match self.stream.answers.message().await {
             Ok(Some(answer)) => understood(answer),
             Ok(None) => Err(Status::unavailable("the server ended the watch")),
             Err(status) => Err(status),
@@ -68,7 +77,7 @@ impl Watch<'_> {
 
 impl Session {
     /// Opens a stream with one watch, and waits until the server has it.
-    async fn watch(&self, key: &str) -> Result<Streaming<WatchResponse>, Status> {
+    async fn watch(&self, key: &str) -> Result<WatchStream, Status> {
         let create = WatchCreateRequest {
             key: key.as_bytes().to_vec(),
             progress_notify: true,
@@ -76,8 +85,10 @@ impl Session {
         let create = WatchRequest {
             create_request: Some(create),
         };
-        // The client's side stays open, as long as the watch is wanted.
-        let questions = stream::iter([create]).chain(stream::pending());
+        let (wanted, unwanted) = oneshot::channel();
+        let questions = stream::iter([create])
+            .chain(stream::pending())
+            .take_until(unwanted);
         let mut request = self.request(questions);
         // A member that has lost the others ends the watch, instead of being silent for ever.
         let required = MetadataValue::from_static("true");
@@ -85,7 +96,10 @@ impl Session {
         let answers = self.server().converse(WATCH, request, CONNECT_TIMEOUT);
         let (first, answers): (WatchResponse, _) = answers.await?;
         if understood(first)?.created {
-            Ok(answers)
+            Ok(WatchStream {
+                answers,
+                _wanted: wanted,
+            })
         } else {
             Err(Status::unknown("it answered without a watch"))
         }

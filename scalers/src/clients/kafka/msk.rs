@@ -53,7 +53,7 @@ impl Tokens {
         }
         let config = self.clients.aws.config(&self.access, Some(&self.region));
         let config = config.await;
-        config.check().await.map_err(ScalerError::Unauthorized)?;
+        config.check().await?;
         let nobody = || ScalerError::Unauthorized("there are no credentials of AWS".to_owned());
         let provider = config.sdk.credentials_provider().ok_or_else(nobody)?;
         let credentials = provider.provide_credentials().await;

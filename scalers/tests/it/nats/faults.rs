@@ -167,19 +167,19 @@ async fn https_wants_a_certificate_of_a_known_authority() {
     let plain = scaler(&trigger(&nats.monitoring(), "APP", "orders"));
     assert!(read(&*plain).await.is_err());
 
-    let folder = std::env::temp_dir().join(format!("sakidori-nats-{}", std::process::id()));
-    std::fs::write(&folder, nats.tls().unwrap().ca()).unwrap();
+    let authority = std::env::temp_dir().join(format!("sakidori-nats-{}", std::process::id()));
+    std::fs::write(&authority, nats.tls().unwrap().ca()).unwrap();
     let alone = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
             "nats::faults::https_wants_a_certificate_of_a_known_authority",
         ])
         .env(ALONE, nats.monitoring())
-        .env("SSL_CERT_FILE", &folder)
+        .env("SSL_CERT_FILE", &authority)
         .output()
         .await
         .unwrap();
-    std::fs::remove_file(&folder).unwrap();
+    std::fs::remove_file(&authority).unwrap();
     let output = String::from_utf8_lossy(&alone.stdout).into_owned();
     assert!(alone.status.success(), "{output}");
 
