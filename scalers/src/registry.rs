@@ -30,12 +30,12 @@ const KINDS: &[Kind] = &[
     crate::metrics_api::KIND,
     #[cfg(feature = "mysql")]
     crate::mysql::KIND,
+    #[cfg(feature = "nats")]
+    crate::nats_jetstream::KIND,
     #[cfg(feature = "postgresql")]
     crate::postgresql::KIND,
     #[cfg(feature = "prometheus")]
     crate::prometheus::KIND,
-    #[cfg(feature = "nats")]
-    crate::nats_jetstream::KIND,
     #[cfg(feature = "rabbitmq")]
     crate::rabbitmq::KIND,
     #[cfg(feature = "redis")]
