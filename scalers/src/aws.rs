@@ -139,7 +139,7 @@ impl<Q: Question<Answer = i64>> Scaler for Count<Q> {
 ///
 /// # Errors
 /// When keys are needed that aren't there.
-fn access(
+pub fn access(
     trigger: &Trigger,
     owner: Option<&str>,
     role_arn: Option<String>,

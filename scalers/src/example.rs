@@ -9,8 +9,11 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use crate::clients::Clients;
+use crate::clients::aws::AwsIdentity;
 use crate::registry::Kind;
-use crate::scaler::{Cluster, ClusterError, Context, Endpoint, Pod, StoreKind, Stored, Trigger};
+use crate::scaler::{
+    Cluster, ClusterError, Context, Endpoint, Pod, PodIdentity, StoreKind, Stored, Trigger,
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,6 +33,12 @@ struct Spec {
     triggers: Vec<Listed>,
     #[serde(default)]
     secret_target_ref: Vec<Reference>,
+    pod_identity: Option<Identity>,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    provider: String,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +87,13 @@ pub fn triggers(source: &str) -> Vec<Trigger> {
             (entry.parameter.clone(), value.clone())
         })
         .collect();
+    let identity = documents
+        .iter()
+        .find_map(|document| document.spec.pod_identity.as_ref())
+        .map(|identity| {
+            assert_eq!(identity.provider, "aws", "the one that scalers know");
+            PodIdentity::Aws(AwsIdentity::default())
+        });
     let scaled = documents
         .iter()
         .find(|document| document.kind == "ScaledObject");
@@ -88,6 +104,7 @@ pub fn triggers(source: &str) -> Vec<Trigger> {
             let mut trigger = Trigger::new(&listed.r#type);
             trigger.metadata = listed.metadata.clone();
             trigger.authentication = authentication.clone();
+            trigger.pod_identity = identity.clone();
             trigger
         })
         .collect()

@@ -3,10 +3,12 @@
 use serde::Deserialize;
 
 #[cfg(feature = "aws")]
-use crate::clients::aws::{AwsAccess, AwsIdentity};
+use crate::aws::access;
+#[cfg(feature = "aws")]
+use crate::clients::aws::AwsAccess;
 use crate::params::{AUTHENTICATION, Field, METADATA, Parameters, Source};
 #[cfg(feature = "aws")]
-use crate::scaler::{PodIdentity, Trigger};
+use crate::scaler::Trigger;
 
 /// The parameters that say who to be on AWS.
 #[derive(Deserialize)]
@@ -19,11 +21,13 @@ pub struct AwsParameters {
     aws_role_arn: Option<String>,
     /// The id of an access key on AWS.
     #[serde(rename = "awsAccessKeyID")]
-    aws_access_key_id: Option<String>,
+    _aws_access_key_id: Option<String>,
     /// The secret of the access key.
-    aws_secret_access_key: Option<String>,
+    #[serde(rename = "awsSecretAccessKey")]
+    _aws_secret_access_key: Option<String>,
     /// The session token of a temporary access key.
-    aws_session_token: Option<String>,
+    #[serde(rename = "awsSessionToken")]
+    _aws_session_token: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
@@ -59,35 +63,18 @@ impl AwsParameters {
     /// # Errors
     /// KEDA's, for keys that aren't there.
     pub fn access(&self, trigger: &Trigger) -> Result<AwsAccess, String> {
-        if let Some(PodIdentity::Aws(identity)) = &trigger.pod_identity {
-            let role_arn = self.aws_role_arn.clone().or(identity.role_arn.clone());
-            return Ok(AwsAccess::Identity(AwsIdentity {
-                role_arn,
-                ..identity.clone()
-            }));
-        }
-        if self.identity_owner == IdentityOwner::Operator {
-            return Ok(AwsAccess::Identity(AwsIdentity::default()));
-        }
-        if self.aws_role_arn.is_some() {
-            return Ok(AwsAccess::Identity(AwsIdentity {
-                role_arn: self.aws_role_arn.clone(),
-                external_id: None,
-            }));
-        }
-        let id = self.aws_access_key_id.clone();
-        let secret = self.aws_secret_access_key.clone();
-        Ok(AwsAccess::Keys {
-            access_key_id: id.ok_or("awsAccessKeyID not found")?,
-            secret_access_key: secret.ok_or("awsSecretAccessKey not found")?,
-            session_token: self.aws_session_token.clone(),
-        })
+        let owner = match self.identity_owner {
+            IdentityOwner::Pod => "pod",
+            IdentityOwner::Operator => "operator",
+        };
+        access(trigger, Some(owner), self.aws_role_arn.clone())
     }
 }
 
 #[cfg(all(test, feature = "aws"))]
 mod tests {
     use super::*;
+    use crate::clients::aws::AwsIdentity;
     use crate::params;
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -99,7 +86,9 @@ mod tests {
             .authentication(authentication.iter().copied());
         let parameters: AwsParameters =
             params::parse(&trigger).map_err(|problems| problems.to_string())?;
-        parameters.access(&trigger)
+        // What to do about it stands behind the colon.
+        let first = |text: String| text.split(':').next().unwrap_or_default().to_owned();
+        parameters.access(&trigger).map_err(first)
     }
 
     #[test]

@@ -35,6 +35,7 @@
 mod nodes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -50,6 +51,9 @@ use crate::metric::{MetricSpec, Reading};
 use crate::params::{self, Field, METADATA, ParameterSet, Parameters, Source};
 use crate::registry::Kind;
 use crate::scaler::{BuildError, Context, Scaler, ScalerError, Trigger};
+
+/// Longer than a server takes to notice that it doesn't lead any more, and short beside the second that the HPA waits.
+const BELIEVED_AFTER: Duration = Duration::from_millis(300);
 
 /// Servers of a cluster that are asked at the same time while the leader is looked for.
 const SERVERS_AT_ONCE: usize = 5;
@@ -170,6 +174,8 @@ struct NatsJetStreamScaler {
 struct Leader {
     name: String,
     endpoint: Url,
+    /// It said twice that nothing waits.
+    is_idle: bool,
 }
 
 /// What a server of a cluster has of a consumer.
@@ -203,10 +209,15 @@ impl Scaler for NatsJetStreamScaler {
 impl NatsJetStreamScaler {
     async fn lag(&self, freshness: &Freshness) -> Result<u64, ScalerError> {
         let leader = self.leader().clone();
-        if let Some(Leader { name, endpoint }) = leader {
+        if let Some(Leader {
+            name,
+            endpoint,
+            is_idle,
+        }) = leader
+        {
             // Where it doesn't answer, or doesn't lead any more, another one may.
-            if let Ok(Found::Leads { lag, .. }) = self.ask(&endpoint, &name, freshness).await {
-                return Ok(lag);
+            if let Ok(Found::Leads { lag, leader }) = self.ask(&endpoint, &name, freshness).await {
+                return self.believed(lag, leader, is_idle).await;
             }
             *self.leader() = None;
         }
@@ -231,6 +242,34 @@ impl NatsJetStreamScaler {
             .await;
         let (lag, leader) = choose(found, &self.wanted)
             .map_err(|error| error.at(&format!("the cluster of {}", self.place(&self.endpoint))))?;
+        self.believed(lag, leader, false).await
+    }
+
+    /// What a leader says. That nothing waits is believed when it says so twice: for a moment after it stepped down, a server still
+    /// calls itself the leader, of nothing, and so does one that has just become it.
+    async fn believed(&self, lag: u64, leader: Leader, was_idle: bool) -> Result<u64, ScalerError> {
+        let (mut lag, mut leader) = (lag, leader);
+        if lag == 0 && !was_idle {
+            tokio::time::sleep(BELIEVED_AFTER).await;
+            let again = Freshness::within(BELIEVED_AFTER / 2);
+            match self.ask(&leader.endpoint, &leader.name, &again).await? {
+                Found::Leads {
+                    lag: now,
+                    leader: still,
+                } => (lag, leader) = (now, still),
+                Found::Follows(_) | Found::Not(_) => {
+                    *self.leader() = None;
+                    let ConsumerName {
+                        stream, consumer, ..
+                    } = &self.wanted;
+                    let changed = format!(
+                        "leader node not found for consumer {consumer} of stream {stream}: it is changing"
+                    );
+                    return Err(ScalerError::Unreachable(changed).at(&self.place(&self.endpoint)));
+                }
+            }
+        }
+        leader.is_idle = lag == 0;
         *self.leader() = Some(leader);
         Ok(lag)
     }
@@ -295,6 +334,7 @@ fn found_at(consumer: &Consumer, endpoint: &Url, name: &str) -> Result<Found, Sc
     let leader = Leader {
         name: name.to_owned(),
         endpoint: endpoint.clone(),
+        is_idle: false,
     };
     Ok(Found::Leads {
         lag: consumer.lag()?,
@@ -434,6 +474,7 @@ mod tests {
             let leader = Leader {
                 name: "n1".to_owned(),
                 endpoint: Url::parse("http://n1:1").unwrap(),
+                is_idle: false,
             };
             Ok(Found::Leads { lag: 7, leader })
         };

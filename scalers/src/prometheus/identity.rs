@@ -2,10 +2,13 @@
 
 use serde::Deserialize;
 
-use crate::clients::aws::{AwsAccess, AwsIdentity};
+#[cfg(feature = "aws")]
+use crate::aws::access;
+#[cfg(not(feature = "aws"))]
+use crate::clients::aws::AwsAccess;
 use crate::clients::prometheus::Signing;
 use crate::params::{AUTHENTICATION, Field, METADATA, METADATA_AUTHENTICATION, Parameters, Source};
-use crate::scaler::{PodIdentity, Trigger};
+use crate::scaler::Trigger;
 
 /// The parameters of an identity on AWS. Not `Debug`: it may hold keys.
 #[derive(Deserialize)]
@@ -22,9 +25,11 @@ pub struct AwsParameters {
     #[serde(rename = "awsAccessKeyID")]
     aws_access_key_id: Option<String>,
     /// The access key's secret.
-    aws_secret_access_key: Option<String>,
+    #[serde(rename = "awsSecretAccessKey")]
+    _aws_secret_access_key: Option<String>,
     /// The session token of a temporary access key.
-    aws_session_token: Option<String>,
+    #[serde(rename = "awsSessionToken")]
+    _aws_session_token: Option<String>,
 }
 
 impl Parameters for AwsParameters {
@@ -81,44 +86,26 @@ pub fn of(
         return Err(GOOGLE.to_owned());
     }
     let region = aws.aws_region.clone();
-    let Some(access) = access(aws, trigger.pod_identity.as_ref())? else {
+    if !aws.is_somebody(trigger) {
         return Ok(None);
-    };
-    if cfg!(not(feature = "aws")) {
-        return Err("this build signs no requests for AWS (Cargo feature aws)".to_owned());
     }
+    let access = access(trigger, aws.identity_owner.as_deref(), aws.aws_role_arn)?;
     Ok(Some(Signing { access, region }))
 }
 
-/// KEDA's order (`GetAwsAuthorization`).
-fn access(
-    given: AwsParameters,
-    identity: Option<&PodIdentity>,
-) -> Result<Option<AwsAccess>, String> {
-    if let Some(PodIdentity::Aws(identity)) = identity {
-        return Ok(Some(AwsAccess::Identity(identity.clone())));
-    }
-    match given.identity_owner.as_deref() {
-        None | Some("pod") => {}
-        // Whatever else it is called: KEDA knows no other owner.
-        Some(_) => return Ok(Some(AwsAccess::Identity(AwsIdentity::default()))),
-    }
-    if let Some(role_arn) = given.aws_role_arn {
-        return Ok(Some(AwsAccess::Identity(AwsIdentity {
-            role_arn: Some(role_arn),
-            external_id: None,
-        })));
-    }
-    match (given.aws_access_key_id, given.aws_secret_access_key) {
-        (None, _) => Ok(None),
-        (Some(access_key_id), Some(secret_access_key)) => Ok(Some(AwsAccess::Keys {
-            access_key_id,
-            secret_access_key,
-            session_token: given.aws_session_token,
-        })),
-        (Some(_), None) => {
-            Err("awsSecretAccessKey not found, though awsAccessKeyID is given".to_owned())
-        }
+#[cfg(not(feature = "aws"))]
+fn access(_: &Trigger, _: Option<&str>, _: Option<String>) -> Result<AwsAccess, String> {
+    Err("this build signs no requests for AWS (Cargo feature aws)".to_owned())
+}
+
+impl AwsParameters {
+    /// Whether requests are to be signed at all.
+    fn is_somebody(&self, trigger: &Trigger) -> bool {
+        let owner = self.identity_owner.as_deref();
+        trigger.pod_identity.is_some()
+            || owner.is_some_and(|owner| owner != "pod")
+            || self.aws_role_arn.is_some()
+            || self.aws_access_key_id.is_some()
     }
 }
 
@@ -126,7 +113,9 @@ fn access(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::aws::{AwsAccess, AwsIdentity};
     use crate::params;
+    use crate::scaler::PodIdentity;
 
     type Pairs = &'static [(&'static str, &'static str)];
 
@@ -187,7 +176,7 @@ mod tests {
                 &[("awsAccessKeyID", "id")],
                 &[],
                 None,
-                "awsSecretAccessKey not found, though awsAccessKeyID is given",
+                "awsSecretAccessKey not found: it has to stand where awsAccessKeyID does",
             ),
             (&[("identityOwner", "somebody")], &[], None, "operator@"),
             (

@@ -1,8 +1,9 @@
 //! `aws-cloudwatch`: values of metrics and of expressions, and their absence.
 
 use sakidori_scalers::{ScalerError, Trigger};
+use sakidori_test_servers::Moto;
 
-use super::{api, moto, read, trigger, value};
+use super::{ACCOUNT, api, moto, read, trigger, value};
 
 /// A metric's trigger whose window holds what was measured just now.
 async fn metric(name: &str, more: &[(&str, &str)]) -> Trigger {
@@ -73,10 +74,16 @@ async fn without_a_value_it_is_the_least_one_or_an_error() {
 
 #[tokio::test]
 async fn an_expression_is_evaluated_by_cloudwatch() {
-    let api = api().await;
+    // One of its own: an expression of Moto's is about all that was ever measured.
+    let moto = Moto::start().await.unwrap();
+    let api = moto.api(ACCOUNT).unwrap();
     api.put_metric("Shop", "Open", &[("Queue", "work")], 21.0)
         .await
         .unwrap();
-    let expression = metric("", &[("expression", "SELECT AVG(Open) FROM Shop")]).await;
+    let expression = [
+        ("expression", "SELECT AVG(Open) FROM Shop"),
+        ("awsEndpoint", &moto.url()),
+    ];
+    let expression = metric("", &expression).await;
     assert_eq!(value(&expression).await, Ok(21.0));
 }
