@@ -19,8 +19,8 @@ const PUSH_PAUSE: SignedDuration = SignedDuration::from_millis(500);
 /// Of a poll's answers, those to questions that others asked within so many tenths of the interval are taken. Not all ten: at the
 /// next poll, which comes when the answer is an interval old, it must not count once more for want of a millisecond.
 const SHARED_TENTHS: i32 = 9;
-/// The same for the HPA, which looks every 15 s and in KEDA sees the source as it is at that moment.
-const SHARED_WITH_HPA: SignedDuration = SignedDuration::from_secs(5);
+/// The same for the HPA, which in KEDA sees the source as it is at that moment: as old as a reading that is served without a poll.
+const SHARED_WITH_HPA: SignedDuration = SignedDuration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Polling {

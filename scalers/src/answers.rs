@@ -2,7 +2,7 @@
 //! takes one of that age.
 //!
 //! How old an answer may be is the asker's to say ([`Freshness`]): for a poll nearly its `pollingInterval`, for a read of the
-//! HPA's a few seconds. An object's next poll follows an interval after the oldest answer that its last one took, so objects
+//! HPA's one second. An object's next poll follows an interval after the oldest answer that its last one took, so objects
 //! with the same question soon poll at the same moment, and nobody's answer is old.
 
 use std::collections::HashMap;

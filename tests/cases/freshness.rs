@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
+use sakidori_test_cluster::eventually;
 use sakidori_test_servers::Answer;
 use sakidori_tests::bed::{self, Bed};
 use sakidori_tests::namespace::{Namespace, deployment, metrics_api, scaled_object};
@@ -250,5 +251,47 @@ fn use_cached_metrics_serves_the_last_poll_without_a_request() -> Result<()> {
         namespace
             .wait_value(METRIC, "web", 8.0, Duration::from_secs(INTERVAL + 2))
             .await
+    })
+}
+
+/// Each would ask at a moment of its own, by its uid; sharing the answers, they poll together from then on.
+#[test]
+fn twenty_objects_with_one_question_ask_it_once_an_interval() -> Result<()> {
+    const INTERVAL: Duration = Duration::from_secs(4);
+    let bed = bed::shared()?;
+    bed.run(async {
+        let namespace = bed.namespace("one-question").await?;
+        let query = "/one-question/api/v1/query";
+        let nothing = json!({"status": "success", "data": {"resultType": "vector", "result": [
+            {"metric": {}, "value": [1, "0"]},
+        ]}});
+        bed.source.set(query, Answer::json(&nothing));
+        let names: Vec<String> = (0..20).map(|number| format!("web-{number}")).collect();
+        let objects = names.iter().flat_map(|name| {
+            let trigger = json!({"type": "prometheus", "metadata": {
+                "serverAddress": bed.source.url("/one-question"), "query": "sum(waiting)", "threshold": "5",
+            }});
+            let spec = json!({"pollingInterval": INTERVAL.as_secs(), "triggers": [trigger]});
+            [deployment(name, 0), scaled_object(name, spec)]
+        });
+        namespace.apply(objects).await?;
+        let ready = names
+            .iter()
+            .map(|name| namespace.wait_ready(name, "True", "ScaledObjectReady", SOON));
+        try_join_all(ready).await?;
+        // The next three rounds, of which the first may have begun.
+        let before = bed.source.requests(query);
+        let asked = eventually("three rounds", INTERVAL * 10, async || {
+            Ok((bed.source.requests(query) >= before + 3).then(|| bed.source.arrivals(query)))
+        })
+        .await?;
+        let last = &asked[asked.len() - 3..];
+        let pauses: Vec<Duration> = last.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        // A poll takes an answer of up to nine tenths of the interval.
+        ensure!(
+            pauses.iter().all(|pause| *pause > INTERVAL * 8 / 10),
+            "asked after {pauses:?}"
+        );
+        Ok(())
     })
 }

@@ -238,7 +238,7 @@ fn the_hpa_and_a_push_take_newer_answers_only() {
     story.now += seconds(3);
     let wanted = Event::ReadingWanted { key: key.clone() };
     let effects = story.engine.handle(story.now, wanted);
-    assert_eq!(within(&effects), seconds(5));
+    assert_eq!(within(&effects), seconds(1));
     story.polled(poll_of(&effects), 0, reading(0.0));
     story.now += seconds(3);
     let pushed = Event::Pushed {

@@ -1,5 +1,8 @@
 //! Committed offsets against librdkafka's own mock cluster, which can be told to misbehave.
 
+// clippy.toml's permission ends at functions without #[test]; these are part of tests, too.
+#![allow(clippy::unwrap_used)]
+
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};

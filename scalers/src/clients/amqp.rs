@@ -31,6 +31,7 @@ use tokio::time::timeout;
 use super::TlsVersion;
 use super::on_demand::OnDemand;
 use super::tls::TlsSettings;
+use crate::answers::{Answers, Freshness};
 use crate::scaler::ScalerError;
 
 /// How to log in, in AMQP's own words.
@@ -117,6 +118,7 @@ impl AmqpPool {
             endpoint: endpoint.clone(),
             oldest_tls: self.oldest_tls,
             link: OnDemand::default(),
+            lengths: Answers::default(),
         });
         brokers.insert(endpoint, Arc::downgrade(&broker));
         broker
@@ -128,6 +130,8 @@ pub struct Broker {
     endpoint: Endpoint,
     oldest_tls: TlsVersion,
     link: OnDemand<Link>,
+    /// By queue.
+    lengths: Answers<String, u32>,
 }
 
 impl Broker {
@@ -136,7 +140,21 @@ impl Broker {
     /// # Errors
     /// `NotFound` for a queue or virtual host that isn't there, `Unauthorized` for refused credentials or permissions,
     /// `Unreachable` when the broker can't be reached or doesn't answer in time.
-    pub async fn ready_messages(&self, queue: &str) -> Result<u32, ScalerError> {
+    pub async fn ready_messages(
+        self: &Arc<Self>,
+        queue: &str,
+        freshness: &Freshness,
+    ) -> Result<u32, ScalerError> {
+        let question = queue.to_owned();
+        self.lengths
+            .get(&question, freshness, || {
+                let (broker, queue) = (Arc::clone(self), question.clone());
+                async move { broker.count(&queue).await }
+            })
+            .await
+    }
+
+    async fn count(&self, queue: &str) -> Result<u32, ScalerError> {
         let link = self.link().await?;
         let answer = timeout(ANSWER_TIMEOUT, link.ready_messages(queue)).await;
         let error = match answer {

@@ -144,10 +144,10 @@ impl Scaler for RabbitMqScaler {
         self.metric.to_vec()
     }
 
-    async fn read(&self, _: &Freshness) -> Result<Vec<Reading>, ScalerError> {
+    async fn read(&self, freshness: &Freshness) -> Result<Vec<Reading>, ScalerError> {
         let counts = match &self.source {
             Source::Amqp { broker, queue } => Counts {
-                messages: broker.ready_messages(queue).await?.into(),
+                messages: broker.ready_messages(queue, freshness).await?.into(),
                 ..Counts::default()
             },
             Source::Http(management) => management.read().await?,
