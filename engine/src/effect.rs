@@ -26,10 +26,12 @@ pub enum Effect {
         late: SignedDuration,
         within: SignedDuration,
     },
-    /// From now on answer the HPA's reads of these metrics so, until the next poll: what counts is not what their scalers read.
+    /// From now on answer the HPA's reads of these metrics so, until the next poll: what counts is not what their scalers read. It is
+    /// made of answers that were asked for `age` ago.
     Serve {
         key: ObjectKey,
         metrics: Vec<Served>,
+        age: SignedDuration,
     },
     /// Write the target's `/scale`, if it still has `from` replicas; answer with `Event::Scaled`.
     Scale {

@@ -19,8 +19,11 @@ const PUSH_PAUSE: SignedDuration = SignedDuration::from_millis(500);
 /// Of a poll's answers, those to questions that others asked within so many tenths of the interval are taken. Not all ten: at the
 /// next poll, which comes when the answer is an interval old, it must not count once more for want of a millisecond.
 const SHARED_TENTHS: i32 = 9;
-/// The same for the HPA, which in KEDA sees the source as it is at that moment: as old as a reading that is served without a poll.
-const SHARED_WITH_HPA: SignedDuration = SignedDuration::from_secs(1);
+/// However long the interval is.
+const SHARED_AT_MOST: SignedDuration = SignedDuration::from_mins(10);
+/// For whoever wants to know how it is: the HPA, which in KEDA sees the source as it is at that moment. As old as a reading that is served
+/// without a poll.
+pub(crate) const RECENT: SignedDuration = SignedDuration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Polling {
@@ -29,6 +32,8 @@ pub(crate) struct Polling {
     last_start: Option<Timestamp>,
     /// The first time planned for a poll that passed while one was under way.
     missed: Option<Timestamp>,
+    /// The next poll takes no answer that others have.
+    fresh: bool,
 }
 
 #[derive(Debug)]
@@ -80,15 +85,15 @@ impl Polling {
         }
     }
 
-    /// Polls now unless a poll is under way; the next one follows an interval from now.
+    /// Polls now unless a poll is under way; the next one follows an interval from now. Whoever wants that (the HPA; an object that is new, or
+    /// prepared anew) wants to know how it is and not how it was.
     pub(crate) fn poll_now(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
-        self.poll_within(turn, interval, shared_within(interval));
+        self.poll_within(turn, interval, RECENT);
     }
 
-    /// The same for the HPA, which wants to know how it is and not how it was.
-    pub(crate) fn poll_for_hpa(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
-        let within = shared_within(interval).min(SHARED_WITH_HPA);
-        self.poll_within(turn, interval, within);
+    /// Polls again after an answer that is too old for what it leads to.
+    pub(crate) fn poll_fresh(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
+        self.poll_within(turn, interval, SignedDuration::ZERO);
     }
 
     fn poll_within(
@@ -123,7 +128,15 @@ impl Polling {
         if self.is_under_way(turn.now, interval) {
             self.missed.get_or_insert(planned);
         } else {
-            self.start(turn, late, shared_within(interval));
+            self.start(turn, late, self.shared_within(interval));
+        }
+    }
+
+    /// How old an answer may be that a planned poll takes from another.
+    fn shared_within(&self, interval: SignedDuration) -> SignedDuration {
+        match self.fresh {
+            true => SignedDuration::ZERO,
+            false => shared_within(interval),
         }
     }
 
@@ -132,7 +145,7 @@ impl Polling {
     pub(crate) fn catch_up(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
         if let Some(missed) = self.missed.filter(|_| self.under_way.is_none()) {
             let late = turn.now.duration_since(missed).max(SignedDuration::ZERO);
-            self.start(turn, late, shared_within(interval));
+            self.start(turn, late, self.shared_within(interval));
         }
     }
 
@@ -167,9 +180,12 @@ impl Polling {
     /// Polls as soon as the start of the last poll lies so far back.
     fn poll_after(&mut self, turn: &mut Turn<'_>, interval: SignedDuration, pause: SignedDuration) {
         match self.last_start.map(|start| after(start, pause)) {
-            Some(earliest) if earliest > turn.now => self.plan(turn, earliest),
             // What others know already is older than the reason for this one.
-            _ => self.poll_within(turn, interval, SignedDuration::ZERO),
+            Some(earliest) if earliest > turn.now => {
+                self.fresh = true;
+                self.plan(turn, earliest);
+            }
+            _ => self.poll_fresh(turn, interval),
         }
     }
 
@@ -199,6 +215,7 @@ impl Polling {
         });
         self.last_start = Some(turn.now);
         self.missed = None;
+        self.fresh = false;
         turn.effects.push(Effect::Poll {
             key: turn.key.clone(),
             poll,
@@ -210,5 +227,5 @@ impl Polling {
 
 /// How old an answer may be that a poll takes from another.
 fn shared_within(interval: SignedDuration) -> SignedDuration {
-    interval * SHARED_TENTHS / 10
+    (interval * SHARED_TENTHS / 10).min(SHARED_AT_MOST)
 }

@@ -395,6 +395,7 @@ impl Tracked {
             turn.effects.push(Effect::Serve {
                 key: turn.key.clone(),
                 metrics: self.sales.served(),
+                age: SignedDuration::ZERO,
             });
         }
         // An HPA leaves a target at zero alone: raising that is a poll's doing. Any other follows its HPA, and a thousand objects

@@ -12,7 +12,7 @@ use crate::event::{MetricTarget, PollOutcome, Remembered, ScaleOutcome, TriggerO
 use crate::fallback::{Falling, Health, Settled};
 use crate::modifiers::COMPOSITE_METRIC;
 use crate::object::{PollId, ScaledObject};
-use crate::poll::{Answer, Polling};
+use crate::poll::{Answer, Polling, RECENT};
 use crate::preparation::Preparation;
 use crate::push::Pushes;
 use crate::quantity::Quantity;
@@ -159,7 +159,7 @@ impl Tracked {
 
     pub(crate) fn reading_wanted(&mut self, turn: &mut Turn<'_>) {
         if self.polled_as.is_some() {
-            self.polling.poll_for_hpa(turn, self.interval());
+            self.polling.poll_now(turn, self.interval());
         }
     }
 
@@ -258,10 +258,17 @@ impl Tracked {
             composite.as_ref().and_then(|value| value.as_ref().err()),
         );
         self.tell_fallback(turn);
-        self.serve(turn, &outcome.triggers, &settled, composite);
+        self.serve(turn, &outcome, &settled, composite);
         self.sales.polled(turn.now, &outcome, &self.metrics);
+        // Somebody else's answer of some time ago brings nothing down: the source is asked first.
+        let is_too_old = outcome.age > RECENT
+            && decision
+                .scale
+                .as_ref()
+                .is_some_and(|request| request.direction == ScaleDirection::Deactivate);
         let scale = decision
             .scale
+            .filter(|_| !is_too_old)
             .and_then(|request| self.sales.within_bounds(request));
         match scale {
             Some(request) => self.scale(turn, request),
@@ -271,6 +278,9 @@ impl Tracked {
         }
         self.status.release();
         self.prescale(turn);
+        if is_too_old {
+            self.polling.poll_fresh(turn, self.interval());
+        }
         self.polling.catch_up(turn, self.interval());
     }
 
@@ -354,10 +364,11 @@ impl Tracked {
     fn serve(
         &self,
         turn: &mut Turn<'_>,
-        triggers: &[TriggerOutcome],
+        outcome: &PollOutcome,
         settled: &Settled,
         composite: Option<Result<Quantity, String>>,
     ) {
+        let (triggers, age) = (&outcome.triggers, outcome.age);
         let mut served = Vec::new();
         if let Some(value) = composite {
             let metric = COMPOSITE_METRIC.to_owned();
@@ -388,6 +399,7 @@ impl Tracked {
             turn.effects.push(Effect::Serve {
                 key: turn.key.clone(),
                 metrics: served,
+                age,
             });
         }
     }

@@ -239,7 +239,9 @@ impl Executor {
             Effect::ShowPrescale { key, shown } => {
                 self.poller.metrics().observe_prescaling(&key, &shown);
             }
-            Effect::Serve { key, metrics } => self.serve(&key, metrics),
+            Effect::Serve { key, metrics, age } => {
+                self.serve(&key, metrics, age.try_into().unwrap_or_default());
+            }
             Effect::WriteStatus { key, status } => self.status.write(key, status),
             Effect::Publish {
                 key,
@@ -272,7 +274,7 @@ impl Executor {
     }
 
     /// Puts into the metric cache what the engine made of a poll.
-    fn serve(&self, key: &ObjectKey, metrics: Vec<Served>) {
+    fn serve(&self, key: &ObjectKey, metrics: Vec<Served>, age: Duration) {
         let Some(prepared) = self.objects.prepared(key) else {
             return;
         };
@@ -283,7 +285,7 @@ impl Executor {
                 continue;
             };
             match value {
-                Ok(value) => slot.record(value, Duration::ZERO),
+                Ok(value) => slot.record(value, age),
                 Err(message) => slot.record_failure(&message),
             }
         }

@@ -138,29 +138,32 @@ impl CachedMetrics {
         if let Some(answer) = settled(&latest, served_up_to) {
             return answer.map_err(|message| unavailable(key, slot, &message));
         }
+        let asked = Instant::now();
+        let mut last = latest.reading;
         self.events.send(Event::ReadingWanted { key: key.clone() });
-        match timeout_at(deadline.into(), answers.changed()).await {
-            Ok(Ok(())) => {
-                let latest = answers.borrow().clone();
-                match (latest.failure, latest.reading) {
-                    (None, Some(taken)) => Ok(taken),
-                    (Some(failure), _) => Err(unavailable(key, slot, &failure.message)),
-                    (None, None) => Err(unavailable(key, slot, "no reading yet")),
+        loop {
+            let Ok(Ok(())) = timeout_at(deadline.into(), answers.changed()).await else {
+                // Too slow, or the slot was replaced meanwhile.
+                break;
+            };
+            let latest = answers.borrow().clone();
+            match (latest.failure, latest.reading) {
+                (None, Some(taken)) if taken.at + served_up_to >= asked => return Ok(taken),
+                // A poll that was under way took an answer of another object's, which may be older: one more is asked for.
+                (None, Some(taken)) => {
+                    last = Some(taken);
+                    self.events.send(Event::ReadingWanted { key: key.clone() });
                 }
+                (Some(failure), _) => return Err(unavailable(key, slot, &failure.message)),
+                (None, None) => return Err(unavailable(key, slot, "no reading yet")),
             }
-            // Too slow, or the slot was replaced meanwhile: the last reading, while it may still be served.
-            _ => match latest
-                .reading
-                .filter(|taken| taken.at.elapsed() <= object.oldest_served())
-            {
-                Some(taken) => Ok(taken),
-                None => Err(unavailable(
-                    key,
-                    slot,
-                    "its source did not answer in time and no reading is young enough",
-                )),
-            },
         }
+        // The last reading, while it may still be served.
+        last.filter(|taken| taken.at.elapsed() <= object.oldest_served())
+            .ok_or_else(|| {
+                let why = "its source did not answer in time and no reading is young enough";
+                unavailable(key, slot, why)
+            })
     }
 }
 

@@ -57,6 +57,8 @@ pub struct StatusWriter {
     waiting: Mutex<HashMap<ObjectKey, Waiting>>,
     /// What was written last, where the watch may not have shown it yet.
     written: Mutex<HashMap<ObjectKey, (String, ScaledObjectStatus)>>,
+    /// Statuses whose writes have no answer: any of them may stand there.
+    uncertain: Mutex<HashMap<ObjectKey, Vec<(String, Value)>>>,
     gate: Gate,
     /// The writes of HPAs' bounds.
     bounds: Arc<Gate>,
@@ -69,6 +71,7 @@ impl StatusWriter {
             objects,
             waiting: Mutex::default(),
             written: Mutex::default(),
+            uncertain: Mutex::default(),
             gate: Gate::new(AT_ONCE, QUICK_REQUEST),
             bounds,
         })
@@ -104,6 +107,7 @@ impl StatusWriter {
 
     pub fn forget(&self, key: &ObjectKey) {
         lock(&self.written).remove(key);
+        lock(&self.uncertain).remove(key);
     }
 
     /// Writes until nothing waits for `key`.
@@ -124,6 +128,9 @@ impl StatusWriter {
                 }
                 Some((error, status)) => {
                     warn!(object = %key, error = plain(&error), "writing the status failed; trying again");
+                    if is_refused(&error) {
+                        pause = LAST_RETRY;
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_RETRY);
                     // Put back unless a newer one came meanwhile.
@@ -173,12 +180,39 @@ impl StatusWriter {
         let wanted = complete(before.clone(), found, status);
         let as_json =
             |status: &ScaledObjectStatus| serde_json::to_value(status).unwrap_or_default();
-        let Some(patch) = merge_patch(&as_json(&before), &as_json(&wanted)) else {
+        let wanted_as_json = as_json(&wanted);
+        // What stands there is that, or one that nobody knows to have been written: the patch turns each of them into what is wanted.
+        let mut patch = merge_patch(&as_json(&before), &wanted_as_json);
+        for (of, maybe) in lock(&self.uncertain).get(key).into_iter().flatten() {
+            if *of == uid {
+                both(&mut patch, merge_patch(maybe, &wanted_as_json));
+            }
+        }
+        let Some(patch) = patch else {
             return Ok(());
         };
         debug!(object = %key, "writing status");
         let patch = json!({"metadata": {"uid": uid}, "status": patch});
-        self.patch(key, &Patch::Merge(&patch)).await?;
+        // Before the answer: this future may be dropped while it waits.
+        let this = (uid.clone(), wanted_as_json);
+        {
+            let mut uncertain = lock(&self.uncertain);
+            let all = uncertain.entry(key.clone()).or_default();
+            if !all.contains(&this) {
+                all.push(this.clone());
+            }
+        }
+        match self.patch(key, &Patch::Merge(&patch)).await {
+            Ok(()) => drop(lock(&self.uncertain).remove(key)),
+            Err(error) => {
+                if !is_uncertain(&error)
+                    && let Some(all) = lock(&self.uncertain).get_mut(key)
+                {
+                    all.retain(|one| *one != this);
+                }
+                return Err(error);
+            }
+        }
         let still_there = self.objects.object(key);
         if still_there.is_some_and(|object| object.metadata.uid.as_deref() == Some(&*uid)) {
             lock(&self.written).insert(key.clone(), (uid, wanted));
@@ -263,10 +297,37 @@ fn complete(
     status
 }
 
-/// 404: it is gone. 409: another object has its name (the uid in the patch differs). 400, 403, 422: trying again helps
-/// nothing.
+/// 404: it is gone. 409: another object has its name (the uid in the patch differs).
 fn is_final(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 409 | 422))
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+}
+
+/// A right, or a field of the definition, that is missing during an upgrade: somebody has to give it first, but then it is wanted.
+fn is_refused(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
+}
+
+/// Whether the API server may have done it all the same.
+fn is_uncertain(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500,
+        _ => true,
+    }
+}
+
+/// Adds what one patch changes to another, where both lead to the same.
+fn both(patch: &mut Option<Value>, more: Option<Value>) {
+    match (patch.as_mut(), more) {
+        (_, None) => {}
+        (Some(Value::Object(fields)), Some(Value::Object(more))) => {
+            for (key, value) in more {
+                let mut field = fields.remove(&key);
+                both(&mut field, Some(value));
+                fields.extend(field.map(|field| (key, field)));
+            }
+        }
+        (_, more) => *patch = more,
+    }
 }
 
 /// The merge patch (RFC 7386) that turns `from` into `to`; `None` where they are equal.

@@ -1,8 +1,8 @@
 //! `aws-dynamodb`: the number of items that a query of a table of Amazon DynamoDB finds.
 //!
 //! The items on the first page of the query's result count: DynamoDB looks at 1 MB of a partition for a page, before
-//! `filterExpression` is applied. Where the filter leaves nothing of a page, the next ones are read until one has items: that a page is
-//! empty says nothing of the rest. A query costs the read capacity of the pages that it looks at, at every poll.
+//! `filterExpression` is applied. Where the filter leaves nothing of a page, the next ones are read until one has items, 20 at most
+//! (then the reading fails): that a page is empty says nothing of the rest. A query costs the read capacity of the pages that it looks at, at every poll.
 //!
 //! Permission on AWS: `dynamodb:Query` on the table, or on the index.
 //!
@@ -86,11 +86,11 @@ impl Parameters for Query {
         Field::with_default("activationTargetValue", METADATA, "0"),
     ];
 
-    fn check(&self) -> Vec<String> {
+    fn check_of(&self, trigger: &Trigger) -> Vec<String> {
         let mut broken = Vec::new();
         broken.extend(names(&self.expression_attribute_names).err());
         broken.extend(values(&self.expression_attribute_values).err());
-        if self.target_value == -1 {
+        if self.target_value == -1 && !trigger.is_part_of_a_formula {
             broken.push("no targetValue given".to_owned());
         }
         broken
@@ -110,8 +110,13 @@ pub const KIND: Kind = Kind {
 fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildError> {
     let (query, aws): QueryParameters = params::parse(trigger)?;
     let name = format!("aws-dynamodb-{}", query.table_name);
+    // None is given: this is a part of a formula.
+    let target = match query.target_value {
+        -1 => 0,
+        target => target,
+    };
     Ok(Box::new(Count {
-        metric: MetricSpec::integer(trigger, &name, query.target_value)?,
+        metric: MetricSpec::integer(trigger, &name, target)?,
         activation: query.activation_target_value,
         question: Items {
             names: names(&query.expression_attribute_names).map_err(BuildError::Invalid)?,

@@ -90,9 +90,9 @@ impl Parameters for Resource {
         Field::with_default("activationTargetValue", METADATA, "0"),
     ];
 
-    fn check(&self) -> Vec<String> {
+    fn check_of(&self, trigger: &Trigger) -> Vec<String> {
         let mut broken = Vec::new();
-        if self.target_value <= 0.0 {
+        if self.target_value <= 0.0 && !trigger.is_part_of_a_formula {
             broken.push("targetValue must be a float greater than 0".to_owned());
         }
         match (self.format, &self.value_location) {

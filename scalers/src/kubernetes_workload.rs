@@ -53,9 +53,9 @@ impl Parameters for Workload {
         Field::with_default("groupByNode", METADATA, "false"),
     ];
 
-    fn check(&self) -> Vec<String> {
+    fn check_of(&self, trigger: &Trigger) -> Vec<String> {
         let mut broken = Vec::new();
-        if self.value <= 0.0 {
+        if self.value <= 0.0 && !trigger.is_part_of_a_formula {
             broken.push("value must be a float greater than 0".to_owned());
         }
         if let Err(error) = check_selector(&self.pod_selector) {

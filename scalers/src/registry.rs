@@ -160,6 +160,29 @@ mod tests {
         assert!(KINDS.windows(2).all(|pair| pair[0].name < pair[1].name));
     }
 
+    /// KEDA's `AsMetricSource`.
+    #[tokio::test]
+    async fn a_part_of_a_formula_needs_no_target() {
+        for (kind, target) in [
+            #[cfg(feature = "aws")]
+            ("aws-dynamodb", "targetValue"),
+            ("kubernetes-workload", "value"),
+            ("metrics-api", "targetValue"),
+            #[cfg(feature = "postgresql")]
+            ("postgresql", "targetQueryValue"),
+        ] {
+            let kind = find(kind).unwrap();
+            let mut trigger = crate::example::of(kind).remove(0);
+            trigger.metadata.remove(target);
+            let context = crate::example::context(Vec::new());
+            assert!(build(&trigger, &context).is_err(), "{}", kind.name);
+            trigger.is_part_of_a_formula = true;
+            let scaler = build(&trigger, &context).map_err(|error| error.to_string());
+            let metric = scaler.unwrap().metrics().remove(0);
+            assert_eq!(metric.target.milli(), 0, "{}", kind.name);
+        }
+    }
+
     #[test]
     fn an_unknown_type_is_named() {
         let error = find("no-such-source-at-all")

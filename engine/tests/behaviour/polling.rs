@@ -226,6 +226,35 @@ fn an_answer_that_was_shared_counts_from_when_it_was_asked_for() {
     assert_eq!(story.engine.next_wakeup(), Some(start + seconds(40)));
 }
 
+/// That nothing waited for somebody else some time ago is no reason to take the replicas away.
+#[test]
+fn an_old_answer_brings_nothing_down() {
+    let (mut story, poll) = Story::brought_up();
+    let key = story.key.clone();
+    let polled = |poll, age| Event::Polled {
+        key: key.clone(),
+        poll,
+        outcome: PollOutcome {
+            replicas: Ok(5),
+            triggers: vec![reading(0.0)],
+            ready_pods: None,
+            age: seconds(age),
+        },
+    };
+    let effects = story.engine.handle(story.now, polled(poll, 20));
+    assert!(
+        !brief(&effects)
+            .iter()
+            .any(|brief| matches!(brief, Brief::Scale(..)))
+    );
+    let Some(Effect::Poll { poll, within, .. }) = effects.last() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(*within, seconds(0));
+    let effects = story.engine.handle(story.now, polled(*poll, 0));
+    assert!(brief(&effects).contains(&Brief::Scale(5, 0, ScaleDirection::Deactivate)));
+}
+
 #[test]
 fn the_hpa_and_a_push_take_newer_answers_only() {
     let (mut story, poll) = Story::brought_up();

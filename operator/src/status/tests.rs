@@ -23,16 +23,34 @@ type Patches = Arc<Mutex<Vec<Value>>>;
 
 /// A writer for one ScaledObject, what the API server got of it, and the gate behind which it stands back.
 fn writer() -> (Arc<StatusWriter>, ObjectKey, Patches, Arc<Gate>) {
+    writer_to(|_| 200)
+}
+
+/// The same with an API server whose answers have these status codes, by the number of writes before.
+fn writer_to(
+    code: impl Fn(usize) -> u16 + Clone + Send + 'static,
+) -> (Arc<StatusWriter>, ObjectKey, Patches, Arc<Gate>) {
     let patches = Patches::default();
     let taken = patches.clone();
     let service = tower::service_fn(move |request: http::Request<Body>| {
-        let taken = taken.clone();
+        let (taken, code) = (taken.clone(), code.clone());
         async move {
             let body = request.into_body().collect_bytes().await.unwrap();
-            lock(&taken).push(serde_json::from_slice(&body).unwrap());
+            let before = {
+                let mut taken = lock(&taken);
+                taken.push(serde_json::from_slice(&body).unwrap());
+                taken.len() - 1
+            };
             let answer = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "web"}});
+            let answer = match code(before) {
+                200 => answer,
+                code => {
+                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "no", "reason": "No", "code": code})
+                }
+            };
+            let response = http::Response::builder().status(code(before));
             let answer = Body::from(answer.to_string().into_bytes());
-            Ok::<_, Infallible>(http::Response::new(answer))
+            Ok::<_, Infallible>(response.body(answer).unwrap())
         }
     });
     let objects = Arc::new(Objects::default());
@@ -90,4 +108,43 @@ async fn a_status_that_somebody_waits_for_does_not_stand_back() {
         written = waits => written,
     };
     assert_eq!(written, 1);
+}
+
+async fn written(writer: &StatusWriter, key: &ObjectKey) {
+    while lock(&writer.waiting).contains_key(key) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Whether the API server did what it has no good answer to, nobody knows: the next write has to be right either way.
+#[tokio::test]
+async fn after_a_write_without_an_answer_the_next_one_undoes_it() {
+    let (writer, key, patches, _) = writer_to(|before| if before == 1 { 500 } else { 200 });
+    writer.write(key.clone(), paused_at(1));
+    written(&writer, &key).await;
+    let failed = writer.write_once(&key, &paused_at(2)).await;
+    assert!(failed.is_err());
+    writer.write_once(&key, &paused_at(1)).await.unwrap();
+    let patches = lock(&patches).clone();
+    assert_eq!(patches.len(), 3, "{patches:?}");
+    assert_eq!(patches[2]["status"]["pausedReplicaCount"], 1);
+    // And that is known to stand there.
+    writer.write_once(&key, &paused_at(1)).await.unwrap();
+    assert_eq!(lock(&writer.uncertain).len(), 0);
+}
+
+#[test]
+fn what_is_refused_is_wanted_all_the_same() {
+    let refused = |code: u16| {
+        kube::Error::Api(Box::new(kube::core::Status {
+            code,
+            ..kube::core::Status::default()
+        }))
+    };
+    for code in [400, 403, 422] {
+        assert!(is_refused(&refused(code)) && !is_final(&refused(code)));
+    }
+    for code in [404, 409] {
+        assert!(is_final(&refused(code)));
+    }
 }

@@ -125,7 +125,15 @@ impl Scaler for EtcdScaler {
 
 impl EtcdScaler {
     async fn value(&self, freshness: &Freshness) -> Result<f64, ScalerError> {
-        let value = self.etcd.value(&self.key, freshness).await?;
+        self.number_in(self.etcd.value(&self.key, freshness).await?)
+    }
+
+    /// What is there now, whatever others have asked.
+    async fn newest_value(&self) -> Result<f64, ScalerError> {
+        self.number_in(self.etcd.newest_value(&self.key).await?)
+    }
+
+    fn number_in(&self, value: Option<Arc<[u8]>>) -> Result<f64, ScalerError> {
         let here = |error: ScalerError| error.at(&self.etcd.to_string());
         let key = &self.key;
         // The end is KEDA's.

@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::{EtcdScaler, number};
-use crate::answers::Freshness;
 use crate::clients::back_off::BackOff;
 use crate::scaler::{Push, Pushes, ScalerError};
 
@@ -42,7 +41,7 @@ impl EtcdScaler {
         };
         *failures = 0;
         // What is wrong with the value, or that there is none, is told by polls.
-        if let Ok(value) = self.value(&Freshness::now()).await {
+        if let Ok(value) = self.newest_value().await {
             self.tell(value, pushes);
         }
         loop {

@@ -1,6 +1,7 @@
 //! How far a group is behind, by KEDA's rules.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -40,17 +41,21 @@ pub struct Lag {
     pub with_persistent: i64,
 }
 
-/// The committed offsets of the readings before, by topic and partition.
+/// The committed offset of each topic and partition, and since when it is that.
 #[derive(Default)]
-pub struct Previous(HashMap<(String, i32), i64>);
+pub struct Previous(HashMap<(String, i32), (i64, Instant)>);
+
+/// Consumers commit every 5 s, if nobody says otherwise: one that has not in less is none that is stuck. (KEDA compares two readings,
+/// however soon they follow one another.)
+const PERSISTENT_AFTER: Duration = Duration::from_secs(5);
 
 impl Rules {
     /// The lag over all partitions. With `exclude_persistent`, `previous` goes on to these offsets.
-    pub fn lag(&self, offsets: &Offsets, previous: &mut Previous) -> Lag {
+    pub fn lag(&self, offsets: &Offsets, previous: &mut Previous, now: Instant) -> Lag {
         let (mut total, mut with_lag, mut count) = (Lag::default(), 0_i64, 0_i64);
         for topic in &offsets.0 {
             for partition in &topic.partitions {
-                let moved = !self.exclude_persistent || previous.moves(&topic.name, partition);
+                let moved = !self.exclude_persistent || previous.moves(&topic.name, partition, now);
                 let lag = self.partition(partition, moved);
                 total.counted = total.counted.saturating_add(lag.counted);
                 total.with_persistent = total.with_persistent.saturating_add(lag.with_persistent);
@@ -73,7 +78,8 @@ impl Rules {
             (None, Policy::Latest) => both(1),
             (None, Policy::Earliest) => both(partition.end),
             (Some(committed), _) => {
-                let lag = partition.end.saturating_sub(committed);
+                // Beyond the end, after a topic was made anew: that is no reason to leave out what waits in others.
+                let lag = partition.end.saturating_sub(committed).max(0);
                 Lag {
                     counted: if moved { lag } else { 0 },
                     with_persistent: lag,
@@ -108,13 +114,21 @@ impl Rules {
 }
 
 impl Previous {
-    /// Whether the group has come further in a partition since the reading before. It has, where nothing is known of one.
-    fn moves(&mut self, topic: &str, partition: &Partition) -> bool {
+    /// Whether the group has come further in a partition lately. It has, where nothing is known of one.
+    fn moves(&mut self, topic: &str, partition: &Partition, now: Instant) -> bool {
         let Some(committed) = partition.committed else {
             return true;
         };
         let key = (topic.to_owned(), partition.id);
-        self.0.insert(key, committed) != Some(committed)
+        match self.0.get(&key) {
+            Some((before, since)) if *before == committed => {
+                now.duration_since(*since) < PERSISTENT_AFTER
+            }
+            _ => {
+                self.0.insert(key, (committed, now));
+                true
+            }
+        }
     }
 }
 
@@ -153,7 +167,11 @@ mod tests {
     }
 
     fn lag(rules: Rules, partitions: &[(Option<i64>, i64)]) -> Lag {
-        rules.lag(&offsets(partitions), &mut Previous::default())
+        rules.lag(
+            &offsets(partitions),
+            &mut Previous::default(),
+            Instant::now(),
+        )
     }
 
     #[test]
@@ -180,9 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_beyond_the_end_counts_as_it_does_for_keda() {
-        assert_eq!(lag(RULES, &[(Some(50), 20), (Some(0), 40)]).counted, 10);
-        assert_eq!(lag(RULES, &[(Some(50), 20)]).counted, -30);
+    fn an_offset_beyond_the_end_takes_nothing_from_other_partitions() {
+        assert_eq!(lag(RULES, &[(Some(50), 20), (Some(0), 40)]).counted, 40);
+        assert_eq!(lag(RULES, &[(Some(50), 20)]).counted, 0);
     }
 
     #[test]
@@ -238,14 +256,18 @@ mod tests {
             exclude_persistent: true,
             ..RULES
         };
-        let mut previous = Previous::default();
-        let mut read = |partitions: &[(Option<i64>, i64)]| {
-            let lag = rules.lag(&offsets(partitions), &mut previous);
+        let (mut previous, mut now) = (Previous::default(), Instant::now());
+        let mut read_after = |seconds, partitions: &[(Option<i64>, i64)]| {
+            now += Duration::from_secs(seconds);
+            let lag = rules.lag(&offsets(partitions), &mut previous, now);
             (lag.counted, lag.with_persistent)
         };
-        assert_eq!(read(&[(Some(5), 10), (Some(0), 4)]), (9, 9));
-        assert_eq!(read(&[(Some(5), 20), (Some(1), 4)]), (3, 18));
-        assert_eq!(read(&[(Some(5), 30), (Some(1), 4)]), (0, 28));
+        assert_eq!(read_after(0, &[(Some(5), 10)]), (5, 5));
+        assert_eq!(read_after(4, &[(Some(5), 10)]), (5, 5), "no time to commit");
+        let mut read = |partitions: &[(Option<i64>, i64)]| read_after(10, partitions);
+        assert_eq!(read(&[(Some(4), 10), (Some(0), 4)]), (10, 10));
+        assert_eq!(read(&[(Some(4), 20), (Some(1), 4)]), (3, 19));
+        assert_eq!(read(&[(Some(4), 30), (Some(1), 4)]), (0, 29));
         assert_eq!(read(&[(Some(6), 30), (Some(1), 4)]), (24, 27));
         // Without an offset there is nothing to compare, each time.
         assert_eq!(read(&[(None, 30), (Some(1), 4)]), (1, 4));

@@ -8,9 +8,10 @@
 //! up to its end with `earliest`; with `scaleToZeroOnInvalidOffset` it counts as none.
 //!
 //! Without `topic`, all topics count that the group has committed anything of; those of the whole cluster for a group that has committed
-//! nothing, so that it can begin.
+//! nothing, so that it can begin. Brokers show a user no topic that it may not `DESCRIBE`, so such a topic doesn't count then; name the
+//! topic, and it is an error.
 //!
-//! With `excludePersistentLag`, a partition in which the group has come no further since the reading before counts for activation, but
+//! With `excludePersistentLag`, a partition in which the group has come no further for 5 s counts for activation, but
 //! not for the number of replicas: a message that can't be processed is no work for more consumers.
 //!
 //! All triggers with the same brokers and credentials share one client, and its connections. Permissions: `DESCRIBE` on the topics and

@@ -1,6 +1,7 @@
 //! The scaler of both trigger types: asks the cluster, applies the rules.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 
@@ -61,7 +62,9 @@ impl LagScaler {
         {
             return *lag;
         }
-        let lag = self.rules.lag(&offsets, &mut memory.previous);
+        let lag = self
+            .rules
+            .lag(&offsets, &mut memory.previous, Instant::now());
         memory.last = Some((offsets, lag));
         lag
     }

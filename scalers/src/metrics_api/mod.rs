@@ -104,9 +104,9 @@ impl Parameters for MetricsApi {
         Field::optional("timeout", METADATA),
     ];
 
-    fn check(&self) -> Vec<String> {
+    fn check_of(&self, trigger: &Trigger) -> Vec<String> {
         let mut broken = Vec::new();
-        if self.target_value.is_none_or(|target| target <= 0.0) {
+        if self.target_value.is_none_or(|target| target <= 0.0) && !trigger.is_part_of_a_formula {
             broken.push("no targetValue given in metadata: expected a number above 0".to_owned());
         }
         match parse_url(&self.url) {

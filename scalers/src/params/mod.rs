@@ -79,6 +79,11 @@ pub trait Parameters: DeserializeOwned {
     fn check(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// The same for rules that depend on whose parameters they are: a part of a formula needs no target.
+    fn check_of(&self, _: &Trigger) -> Vec<String> {
+        self.check()
+    }
 }
 
 /// One struct of parameters or a tuple of several: groups that trigger types share (TLS, HTTP authentication) are
@@ -107,7 +112,7 @@ impl<T: Parameters> ParameterSet for T {
         problems: &mut Vec<String>,
     ) -> Option<Self> {
         let parsed: T = structure::read(trigger, T::FIELDS, known, problems)?;
-        let broken = parsed.check();
+        let broken = parsed.check_of(trigger);
         let sound = broken.is_empty();
         problems.extend(broken);
         sound.then_some(parsed)

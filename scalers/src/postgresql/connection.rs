@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::connection_string;
-use crate::clients::postgresql::{Database, Encryption};
+use crate::clients::postgresql::{Database, Encryption, Role};
 use crate::clients::tls::{Identity, TlsSettings};
 use crate::params::{Field, Parameters, Source};
 
@@ -139,7 +139,6 @@ const WITHOUT_MEANING: &[&str] = &[
     "sslnegotiation",
     "sslsni",
     "statement_cache_capacity",
-    "target_session_attrs",
     "tcp_user_timeout",
 ];
 
@@ -168,6 +167,20 @@ impl Settings {
         (!value.is_empty()).then_some(value)
     }
 
+    /// Which server of several is meant. One that may be read only is a standby here: nobody asks for a primary that nobody writes to.
+    fn role(&self) -> Result<Role, String> {
+        match self.get(&["target_session_attrs"]) {
+            // With `prefer-standby`, another one does as well.
+            None | Some("any" | "prefer-standby") => Ok(Role::Any),
+            Some("primary" | "read-write") => Ok(Role::Primary),
+            Some("standby" | "read-only") => Ok(Role::Standby),
+            Some(other) => Err(format!(
+                "target_session_attrs{} is {other:?}: expected any, primary, read-write, standby, read-only or prefer-standby",
+                self.named
+            )),
+        }
+    }
+
     fn database(&self, parameters: &ConnectionParameters) -> Result<Database, String> {
         let named = self.named;
         let mut options = Vec::new();
@@ -186,6 +199,7 @@ impl Settings {
                     | "sslmode",
                     _,
                 ) => {}
+                ("target_session_attrs", _) => {}
                 (known, _) if WITHOUT_MEANING.contains(&known) || known.starts_with("pool_") => {}
                 (setting, _) => options.push(format!("-c {setting}={}", escaped(value))),
             }
@@ -199,6 +213,7 @@ impl Settings {
             name: self.get(&["dbname", "database"]).map(str::to_owned),
             encryption: self.encryption(parameters)?,
             options: (!options.is_empty()).then(|| options.join(" ")),
+            role: self.role()?,
         })
     }
 
@@ -313,6 +328,26 @@ mod tests {
                 "{connection}"
             );
         }
+    }
+
+    #[test]
+    fn which_server_of_several_is_meant() {
+        let role = |wanted: &str| {
+            let connection = format!("host=a,b user=u target_session_attrs={wanted}");
+            read(&[("connection", &connection)]).map(|database| database.role)
+        };
+        for (wanted, expected) in [
+            ("any", Role::Any),
+            ("prefer-standby", Role::Any),
+            ("read-write", Role::Primary),
+            ("primary", Role::Primary),
+            ("read-only", Role::Standby),
+            ("standby", Role::Standby),
+        ] {
+            assert_eq!(role(wanted).ok(), Some(expected), "{wanted}");
+        }
+        let problem = format!("{:?}", role("master"));
+        assert!(problem.contains("master"), "{problem}");
     }
 
     #[test]

@@ -18,6 +18,10 @@ use crate::answers::{Answers, Freshness};
 use crate::http::{host_of, parse_url};
 use crate::scaler::ScalerError;
 
+/// Questions of one account at the same time, and so connections for it: HTTP/1.1 needs one for each. At 20 ms an answer it is 400
+/// answers a second.
+const AT_ONCE: usize = 8;
+
 /// Whose AWS it is, and where.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Account {
@@ -71,8 +75,7 @@ impl Asker {
 pub struct AwsClient {
     account: Account,
     pool: Arc<AwsPool>,
-    /// Shared by all who ask the same place.
-    turns: Arc<Semaphore>,
+    turns: Semaphore,
     asker: OnceCell<(Asker, AwsConfig)>,
     pub(super) queues: Answers<sqs::QueueLength, i64>,
     pub(super) metrics: Answers<cloudwatch::MetricValue, Option<f64>>,
@@ -82,11 +85,11 @@ pub struct AwsClient {
 }
 
 impl AwsClient {
-    pub(super) fn new(account: Account, pool: Arc<AwsPool>, turns: Arc<Semaphore>) -> Self {
+    pub(super) fn new(account: Account, pool: Arc<AwsPool>) -> Self {
         Self {
             account,
             pool,
-            turns,
+            turns: Semaphore::new(AT_ONCE),
             asker: OnceCell::new(),
             queues: Answers::default(),
             metrics: Answers::default(),

@@ -203,11 +203,32 @@ fn newest_value(xml: &[u8]) -> Result<Option<f64>, ScalerError> {
         "MetricDataResults",
     ];
     const VALUE: &[&str] = &["member", "Values", "member"];
+    const STATUS: &[&str] = &["member", "StatusCode"];
+    const NEXT_PAGE: &[&str] = &["GetMetricDataResponse", "GetMetricDataResult", "NextToken"];
     let malformed = |what: &str| ScalerError::Malformed(format!("AWS's answer {what}"));
     let read = |path: &[&str]| first_text(xml, path).map_err(|why| malformed(&why));
     read(RESULTS)?.ok_or_else(|| malformed("has no MetricDataResults"))?;
-    let Some(value) = read(&[RESULTS, VALUE].concat())? else {
-        return Ok(None);
+    let value = read(&[RESULTS, VALUE].concat())?;
+    // The newest values come first: what is missing of a part that has one is older.
+    match read(&[RESULTS, STATUS].concat())?.as_deref() {
+        None | Some("Complete") => {}
+        Some("PartialData") if value.is_some() => {}
+        Some("Forbidden") => {
+            let refused = "this identity may not read the metric (StatusCode Forbidden)";
+            return Err(ScalerError::Unauthorized(refused.to_owned()));
+        }
+        Some(other) => {
+            let unfinished = format!("AWS's answer is not complete (StatusCode {other})");
+            return Err(ScalerError::Unreachable(unfinished));
+        }
+    }
+    let Some(value) = value else {
+        // No value yet is not no value at all.
+        let more = read(NEXT_PAGE)?.is_some_and(|token| !token.trim().is_empty());
+        return match more {
+            true => Err(malformed("has its values on another page")),
+            false => Ok(None),
+        };
     };
     // What is no number is no value that anything can be scaled by.
     let number = value
@@ -390,6 +411,41 @@ mod tests {
                 (found, _) => panic!("{xml}: {found:?}"),
             }
         }
+    }
+
+    /// AWS says so of each result, in an answer that is fine otherwise.
+    #[test]
+    fn a_result_that_is_not_complete_is_no_missing_value() {
+        let found = |status: &str, values: &str, more: &str| {
+            let results = format!(
+                "<MetricDataResults><member><StatusCode>{status}</StatusCode><Values>{values}</Values></member></MetricDataResults>{more}"
+            );
+            newest_value(answer(&results).as_bytes())
+        };
+        let value = "<member>7</member>";
+        assert_eq!(found("Complete", value, ""), Ok(Some(7.0)));
+        assert_eq!(found("Complete", "", ""), Ok(None));
+        assert_eq!(found("PartialData", value, ""), Ok(Some(7.0)));
+        for status in ["PartialData", "InternalError"] {
+            assert!(matches!(
+                found(status, "", ""),
+                Err(ScalerError::Unreachable(_))
+            ));
+        }
+        assert!(matches!(
+            found("InternalError", value, ""),
+            Err(ScalerError::Unreachable(_))
+        ));
+        assert!(matches!(
+            found("Forbidden", "", ""),
+            Err(ScalerError::Unauthorized(_))
+        ));
+        let next = "<NextToken>t</NextToken>";
+        assert!(matches!(
+            found("Complete", "", next),
+            Err(ScalerError::Malformed(_))
+        ));
+        assert_eq!(found("Complete", value, next), Ok(Some(7.0)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Credentials of an identity: fetched once for all who are it, and again before they end.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -19,6 +19,8 @@ use crate::scaler::ScalerError;
 const EARLY: Duration = Duration::from_secs(5 * 60);
 /// After a failure, while the credentials are still good.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// The same without any: as long as those who ask together wait for one another.
+const REMEMBERED: Duration = Duration::from_secs(1);
 /// KEDA's name in AWS's audit log.
 const SESSION: &str = "KEDA";
 
@@ -37,6 +39,8 @@ pub(super) struct Shared(Arc<Inner>);
 struct Inner {
     source: Box<dyn Source>,
     held: Mutex<Option<Held>>,
+    /// The last failure without any credentials, and until when it is the answer.
+    failed: std::sync::Mutex<Option<(ScalerError, Instant)>>,
 }
 
 struct Held {
@@ -50,7 +54,12 @@ impl Shared {
         Self(Arc::new(Inner {
             source: Box::new(source),
             held: Mutex::default(),
+            failed: std::sync::Mutex::default(),
         }))
+    }
+
+    fn failed(&self) -> std::sync::MutexGuard<'_, Option<(ScalerError, Instant)>> {
+        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Credentials that are good now.
@@ -71,8 +80,14 @@ impl Shared {
                 return Ok(held.credentials.clone());
             }
         }
+        if let Some((problem, until)) = self.failed().clone()
+            && Instant::now() < until
+        {
+            return Err(problem);
+        }
         match self.0.source.fetch().await {
             Ok(credentials) => {
+                *self.failed() = None;
                 *held = Some(Held {
                     credentials: credentials.clone(),
                     try_again: None,
@@ -84,7 +99,11 @@ impl Shared {
                     held.try_again = Some(Instant::now() + TRY_AGAIN);
                     Ok(held.credentials.clone())
                 }
-                _ => Err(problem),
+                _ => {
+                    // Those who wait for the lock would all ask again, one after the other.
+                    *self.failed() = Some((problem.clone(), Instant::now() + REMEMBERED));
+                    Err(problem)
+                }
             },
         }
     }

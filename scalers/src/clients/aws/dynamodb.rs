@@ -11,6 +11,9 @@ use super::error::failure;
 use crate::answers::Answers;
 use crate::scaler::ScalerError;
 
+/// Of a query's result: 20 MB, which a poll may have to read again and again.
+const MOST_PAGES_OF_ITEMS: usize = 20;
+
 /// The most pages of shards that are read: DynamoDB gives 100 on each, and a table of 100,000 shards is a loop.
 const MOST_PAGES: usize = 1000;
 
@@ -74,11 +77,12 @@ impl Question for Items {
     }
 
     /// The items on the first page of the result, as KEDA counts them. A page that has none, because the filter took all of it,
-    /// says nothing about the rest: the next ones are read until there is one with items, or the last.
+    /// says nothing about the rest: the next ones are read until there is one with items, or the last; a few at most, for each costs
+    /// as much as the first.
     async fn ask(&self, asker: &Asker) -> Result<i64, ScalerError> {
         let client = aws_sdk_dynamodb::Client::new(&asker.sdk);
         let mut next_page = None;
-        loop {
+        for _ in 0..MOST_PAGES_OF_ITEMS {
             let page = client
                 .query()
                 .table_name(&self.table)
@@ -100,6 +104,10 @@ impl Question for Items {
                 return Ok(page.count.into());
             }
         }
+        Err(ScalerError::Malformed(format!(
+            "filterExpression leaves nothing of the first {MOST_PAGES_OF_ITEMS} pages (1 MB each), and there are more: put what it asks for \
+             into keyConditionExpression, with an index"
+        )))
     }
 }
 

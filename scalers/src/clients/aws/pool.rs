@@ -14,7 +14,6 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sts::config::SharedHttpClient;
-use tokio::sync::Semaphore;
 
 use super::client::{Account, AwsClient};
 use super::credentials::{Chain, Role, Shared, WebIdentity};
@@ -26,9 +25,6 @@ use crate::scaler::ScalerError;
 
 /// Whose credentials nobody asked for this long are forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(2 * 60 * 60);
-/// Questions to one place at the same time, and so connections to it: HTTP/1.1 needs one for each. At 20 ms an answer it is 400
-/// answers a second.
-const AT_ONCE: usize = 8;
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// A whole operation, tries included: a poll must not hang on it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -39,8 +35,6 @@ pub struct AwsPool {
     http: OnceLock<SdkHttp>,
     /// A client lives as long as a scaler refers to it.
     clients: Mutex<HashMap<Account, Weak<AwsClient>>>,
-    /// By region and endpoint, whoever asks.
-    turns: Mutex<HashMap<Place, Weak<Semaphore>>>,
     /// By region.
     bases: tokio::sync::Mutex<HashMap<Option<String>, SdkConfig>>,
     shared: Mutex<HashMap<Key, Entry>>,
@@ -48,8 +42,6 @@ pub struct AwsPool {
 
 /// An identity, and the region whose STS is asked.
 type Key = (AwsIdentity, Option<String>);
-/// A region, and the endpoint that a trigger gives.
-type Place = (String, Option<String>);
 /// Credentials, and when somebody asked for them last.
 type Entry = (Shared, Instant);
 
@@ -78,7 +70,6 @@ impl AwsPool {
             pool,
             http: OnceLock::new(),
             clients: Mutex::default(),
-            turns: Mutex::default(),
             bases: tokio::sync::Mutex::default(),
             shared: Mutex::default(),
         }
@@ -91,23 +82,9 @@ impl AwsPool {
             return client;
         }
         clients.retain(|_, client| client.strong_count() > 0);
-        let turns = self.turns(&account);
-        let client = Arc::new(AwsClient::new(account.clone(), Arc::clone(self), turns));
+        let client = Arc::new(AwsClient::new(account.clone(), Arc::clone(self)));
         clients.insert(account, Arc::downgrade(&client));
         client
-    }
-
-    /// How many questions may be under way to where an account is.
-    fn turns(&self, account: &Account) -> Arc<Semaphore> {
-        let key = (account.region.clone(), account.endpoint.clone());
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = turns.get(&key).and_then(Weak::upgrade) {
-            return found;
-        }
-        turns.retain(|_, turns| turns.strong_count() > 0);
-        let new = Arc::new(Semaphore::new(AT_ONCE));
-        turns.insert(key, Arc::downgrade(&new));
-        new
     }
 
     /// What everything on AWS is asked through.

@@ -146,6 +146,14 @@ impl Etcd {
         };
         self.values.get(&key, freshness, ask).await
     }
+
+    /// The same, asked now: a question under way may have been answered before something that is to be seen.
+    ///
+    /// # Errors
+    /// As [`Etcd::value`].
+    pub async fn newest_value(&self, key: &str) -> Result<Option<Arc<[u8]>>, ScalerError> {
+        self.members.value(key.as_bytes().to_vec()).await
+    }
 }
 
 impl fmt::Display for Etcd {

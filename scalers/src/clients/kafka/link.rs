@@ -31,6 +31,8 @@ const TOKEN_ENDS_IN: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Link {
     /// `None` once it is to be ended.
     client: Option<Arc<Client>>,
+    /// Its own, which it never joins.
+    pub group: String,
     connections: Arc<watch::Sender<Connections>>,
     /// When the cluster answered last.
     heard: Arc<Mutex<Option<Instant>>>,
@@ -86,6 +88,7 @@ impl Link {
         wake.notify_one();
         Ok(Self {
             client: Some(client),
+            group,
             connections,
             heard: Arc::default(),
             token: tokio::sync::Mutex::default(),

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use self::link::Link;
 pub use self::question::{Offsets, Partition, PartitionIds, Question, Topic, Topics};
@@ -189,13 +190,15 @@ impl Cluster {
     }
 
     async fn ask(&self, question: Question) -> Result<Offsets, ScalerError> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = timeout(ANSWER_WITHIN, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| self.unreachable(&"its other questions take too long"))?;
         // It is never closed.
         let turn = turn.map_err(|error| self.unreachable(&error))?;
         let link = self.link(&question).await?;
         if let Some(tokens) = &self.tokens {
             link.log_in_with(tokens).await?;
         }
+        let is_its_own = link.group == question.group;
         let asked = Instant::now();
         let answer = link
             .ask(ANSWER_WITHIN, turn, move |asked| question.answer(asked))
@@ -206,6 +209,11 @@ impl Cluster {
                 Ok(offsets)
             }
             Err(Failure::Answered(error)) => {
+                self.link.answered();
+                Err(self.at(error))
+            }
+            // The group of another client than this one: it is asked for nothing else.
+            Err(Failure::Stale(error @ ScalerError::Unauthorized(_))) if !is_its_own => {
                 self.link.answered();
                 Err(self.at(error))
             }

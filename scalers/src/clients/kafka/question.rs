@@ -115,7 +115,11 @@ impl Question {
     pub(super) fn answer(&self, asked: &Asked<'_>) -> Result<Offsets, Failure> {
         let partitions = self.partitions(asked)?;
         if partitions.is_empty() {
-            return Ok(Offsets::default());
+            // Brokers leave out what a user may not see: nothing visible is not nothing there.
+            return Err(Failure::Answered(ScalerError::NotFound(format!(
+                "no topic that counts for group {:?} can be seen: is there one, and may this user DESCRIBE it?",
+                self.group
+            ))));
         }
         let committed = self.committed(asked, Some(&listed(&partitions)?))?;
         let committed = committed

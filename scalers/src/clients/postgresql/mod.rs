@@ -9,13 +9,14 @@ mod tls;
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 pub use self::session::Session;
 use self::tls::Tls;
 use super::bounded::{Bounded, Received};
-use super::sql::{ANSWER_BYTES, Connector, Endpoint, Pool, place};
+use super::sql::{ANSWER_BYTES, CONNECT_TIMEOUT, Connector, Endpoint, Pool, place};
 use super::tls::TlsSettings;
 use crate::scaler::ScalerError;
 
@@ -37,6 +38,19 @@ pub struct Database {
     pub encryption: Encryption,
     /// Command-line options for the server's process: `-c search_path=shop`.
     pub options: Option<String>,
+    /// Which of several hosts is meant.
+    pub role: Role,
+}
+
+/// What a server is among those that copy from one another (`target_session_attrs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    #[default]
+    Any,
+    /// It is written to.
+    Primary,
+    /// It copies from another.
+    Standby,
 }
 
 /// Whether TLS is spoken, and what the server has to show for it.
@@ -93,8 +107,22 @@ async fn connect(
     bytes: usize,
 ) -> Result<Session, ScalerError> {
     let mut last = ScalerError::Unreachable("no host is given".to_owned());
+    // One that says nothing must not take the time of the others.
+    let each = CONNECT_TIMEOUT
+        / u32::try_from(database.hosts.len())
+            .unwrap_or(u32::MAX)
+            .max(1);
     for (host, port) in &database.hosts {
-        match log_in(connector, database, host, *port, bytes).await {
+        let session = timeout(each, async {
+            let session = log_in(connector, database, host, *port, bytes).await?;
+            session.check_role(database.role).await?;
+            Ok(session)
+        });
+        let late = |_| {
+            let late = format!("no connection within {each:?}");
+            Err(ScalerError::Unreachable(late).at(&place(host, *port)))
+        };
+        match session.await.unwrap_or_else(late) {
             Ok(session) => return Ok(session),
             // Another server of them would say the same.
             Err(error @ ScalerError::Unauthorized(_)) => return Err(error),

@@ -9,8 +9,9 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
-use tokio_postgres::{Client, Connection, Error};
+use tokio_postgres::{Client, Connection, Error, SimpleQueryMessage};
 
+use super::Role;
 use super::number::Value;
 use super::tls::Stream;
 use crate::clients::bounded::{Bounded, Received};
@@ -62,6 +63,29 @@ impl Session {
 
     /// The answer is read to its end, since an error may come behind the first row; but of one that is too long, the first row
     /// counts.
+    /// # Errors
+    /// `Unreachable` when the server has another role.
+    pub(super) async fn check_role(&self, role: Role) -> Result<(), ScalerError> {
+        let wanted = match role {
+            Role::Any => return Ok(()),
+            Role::Primary => "f",
+            Role::Standby => "t",
+        };
+        let answer = self.client.simple_query("select pg_is_in_recovery()").await;
+        let answer = answer.map_err(|error| self.explain(&error))?;
+        let is_standby = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        match is_standby {
+            Some(is_standby) if is_standby == wanted => Ok(()),
+            _ => {
+                let what = format!("it is not the {role:?} that target_session_attrs asks for");
+                Err(self.at(ScalerError::Unreachable(what)))
+            }
+        }
+    }
+
     async fn first_value(&self, query: &str) -> Result<f64, ScalerError> {
         let failed = |error| self.explain(&error);
         // Only one statement can be prepared: what ends the transaction and goes on to write is two.

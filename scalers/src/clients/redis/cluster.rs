@@ -104,8 +104,10 @@ impl Cluster {
     /// Whoever is known to have the slot, else any node.
     fn first(&self, slot: u16) -> Option<Arc<Node>> {
         let owner = self.known().owners.get(&slot).cloned();
-        match owner {
-            Some(owner) => Some(self.node(&owner)),
+        let node = owner.map(|owner| self.node(&owner));
+        // One whose connection is gone may be another by now, with the same address: who is in the cluster says who has the slot.
+        match node.filter(|node| node.is_connected()) {
+            Some(node) => Some(node),
             None => self.untried(&[]),
         }
     }

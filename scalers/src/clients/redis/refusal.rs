@@ -42,6 +42,11 @@ fn text(refusal: &ServerError) -> String {
         Some(details) => format!("{} {details}", refusal.code()),
         None => refusal.code().to_owned(),
     };
+    // What follows may be the beginning of a password.
+    let whole = match whole.split_once(", with args beginning with") {
+        Some((told, _)) => told.to_owned(),
+        None => whole,
+    };
     match whole.char_indices().nth(LONGEST) {
         Some((cut, _)) => format!("{}...", &whole[..cut]),
         None => whole,

@@ -29,7 +29,7 @@ use crate::scaler::ScalerError;
 const SESSIONS: usize = 4;
 
 /// From the first packet to a session that is logged in. A healthy server on the other side of the world needs two seconds.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For what costs a server nothing. One that is down doesn't take a query's time to be noticed.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -170,6 +170,8 @@ impl<E: Endpoint> Server<E> {
                 // The server was started anew meanwhile, or closes what is idle: that is no news of how it is now.
                 Ok(Err(_)) if is_kept => {}
                 Ok(Err(error)) => return Err(error),
+                // Its peer is gone without a word; the others are as old.
+                Err(_) if is_kept => lock(&self.idle).clear(),
                 Err(_) => {
                     return Err(self.unreachable(&format!("no answer within {GREETING_TIMEOUT:?}")));
                 }

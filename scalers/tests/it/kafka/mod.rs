@@ -236,8 +236,11 @@ async fn a_lag_that_does_not_move_counts_once() {
     for scaler in [&scaler, &other, &scaler] {
         assert_eq!(scaler.read(&shared).await.unwrap()[0].value, 5.0);
     }
-    let found = read(&*scaler).await.unwrap();
-    assert_eq!((found.value, found.active), (0.0, true));
+    let stuck = eventually("lag that is left out", SOON, async || {
+        let found = read(&*scaler).await?;
+        Ok((found.value == 0.0).then_some(found.active))
+    });
+    assert!(stuck.await.unwrap(), "it counts for activation");
     kafka.commit("stuck", "poison", &[(0, 5)]).await.unwrap();
     assert_eq!(value(&*scaler).await, Ok(4.0));
 }

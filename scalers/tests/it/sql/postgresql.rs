@@ -157,3 +157,25 @@ async fn a_connection_string_means_what_it_says() -> Result<()> {
     }
     Ok(())
 }
+
+/// The one server that there is is written to.
+#[tokio::test]
+async fn a_server_of_another_role_is_not_asked() -> Result<()> {
+    let server = postgresql(Tls::Off, &[]).await?;
+    let port = server.port();
+    let context = context();
+    let asked = |role: &str| {
+        let connection = format!(
+            "postgres://sales:{PASSWORD}@127.0.0.1:{port}/postgres?sslmode=disable&target_session_attrs={role}"
+        );
+        let trigger = postgresql_trigger(port, "select 5", &[("connection", &connection)]);
+        scaler(&context, &trigger)
+    };
+    assert_eq!(value(&*asked("read-write")).await, Ok(5.0));
+    let told = told(value(&*asked("standby")).await);
+    assert!(
+        told.starts_with("unreachable") && told.contains("target_session_attrs"),
+        "{told}"
+    );
+    Ok(())
+}
