@@ -237,6 +237,7 @@ fn given(credentials: Option<StsCredentials>) -> Option<Credentials> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sakidori_test_cluster::eventually;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// Gives credentials that end 1000 s after its start, then 2000 s, and so on; fails while it is down.
@@ -282,8 +283,16 @@ mod tests {
         }
         let down = shared.get(at(2001)).await.err().unwrap();
         assert_eq!(down, ScalerError::Unreachable("down".to_owned()));
+        let before = fetched();
+        for _ in 0..10 {
+            assert_eq!(shared.get(at(2001)).await.err().unwrap(), down);
+        }
+        assert!(fetched() <= before + 1, "who waits shares the failure");
         source.down.store(0, Ordering::SeqCst);
-        assert!(shared.get(at(2002)).await.is_ok());
+        let again = eventually("credentials", Duration::from_secs(20), async || {
+            Ok(shared.get(at(2002)).await.ok())
+        });
+        again.await.unwrap();
         assert!(!format!("{shared:?}").contains("hunter2"));
     }
 }
