@@ -132,6 +132,16 @@ impl<C: Send + Sync + 'static> OnDemand<C> {
     }
 
     /// A connection failed under a question. Dropped, so that the next question connects anew, after the back-off.
+    // Sessions of databases are taken out when they are used.
+    #[cfg_attr(
+        not(any(
+            feature = "etcd",
+            feature = "kafka",
+            feature = "rabbitmq",
+            feature = "redis"
+        )),
+        allow(dead_code)
+    )]
     pub(crate) fn lost(&self, connection: &Arc<C>, error: &ScalerError) {
         let mut state = lock(&self.state);
         // A question that was under way at the same time may have noticed first.

@@ -20,7 +20,7 @@ pub use answer::fetch;
 pub use authentication::headers;
 pub use authentication::{Authentication, AuthenticationParameters};
 pub use compression::decompress;
-#[cfg(feature = "rabbitmq")]
+#[cfg(any(feature = "kafka", feature = "rabbitmq"))]
 pub use oauth::OAuthParameters;
 #[cfg(feature = "kafka")]
 pub use oauth::Tokens;
