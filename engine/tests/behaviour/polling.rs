@@ -230,6 +230,9 @@ fn an_answer_that_was_shared_counts_from_when_it_was_asked_for() {
 #[test]
 fn an_old_answer_brings_nothing_down() {
     let (mut story, poll) = Story::brought_up();
+    story.polled(poll, 5, reading(0.0));
+    // The cooldown is over.
+    let poll = poll_of(&story.wait(seconds(400)));
     let key = story.key.clone();
     let polled = |poll, age| Event::Polled {
         key: key.clone(),

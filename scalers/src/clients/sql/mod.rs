@@ -170,9 +170,9 @@ impl<E: Endpoint> Server<E> {
                 // The server was started anew meanwhile, or closes what is idle: that is no news of how it is now.
                 Ok(Err(_)) if is_kept => {}
                 Ok(Err(error)) => return Err(error),
-                // Its peer is gone without a word; the others are as old.
-                Err(_) if is_kept => lock(&self.idle).clear(),
                 Err(_) => {
+                    // If its peer is gone without a word, so are those of the others: the next question connects anew.
+                    lock(&self.idle).clear();
                     return Err(self.unreachable(&format!("no answer within {GREETING_TIMEOUT:?}")));
                 }
             }

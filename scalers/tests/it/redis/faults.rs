@@ -312,7 +312,7 @@ async fn a_refused_command_does_not_tell_the_password() {
         canned(b"-ERR unknown command 'AUTH', with args beginning with: 'default' 'hunter2' \r\n");
     let (text, _) = fails(&list(&format!("127.0.0.1:{port}"), "orders")).await;
     assert!(
-        text.starts_with("unauthorized:") && text.contains("'default' '***'"),
+        text.starts_with("unauthorized:") && text.ends_with("ERR unknown command 'AUTH'"),
         "{text}"
     );
 }
