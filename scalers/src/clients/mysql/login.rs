@@ -121,6 +121,9 @@ fn bytes_of(packet: &impl MySerialize) -> Vec<u8> {
     bytes
 }
 
+/// In bytes.
+const ED25519_NONCE: usize = 32;
+
 struct Login<'a> {
     packets: Packets<Box<dyn Wire>>,
     password: &'a str,
@@ -164,6 +167,10 @@ impl Login<'_> {
         let request = request.map_err(broken)?;
         self.nonce = request.plugin_data().to_vec();
         self.plugin = request.auth_plugin().into_owned();
+        // Its nonce has this length; the parser takes a last byte of 0, one in 256, for the end of a text.
+        if matches!(self.plugin, AuthPlugin::Ed25519) {
+            self.nonce.resize(ED25519_NONCE, 0);
+        }
         match &self.plugin {
             AuthPlugin::MysqlNativePassword
             | AuthPlugin::CachingSha2Password
