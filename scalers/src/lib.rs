@@ -62,6 +62,8 @@ mod redis_sentinel_streams;
 mod redis_streams;
 mod registry;
 mod scaler;
+#[cfg(any(feature = "mysql", feature = "postgresql"))]
+mod sql_query;
 
 pub use answers::{Answers, Freshness};
 pub use check::{Known, check};

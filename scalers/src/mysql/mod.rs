@@ -51,19 +51,14 @@
 mod connection;
 mod connection_string;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use serde::Deserialize;
 
 use self::connection::ConnectionParameters;
-use crate::answers::Freshness;
-use crate::clients::mysql::Database;
-use crate::clients::sql::Server;
-use crate::metric::{MetricSpec, Reading};
+use crate::metric::MetricSpec;
 use crate::params::{self, Field, METADATA, ParameterSet, Parameters};
 use crate::registry::Kind;
-use crate::scaler::{BuildError, Context, Scaler, ScalerError, Trigger};
+use crate::scaler::{BuildError, Context, Scaler, Trigger};
+use crate::sql_query::QueryScaler;
 
 /// What a `mysql` trigger asks.
 #[derive(Deserialize)]
@@ -100,39 +95,12 @@ pub const KIND: Kind = Kind {
 fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildError> {
     let (query, connection): (Query, ConnectionParameters) = params::parse(trigger)?;
     let database = connection.database().map_err(BuildError::Invalid)?;
-    Ok(Box::new(MySqlScaler {
-        metric: [MetricSpec::milli(
-            trigger,
-            &connection.metric(),
-            query.query_value,
-        )?],
+    Ok(Box::new(QueryScaler {
+        metric: MetricSpec::milli(trigger, &connection.metric(), query.query_value)?,
         server: context.clients.mysql.server(database),
         query: query.query,
         activation: query.activation_query_value,
     }))
-}
-
-struct MySqlScaler {
-    metric: [MetricSpec; 1],
-    server: Arc<Server<Database>>,
-    query: String,
-    activation: f64,
-}
-
-#[async_trait]
-impl Scaler for MySqlScaler {
-    fn metrics(&self) -> Vec<MetricSpec> {
-        self.metric.to_vec()
-    }
-
-    async fn read(&self, freshness: &Freshness) -> Result<Vec<Reading>, ScalerError> {
-        let value = self.server.number(&self.query, freshness).await?;
-        Ok(vec![Reading {
-            metric: self.metric[0].name.clone(),
-            value,
-            active: value > self.activation,
-        }])
-    }
 }
 
 #[cfg(test)]

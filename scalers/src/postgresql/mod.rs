@@ -48,20 +48,15 @@ mod connection;
 mod connection_string;
 mod table;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use serde::Deserialize;
 
 use self::connection::ConnectionParameters;
 pub use self::table::{Rows, Table, TableLimits};
-use crate::answers::Freshness;
-use crate::clients::postgresql::Database;
-use crate::clients::sql::Server;
-use crate::metric::{MetricSpec, Reading};
+use crate::metric::MetricSpec;
 use crate::params::{self, Field, METADATA, ParameterSet, Parameters};
 use crate::registry::Kind;
-use crate::scaler::{BuildError, Context, Scaler, ScalerError, Trigger};
+use crate::scaler::{BuildError, Context, Scaler, Trigger};
+use crate::sql_query::QueryScaler;
 
 /// What a `postgresql` trigger asks.
 #[derive(Deserialize)]
@@ -99,8 +94,8 @@ fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildE
     }
     let database = connection.database().map_err(BuildError::Invalid)?;
     let metric = MetricSpec::milli(trigger, "postgresql", target)?;
-    Ok(Box::new(PostgreSqlScaler {
-        metric: [metric],
+    Ok(Box::new(QueryScaler {
+        metric,
         server: context.clients.postgresql.server(database),
         query: query.query,
         activation: query.activation_target_query_value,
@@ -109,29 +104,6 @@ fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildE
 
 /// The beginning is KEDA's.
 const NO_TARGET: &str = "no targetQueryValue given: expected a number above 0";
-
-struct PostgreSqlScaler {
-    metric: [MetricSpec; 1],
-    server: Arc<Server<Database>>,
-    query: String,
-    activation: f64,
-}
-
-#[async_trait]
-impl Scaler for PostgreSqlScaler {
-    fn metrics(&self) -> Vec<MetricSpec> {
-        self.metric.to_vec()
-    }
-
-    async fn read(&self, freshness: &Freshness) -> Result<Vec<Reading>, ScalerError> {
-        let value = self.server.number(&self.query, freshness).await?;
-        Ok(vec![Reading {
-            metric: self.metric[0].name.clone(),
-            value,
-            active: value > self.activation,
-        }])
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -100,13 +100,17 @@ async fn a_listener_of_another_kind() {
     // TLS to one without, plain TCP to one with, no login where there has to be one.
     for (listener, tls, why) in [
         (KafkaListener::Plain, "enable", "PLAINTEXT broker listener?"),
-        // Where the connection ends, while sending or later, is chance.
-        (KafkaListener::SaslTls, "disable", "/bootstrap: "),
-        (KafkaListener::Sasl, "disable", "/bootstrap: "),
+        (KafkaListener::SaslTls, "disable", "Disconnected"),
+        (KafkaListener::Sasl, "disable", "Disconnected"),
     ] {
         let trigger = trigger(&kafka.address(listener), "g", "orders").metadata([("tls", tls)]);
-        let error = error_of(&trigger, 12, &[&kafka.address(listener), why]).await;
+        let error = error_of(&trigger, 12, &[&kafka.address(listener)]).await;
         assert!(matches!(error, ScalerError::Unreachable(_)), "{error}");
+        // Whether the connection ends while something is sent, or later, is chance.
+        let text = error
+            .to_string()
+            .replace("Send failed: Broken pipe", "Disconnected");
+        assert!(text.contains(why), "no {why:?} in {text}");
     }
 }
 
