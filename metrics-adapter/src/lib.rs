@@ -10,6 +10,7 @@ mod attributes;
 mod authentication;
 mod authorization;
 mod https;
+pub mod mutual_tls;
 mod reviews;
 mod server;
 mod source;

@@ -13,12 +13,11 @@ use crate::authorization::Authorizer;
 use crate::https::HttpsServer;
 use crate::reviews::Reviews;
 use crate::source::ExternalMetrics;
-use crate::tls::{CertificateError, CertificateHandle, ServingCertificate};
+use crate::tls::{CertificateError, CertificateHandle};
 
 /// Serves `external.metrics.k8s.io/v1beta1`.
 pub struct Server {
     client: kube::Client,
-    certificate: CertificateHandle,
     trust: Arc<ArcSwapOption<trust::Trust>>,
     https: HttpsServer,
 }
@@ -43,14 +42,13 @@ impl Server {
     /// in `kube-system`. `/readyz` is what `ready` says, once the cluster's authorities are known.
     ///
     /// # Errors
-    /// When the certificate can't be used.
+    /// When the TLS library refuses its settings.
     pub fn new(
         client: kube::Client,
-        certificate: ServingCertificate,
+        certificate: CertificateHandle,
         metrics: Arc<dyn ExternalMetrics>,
         ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     ) -> Result<Self, ServerError> {
-        let certificate = CertificateHandle::new(&certificate)?;
         let trust = Arc::new(ArcSwapOption::empty());
         let reviews = Arc::new(Reviews::new(client.clone()));
         let ready: api::Ready = {
@@ -69,14 +67,8 @@ impl Server {
         Ok(Self {
             client,
             https: HttpsServer::new(&certificate, router)?,
-            certificate,
             trust,
         })
-    }
-
-    /// Replaces the certificate while the server runs. Other servers may show it too.
-    pub fn certificate_handle(&self) -> CertificateHandle {
-        self.certificate.clone()
     }
 
     /// Serves until `shutdown`, as [`HttpsServer::serve`] does.
@@ -110,6 +102,7 @@ mod tests {
     use super::*;
     use crate::https::Deadlines;
     use crate::source::{ExternalMetricValue, MetricError};
+    use crate::tls::ServingCertificate;
 
     struct NoMetrics;
 
@@ -173,10 +166,12 @@ mod tests {
         let nowhere = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
         let authority = Authority::new("serving").unwrap();
         let identity = authority.issue("server", &[], &["localhost"]).unwrap();
-        let certificate = ServingCertificate {
+        let certificate = CertificateHandle::new(&ServingCertificate {
             certificate_pem: identity.certificate.into_bytes(),
             key_pem: identity.key.into_bytes(),
-        };
+            authorities_pem: Vec::new(),
+        })
+        .unwrap();
         let client = kube::Client::try_from(nowhere).unwrap();
         let mut server = Server::new(
             client,

@@ -1,4 +1,4 @@
-//! TLS: the serving certificate, which can be replaced at any time, and what a peer shows of itself.
+//! TLS: this process' certificate and the authorities of its peers, which can be replaced at any time, and what a peer shows of itself.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,19 +9,22 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use crate::server::ServerError;
-
-/// What the server shows: its certificate with intermediates, its own first, and the private key, both PEM.
-#[derive(Clone)]
+/// What this process shows, its certificate with intermediates, its own first, and the private key; and whom it believes. All PEM.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ServingCertificate {
     /// One or more `CERTIFICATE` blocks.
     pub certificate_pem: Vec<u8>,
     /// One `PRIVATE KEY`, `EC PRIVATE KEY` or `RSA PRIVATE KEY` block.
     pub key_pem: Vec<u8>,
+    /// `CERTIFICATE` blocks of the authorities that vouch for other processes of this installation ([`crate::mutual_tls`]): during a
+    /// change the old one and the new one. With none, nobody is believed there.
+    pub authorities_pem: Vec<u8>,
 }
 
 impl fmt::Debug for ServingCertificate {
@@ -43,36 +46,81 @@ pub enum CertificateError {
     /// The key is of an unknown kind, or not the certificate's.
     #[error("the serving certificate and its key can't be used: {0}")]
     Pair(#[from] rustls::Error),
+    /// One of the authorities is no certificate.
+    #[error("the authorities (ca.crt) can't be read: {0}")]
+    Authorities(String),
 }
 
-/// Replaces the certificate of a running server: connections go on, new handshakes see the new one.
+/// This process' certificate for all its servers and clients. Replaced while they run: connections go on, new handshakes see the new
+/// one. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CertificateHandle(Arc<Current>);
 
 #[derive(Debug)]
-struct Current(ArcSwap<CertifiedKey>);
+struct Current(ArcSwap<Shown>);
+
+#[derive(Debug)]
+struct Shown {
+    certified: Arc<CertifiedKey>,
+    authorities: Arc<RootCertStore>,
+}
 
 impl CertificateHandle {
-    pub(crate) fn new(certificate: &ServingCertificate) -> Result<Self, CertificateError> {
-        Ok(Self(Arc::new(Current(ArcSwap::from_pointee(certified(
-            certificate,
-        )?)))))
+    /// A handle that shows `certificate` for a start.
+    ///
+    /// # Errors
+    /// When it can't be used.
+    pub fn new(certificate: &ServingCertificate) -> Result<Self, CertificateError> {
+        let shown = Shown::new(certificate)?;
+        Ok(Self(Arc::new(Current(ArcSwap::from_pointee(shown)))))
     }
 
-    /// Shows `certificate` from the next handshake on.
+    /// Shows `certificate`, and believes its authorities, from the next handshake on.
     ///
     /// # Errors
     /// When it can't be used; then the one before stays.
-    pub fn replace(&self, certificate: ServingCertificate) -> Result<(), ServerError> {
-        self.0.0.store(Arc::new(certified(&certificate)?));
+    pub fn replace(&self, certificate: &ServingCertificate) -> Result<(), CertificateError> {
+        self.0.0.store(Arc::new(Shown::new(certificate)?));
         Ok(())
+    }
+
+    pub(crate) fn certified(&self) -> Arc<CertifiedKey> {
+        self.0.0.load().certified.clone()
+    }
+
+    pub(crate) fn authorities(&self) -> Arc<RootCertStore> {
+        self.0.0.load().authorities.clone()
+    }
+
+    pub(crate) fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        self.0.clone()
     }
 }
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        Some(self.0.load().certified.clone())
     }
+}
+
+impl Shown {
+    fn new(certificate: &ServingCertificate) -> Result<Self, CertificateError> {
+        Ok(Self {
+            certified: Arc::new(certified(certificate)?),
+            authorities: Arc::new(authorities(&certificate.authorities_pem)?),
+        })
+    }
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, CertificateError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        certificate
+            .map_err(|error| error.to_string())
+            .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()))
+            .map_err(CertificateError::Authorities)?;
+    }
+    Ok(roots)
 }
 
 fn certified(certificate: &ServingCertificate) -> Result<CertifiedKey, CertificateError> {
@@ -101,7 +149,7 @@ pub(crate) fn server_config(
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_client_cert_verifier(Arc::new(Possession { provider }))
-        .with_cert_resolver(Arc::clone(&certificate.0) as _);
+        .with_cert_resolver(certificate.resolver());
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -77,13 +77,10 @@ pub async fn follow(dir: PathBuf, handle: CertificateHandle, shutdown: Cancellat
         }
         // Half-written files don't parse, or don't go together: they are read again at the next look.
         let Ok(next) = read(&dir) else { continue };
-        if current.as_ref().is_some_and(|current| same(current, &next)) {
+        if current.as_ref() == Some(&next) {
             continue;
         }
-        match handle.replace(ServingCertificate {
-            certificate_pem: next.certificate_pem.clone(),
-            key_pem: next.key_pem.clone(),
-        }) {
+        match handle.replace(&next) {
             Ok(()) => info!(directory = %dir.display(), "the serving certificate was replaced"),
             Err(error) => {
                 warn!(directory = %dir.display(), %error, "the changed certificate can't be used; the last one stays")
@@ -91,10 +88,6 @@ pub async fn follow(dir: PathBuf, handle: CertificateHandle, shutdown: Cancellat
         }
         current = Some(next);
     }
-}
-
-fn same(a: &ServingCertificate, b: &ServingCertificate) -> bool {
-    a.certificate_pem == b.certificate_pem && a.key_pem == b.key_pem
 }
 
 fn read(dir: &Path) -> anyhow::Result<ServingCertificate> {
@@ -110,6 +103,7 @@ fn read(dir: &Path) -> anyhow::Result<ServingCertificate> {
     let serving = ServingCertificate {
         certificate_pem: file("tls.crt")?,
         key_pem: file("tls.key")?,
+        authorities_pem: file("ca.crt")?,
     };
     if serving.certificate_pem.is_empty() || serving.key_pem.is_empty() {
         bail!(
@@ -161,6 +155,7 @@ fn make(namespace: &str) -> Result<Made, rcgen::Error> {
         serving: ServingCertificate {
             certificate_pem: leaf.pem().into_bytes(),
             key_pem: leaf_key.serialize_pem().into_bytes(),
+            authorities_pem: ca_certificate.pem().into_bytes(),
         },
     })
 }
@@ -207,7 +202,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let made = make("keda").unwrap();
         store(dir.path(), &made).unwrap();
-        assert!(same(&read(dir.path()).unwrap(), &made.serving));
+        assert_eq!(read(dir.path()).unwrap(), made.serving);
         assert!(
             names("keda").contains(&"keda-metrics-apiserver.keda.svc.cluster.local".to_owned())
         );

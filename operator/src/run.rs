@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kube::{Client, Config};
 use sakidori_engine::Event;
-use sakidori_metrics_adapter::{HttpsServer, Server};
+use sakidori_metrics_adapter::{CertificateHandle, HttpsServer, Server};
 use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -75,6 +75,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         .into_std()?;
     let client = client().await?;
     let (certificate, authority) = certificates::load(&options)?;
+    let certificate = CertificateHandle::new(&certificate)?;
 
     let metrics = Arc::new(Metrics::new().context("registering metrics")?);
     let clock = Clock::start();
@@ -214,10 +215,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         let watches = watches.clone();
         Arc::new(move || listed(&watches))
     };
-    let api = Server::new(client.clone(), certificate, Arc::new(source), ready)
+    let source = Arc::new(source);
+    let api = Server::new(client.clone(), certificate.clone(), source, ready)
         .context("preparing the external metrics API")?;
 
-    let webhooks = HttpsServer::new(&api.certificate_handle(), admission.router())
+    let webhooks = HttpsServer::new(&certificate, admission.router())
         .context("preparing the admission webhooks")?;
 
     let mut servers = tokio::task::JoinSet::new();
@@ -225,7 +227,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     servers.spawn(serve_metrics(metrics_listener, metrics, shutdown.clone()));
     servers.spawn(certificates::follow(
         options.cert_dir.clone(),
-        api.certificate_handle(),
+        certificate,
         shutdown.clone(),
     ));
     let stop = shutdown.clone();

@@ -18,6 +18,7 @@ const SCALERS: &str = "sakidori-scalers";
 const TEST_CLUSTER: &str = "sakidori-test-cluster";
 const TEST_SERVERS: &str = "sakidori-test-servers";
 const TESTS: &str = "sakidori-tests";
+const VALUES: &str = "sakidori-values";
 
 /// Which of our crates each of our crates may depend on directly, dev-dependencies aside.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -27,9 +28,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (KAFKA_FFI, &[]),
     (SCALERS, &[CALENDARS, ENGINE, KAFKA_FFI]),
     (METRICS_ADAPTER, &[ENGINE]),
+    (VALUES, &[ENGINE, METRICS_ADAPTER]),
     (
         OPERATOR,
-        &[API, CALENDARS, ENGINE, METRICS_ADAPTER, SCALERS],
+        &[API, CALENDARS, ENGINE, METRICS_ADAPTER, SCALERS, VALUES],
     ),
     (PLAN, &[API, CALENDARS, ENGINE]),
     (CLI, &[API, CALENDARS, OPERATOR, PLAN]),

@@ -59,18 +59,18 @@ impl Bench {
         let client = delegating_client(&cluster).await?;
 
         let authority = Authority::new("serving")?;
+        let certificate = CertificateHandle::new(&serving_certificate(&authority)?)?;
         let slow_read = Arc::new(Notify::new());
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
         let server = Server::new(
             client,
-            serving_certificate(&authority)?,
+            certificate.clone(),
             Arc::new(FixedMetrics {
                 slow_read: Arc::clone(&slow_read),
             }),
             Arc::new(|| Ok(())),
         )?;
-        let certificate = server.certificate_handle();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(server.serve(listener, shutdown.clone()));
         let bench = Self {
@@ -197,6 +197,7 @@ pub fn serving_certificate(authority: &Authority) -> Result<ServingCertificate> 
     Ok(ServingCertificate {
         certificate_pem: identity.certificate.into_bytes(),
         key_pem: identity.key.into_bytes(),
+        authorities_pem: Vec::new(),
     })
 }
 

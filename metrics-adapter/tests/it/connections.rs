@@ -91,7 +91,7 @@ pub async fn the_certificate_is_replaced_without_a_restart(bench: &Bench) -> Res
     let before = bench.caller(None)?;
     before.get("/healthz", &[]).await?;
     let next = Authority::new("serving-2")?;
-    let Err(error) = bench.certificate.replace({
+    let Err(error) = bench.certificate.replace(&{
         let mut mismatched = serving_certificate(&next)?;
         mismatched.key_pem = serving_certificate(&next)?.key_pem;
         mismatched
@@ -99,7 +99,7 @@ pub async fn the_certificate_is_replaced_without_a_restart(bench: &Bench) -> Res
         bail!("a certificate was taken with another's key");
     };
     ensure!(error.to_string().contains("can't be used"), "{error}");
-    bench.certificate.replace(serving_certificate(&next)?)?;
+    bench.certificate.replace(&serving_certificate(&next)?)?;
     // Connections go on; new ones see the new certificate, and only that.
     assert_eq!(before.get("/healthz", &[]).await?.0, 200);
     let after = Caller::trusting(&next, bench.port, None)?;
@@ -109,7 +109,7 @@ pub async fn the_certificate_is_replaced_without_a_restart(bench: &Bench) -> Res
     }
     bench
         .certificate
-        .replace(serving_certificate(&bench.authority)?)?;
+        .replace(&serving_certificate(&bench.authority)?)?;
     assert_eq!(bench.caller(None)?.get("/healthz", &[]).await?.0, 200);
     Ok(())
 }
