@@ -13,7 +13,6 @@ use async_trait::async_trait;
 use sakidori_api::annotations;
 use sakidori_engine::{Event, ObjectKey};
 use sakidori_metrics_adapter::{ExternalMetricValue, ExternalMetrics, MetricError};
-use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::control::Events;
@@ -27,22 +26,15 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct CachedMetrics {
     objects: Arc<Objects>,
     events: Events,
-    leads: watch::Receiver<bool>,
     /// How long a read waits for a new reading. The HPA controller has five workers: a slow source must not hold them.
     wait: Duration,
 }
 
 impl CachedMetrics {
-    pub fn new(
-        objects: Arc<Objects>,
-        events: Events,
-        leads: watch::Receiver<bool>,
-        wait: Duration,
-    ) -> Self {
+    pub fn new(objects: Arc<Objects>, events: Events, wait: Duration) -> Self {
         Self {
             objects,
             events,
-            leads,
             wait,
         }
     }
@@ -90,11 +82,6 @@ impl ExternalMetrics for CachedMetrics {
         metric: &str,
         selector: &BTreeMap<String, String>,
     ) -> Result<Vec<ExternalMetricValue>, MetricError> {
-        if !*self.leads.borrow() {
-            return Err(MetricError::Unavailable(
-                "this replica does not lead".to_owned(),
-            ));
-        }
         let deadline = Instant::now() + self.wait;
         let Some(name) = selector.get(annotations::SCALED_OBJECT_NAME) else {
             return Err(MetricError::BadRequest(format!(

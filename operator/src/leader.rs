@@ -23,18 +23,20 @@ pub const LEASE_NAME: &str = "operator.keda.sh";
 /// A request that takes longer than the retry period is given up: the next one may do.
 const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 
-/// Takes part in the election until `shutdown`, then releases the lease. `leading` tells whether this process leads.
+/// Takes part in the election until `shutdown`, then releases the lease. `elected` tells whether this process
+/// leads, and numbers its terms.
 pub async fn run(
     client: Client,
     namespace: &str,
     identity: String,
     clock: Clock,
-    leading: watch::Sender<bool>,
+    elected: watch::Sender<Option<u64>>,
     shutdown: CancellationToken,
 ) {
     let api: Api<KubeLease> = Api::namespaced(client, namespace);
     let mut lease = Lease::new(identity, LeaseTiming::default());
     let mut stopping = false;
+    let mut terms = 0;
     let mut next = Some(LeaseEvent::Woke);
     loop {
         let event = match next.take() {
@@ -59,11 +61,12 @@ pub async fn run(
             match effect {
                 LeaseEffect::StartLeading => {
                     info!(namespace, lease = LEASE_NAME, "leading");
-                    leading.send_replace(true);
+                    terms += 1;
+                    elected.send_replace(Some(terms));
                 }
                 LeaseEffect::StopLeading => {
                     info!(namespace, lease = LEASE_NAME, "no longer leading");
-                    leading.send_replace(false);
+                    elected.send_replace(None);
                 }
                 LeaseEffect::Finished => return,
                 request => next = Some(ask(&api, request).await),

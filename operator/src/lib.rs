@@ -40,8 +40,10 @@ mod repairs;
 mod resource_trigger;
 mod run;
 mod sales;
+mod served;
 mod status;
 mod target;
+mod term;
 mod triggers;
 mod watches;
 

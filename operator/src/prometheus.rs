@@ -292,6 +292,12 @@ impl Metrics {
         self.registry.register(collector)
     }
 
+    /// Takes away what [`Metrics::add`] added.
+    pub fn remove(&self, collector: Box<dyn prometheus::core::Collector>) {
+        // One that isn't there can't be removed; that is no error here.
+        let _ = self.registry.unregister(collector);
+    }
+
     /// One read of a source, for counting how much is asked of sources.
     pub fn count_read(&self, trigger_type: &str, ok: bool) {
         self.source_reads
@@ -422,6 +428,17 @@ impl Metrics {
         let _ =
             self.loop_latency
                 .remove_label_values(&[&*key.namespace, "scaledobject", &*key.name]);
+    }
+
+    /// Removes every series of a term of leading that is over; what admission counted stays. Nobody may write them any more.
+    pub fn forget_all(&self) {
+        let gone: Vec<ObjectKey> = lock(&self.registered).keys().cloned().collect();
+        for key in &gone {
+            self.forget(key);
+        }
+        self.triggers.reset();
+        self.resources.reset();
+        self.source_reads.reset();
     }
 
     /// Sets by how much a poll began late.
@@ -629,6 +646,27 @@ mod tests {
             );
             assert!(text.contains(&line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_term_that_is_over_leaves_no_series() {
+        let metrics = Metrics::new().unwrap();
+        metrics.count_validation("shop", "create");
+        let before = metrics.text();
+        for name in ["orders", "payments"] {
+            let key = ObjectKey::new("shop", name);
+            metrics.register(&key, vec!["rabbitmq".into()], false);
+            metrics.observe(&key, &SERIES, 7.5, Duration::ZERO, true);
+            metrics.observe_lateness(&key, Duration::ZERO);
+            metrics.observe_prescaling(&key, &shown(Some("PodsNotReady")));
+            metrics.count_read("rabbitmq", true);
+        }
+        metrics.forget_all();
+        let ours = |text: &str| {
+            let lines = text.lines().filter(|line| !line.contains("process_"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(ours(&metrics.text()), ours(&before));
     }
 
     #[test]

@@ -18,15 +18,15 @@ use tracing::debug;
 use super::triggers::named;
 use super::verdict::{Verdict, reason};
 use crate::api_error::plain;
-use crate::calendars::Calendars;
 use crate::resource_trigger::is_resource;
 use crate::target::{Target, TargetError, Targets};
+use crate::term::Current;
 
 pub struct ClusterReads {
     pub client: Client,
     pub targets: Arc<Targets>,
     /// What the operator holds in memory of calendars, while it leads.
-    pub calendars: Arc<Calendars>,
+    pub leading: Current,
     /// Where ClusterSaleCalendars have what they refer to.
     pub cluster_object_namespace: String,
 }

@@ -370,9 +370,7 @@ mod tests {
         let cluster = ClusterReads {
             client: client.clone(),
             targets: Arc::new(crate::target::Targets::new(client)),
-            calendars: Arc::new(crate::calendars::Calendars::new(
-                tokio::sync::mpsc::unbounded_channel().0,
-            )),
+            leading: crate::term::Current::channel().1,
             cluster_object_namespace: "keda".into(),
         };
         let admission = Admission::new(

@@ -266,7 +266,8 @@ async fn of_calendar(
     now: Timestamp,
 ) -> Said {
     if !spec.sources.is_empty()
-        && let Some(known) = cluster.calendars.known(calendar)
+        && let Some(term) = cluster.leading.term()
+        && let Some(known) = term.calendars.known(calendar)
         && known.complete
     {
         return Said::Occurrences {
