@@ -10,6 +10,7 @@ use axum::extract::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::util::MapRequestLayer;
 
+use crate::mutual_tls;
 use crate::server::ServerError;
 use crate::tls::{self, CertificateHandle, Peer};
 
@@ -62,6 +64,23 @@ impl HttpsServer {
         Ok(Self {
             deadlines: DEADLINES,
             acceptor: TlsAcceptor::from(Arc::new(tls::server_config(certificate)?)),
+            router,
+        })
+    }
+
+    /// The same for clients that have to show a certificate of this installation, which is good for `name`: see [`mutual_tls`].
+    ///
+    /// # Errors
+    /// When the TLS library refuses its settings.
+    pub fn mutual(
+        certificate: &CertificateHandle,
+        name: ServerName<'static>,
+        router: Router,
+    ) -> Result<Self, ServerError> {
+        let config = mutual_tls::server_config(certificate, name)?;
+        Ok(Self {
+            deadlines: DEADLINES,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
             router,
         })
     }

@@ -90,7 +90,7 @@ pub async fn follow(dir: PathBuf, handle: CertificateHandle, shutdown: Cancellat
     }
 }
 
-fn read(dir: &Path) -> anyhow::Result<ServingCertificate> {
+pub(crate) fn read(dir: &Path) -> anyhow::Result<ServingCertificate> {
     let file = |name: &str| {
         let path = dir.join(name);
         std::fs::read(&path).with_context(|| {

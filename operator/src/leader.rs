@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::api_error::plain;
 use crate::clock::Clock;
+use crate::leader_address::ADDRESS;
 
 /// KEDA's `--leader-election-id`.
 pub const LEASE_NAME: &str = "operator.keda.sh";
@@ -23,12 +24,13 @@ pub const LEASE_NAME: &str = "operator.keda.sh";
 /// A request that takes longer than the retry period is given up: the next one may do.
 const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 
-/// Takes part in the election until `shutdown`, then releases the lease. `elected` tells whether this process
+/// Takes part in the election until `shutdown`, then releases the lease. `address` is where the others find this process while it leads. `elected` tells whether this process
 /// leads, and numbers its terms.
 pub async fn run(
     client: Client,
     namespace: &str,
     identity: String,
+    address: Option<String>,
     clock: Clock,
     elected: watch::Sender<Option<u64>>,
     shutdown: CancellationToken,
@@ -69,14 +71,14 @@ pub async fn run(
                     elected.send_replace(None);
                 }
                 LeaseEffect::Finished => return,
-                request => next = Some(ask(&api, request).await),
+                request => next = Some(ask(&api, request, address.as_deref()).await),
             }
         }
     }
 }
 
 /// Carries out one request and turns its answer into an event.
-async fn ask(api: &Api<KubeLease>, request: LeaseEffect) -> LeaseEvent {
+async fn ask(api: &Api<KubeLease>, request: LeaseEffect, address: Option<&str>) -> LeaseEvent {
     let attempt = match &request {
         LeaseEffect::Read { attempt }
         | LeaseEffect::Create { attempt, .. }
@@ -91,7 +93,7 @@ async fn ask(api: &Api<KubeLease>, request: LeaseEffect) -> LeaseEvent {
             }
             LeaseEffect::Create { record, .. } => {
                 let written = api
-                    .create(&PostParams::default(), &lease(record, None))
+                    .create(&PostParams::default(), &lease(record, None, address))
                     .await?;
                 Ok(LeaseEvent::Written {
                     attempt,
@@ -105,7 +107,7 @@ async fn ask(api: &Api<KubeLease>, request: LeaseEffect) -> LeaseEvent {
                     .replace(
                         LEASE_NAME,
                         &PostParams::default(),
-                        &lease(record, Some(version)),
+                        &lease(record, Some(version), address),
                     )
                     .await?;
                 Ok(LeaseEvent::Written {
@@ -154,10 +156,12 @@ fn stored(lease: KubeLease) -> StoredLease {
     }
 }
 
-fn lease(record: LeaseRecord, version: Option<String>) -> KubeLease {
+fn lease(record: LeaseRecord, version: Option<String>, address: Option<&str>) -> KubeLease {
+    let annotations = address.map(|address| [(ADDRESS.to_owned(), address.to_owned())].into());
     KubeLease {
         metadata: ObjectMeta {
             name: Some(LEASE_NAME.to_owned()),
+            annotations,
             resource_version: version,
             ..ObjectMeta::default()
         },
@@ -185,7 +189,7 @@ mod tests {
             renewed_at: Timestamp::from_microsecond(1_700_000_007_000_001).unwrap(),
             transitions: 3,
         };
-        let stored = stored(lease(record.clone(), Some("42".into())));
+        let stored = stored(lease(record.clone(), Some("42".into()), None));
         assert_eq!(
             stored,
             StoredLease {

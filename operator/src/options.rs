@@ -1,6 +1,6 @@
 //! What the operator is started with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ pub struct Options {
     pub external_metrics_bind_address: SocketAddr,
     /// The admission webhooks, HTTPS.
     pub webhook_bind_address: SocketAddr,
+    /// gRPC for the other processes of the installation, mutual TLS.
+    pub metrics_service_bind_address: SocketAddr,
+    /// Where those find it while it leads; `None` where that isn't known.
+    pub advertise_address: Option<IpAddr>,
     /// The ValidatingWebhookConfiguration that gets the authority of certificates made here; `None` leaves it alone.
     pub webhook_configuration: Option<String>,
     /// `ca.crt`, `tls.crt`, `tls.key`.
@@ -43,4 +47,14 @@ pub struct Options {
     pub clients: ClientSettings,
     /// Names this process in Events and in the election.
     pub identity: String,
+}
+
+impl Options {
+    /// What the Lease tells of this process while it leads.
+    pub fn advertised(&self) -> Option<String> {
+        let bound = self.metrics_service_bind_address;
+        let listens_on_one = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
+        let ip = self.advertise_address.or(listens_on_one)?;
+        Some(SocketAddr::new(ip, bound.port()).to_string())
+    }
 }

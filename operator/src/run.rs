@@ -22,10 +22,10 @@ use crate::events::EventPublisher;
 use crate::options::Options;
 use crate::probes::{Check, Probes, serve_metrics, serve_probes};
 use crate::prometheus::Metrics;
-use crate::served::ServedValues;
+use crate::replica::Replica;
 use crate::target::Targets;
 use crate::term::{Current, Grounds, Running};
-use crate::{certificates, leader};
+use crate::{certificates, leader, leader_address};
 
 /// Giving up the lease may take this long, after what was under way: SIGTERM ends the process within 5 s.
 const RELEASE: Duration = Duration::from_secs(1);
@@ -51,6 +51,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let webhook_listener = bind(options.webhook_bind_address, "--webhook-bind-address")
         .await?
         .into_std()?;
+    let values_listener = bind(
+        options.metrics_service_bind_address,
+        "--metrics-service-bind-address",
+    )
+    .await?
+    .into_std()?;
     let cluster = cluster().await?;
     let client = Client::try_from(cluster.clone()).context("preparing the Kubernetes client")?;
     let (certificate, authority) = certificates::load(&options)?;
@@ -58,6 +64,15 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let metrics = Arc::new(Metrics::new().context("registering metrics")?);
     let clock = Clock::start();
     let (terms, leading) = Current::channel();
+    let leader = match options.leader_elect {
+        true => leader_address::observe(client.clone(), &options.namespace),
+        // There is no other.
+        false => watch::channel(None).1,
+    };
+    let replica = Replica::new(&options.namespace, certificate.clone(), leader)?;
+    metrics
+        .add(Box::new(replica.metrics().context("registering metrics")?))
+        .context("registering metrics")?;
 
     let neighbours = Arc::new(Neighbours::new(options.watch.clone()));
     let (publisher, publishing) =
@@ -82,16 +97,23 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     );
     let webhooks = HttpsServer::new(&certificate, admission.router())
         .context("preparing the admission webhooks")?;
-    let ready = {
-        let leading = leading.clone();
-        Arc::new(move || listed(&leading))
+    let serving = {
+        let (leading, replica) = (leading.clone(), replica.clone());
+        move || match leading.term() {
+            // What another told before is served until its own is there.
+            Some(term) => term
+                .listed()
+                .or_else(|unlisted| replica.fit_to_serve().map_err(|_| unlisted)),
+            None => replica.fit_to_serve(),
+        }
     };
-    let values = Arc::new(ServedValues::new(leading.clone()));
+    let values = Arc::new(replica.reads(options.external_metrics_wait));
+    let ready = Arc::new(serving.clone());
     let api = Server::new(client.clone(), certificate.clone(), values, ready)
         .context("preparing the external metrics API")?;
 
     let mut servers = JoinSet::new();
-    let probes = Arc::new(probes(&leading));
+    let probes = Arc::new(probes(&leading, serving));
     servers.spawn(serve_probes(probes_listener, probes, shutdown.clone()));
     servers.spawn(serve_metrics(
         metrics_listener,
@@ -122,6 +144,19 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     });
     servers.spawn(neighbours.follow(client.clone(), shutdown.clone()));
     servers.spawn(publishing);
+    servers.spawn(replica.clone().follow(shutdown.clone()));
+    // Until the Lease is given up, which the others are told.
+    let told = CancellationToken::new();
+    let telling = {
+        let (told, stop) = (told.clone(), shutdown.clone());
+        let serving = replica.clone().serve(values_listener, told);
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                error!(%error, "the gRPC server for other replicas ended");
+                stop.cancel();
+            }
+        })
+    };
 
     // Whether this process leads, and in its how manieth term.
     let (elected, election) = watch::channel((!options.leader_elect).then_some(1));
@@ -129,9 +164,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let electing = {
         let (release, namespace) = (release.clone(), options.namespace.clone());
         let (elect, identity) = (options.leader_elect, options.identity.clone());
+        let address = options.advertised();
         tokio::spawn(async move {
             if elect {
-                leader::run(client, &namespace, identity, clock, elected, release).await;
+                leader::run(
+                    client, &namespace, identity, address, clock, elected, release,
+                )
+                .await;
             } else {
                 release.cancelled().await;
                 drop(elected);
@@ -143,6 +182,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         cluster,
         clock,
         metrics,
+        replica: replica.clone(),
         authority,
     };
     let led = lead(&grounds, election, &terms, &shutdown).await;
@@ -151,6 +191,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     // Only now, after the last write, another replica may lead.
     release.cancel();
     let _ = timeout(RELEASE, electing).await;
+    replica.release();
+    told.cancel();
+    let _ = timeout(RELEASE, telling).await;
     let _ = timeout(RELEASE, async {
         while servers.join_next().await.is_some() {}
     })
@@ -192,6 +235,7 @@ async fn lead(
             }
             ended = running.ended() => ended,
         };
+        grounds.replica.stop();
         terms.send_replace(None);
         running.end().await;
         ended?;
@@ -201,14 +245,14 @@ async fn lead(
     }
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{flag}: can't listen on {address}"))
 }
 
 /// How the cluster is reached.
-async fn cluster() -> anyhow::Result<Config> {
+pub(crate) async fn cluster() -> anyhow::Result<Config> {
     let mut config = Config::infer().await.context(
         "no way to reach the cluster: set KUBECONFIG, or run in a pod with a ServiceAccount",
     )?;
@@ -220,32 +264,17 @@ async fn cluster() -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn probes(leading: &Current) -> Probes {
+fn probes(
+    leading: &Current,
+    serving: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+) -> Probes {
     let turning = |leading: Current| {
         Check::new("control-loop", move || {
             leading.term().map_or(Ok(()), |term| term.turning())
         })
     };
-    let lists = {
-        let leading = leading.clone();
-        Check::new("first-lists", move || listed(&leading))
-    };
-    let leads = {
-        let leading = leading.clone();
-        Check::new("leader", move || match leading.term() {
-            Some(_) => Ok(()),
-            None => Err("another replica leads; this one serves no values yet".to_owned()),
-        })
-    };
     Probes {
         alive: vec![turning(leading.clone())],
-        ready: vec![turning(leading.clone()), lists, leads],
-    }
-}
-
-fn listed(leading: &Current) -> Result<(), String> {
-    match leading.term() {
-        Some(term) => term.listed(),
-        None => Err("ScaledObjects and HPAs are not listed while another replica leads".to_owned()),
+        ready: vec![turning(leading.clone()), Check::new("values", serving)],
     }
 }

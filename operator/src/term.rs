@@ -29,7 +29,6 @@ use crate::credentials::Fetcher;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::executor::{Executor, bounds_gate};
-use crate::external_metrics::CachedMetrics;
 use crate::hpa_index::HpaIndex;
 use crate::hpa_writer::HpaWriter;
 use crate::objects::Objects;
@@ -39,6 +38,7 @@ use crate::prepare::Preparer;
 use crate::prometheus::Metrics;
 use crate::references::References;
 use crate::repairs::Repairs;
+use crate::replica::Replica;
 use crate::sales::SaleNews;
 use crate::status::StatusWriter;
 use crate::target::Targets;
@@ -60,14 +60,14 @@ pub struct Grounds {
     pub cluster: kube::Config,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    /// What is served, also by the others.
+    pub replica: Replica,
     /// Who vouches for the serving certificate (PEM), where that is the operator's own business.
     pub authority: Option<Vec<u8>>,
 }
 
 /// What the rest of the process sees of a term.
 pub struct Term {
-    /// The last readings, for HPAs.
-    pub values: CachedMetrics,
     pub calendars: Arc<Calendars>,
     watches: Arc<Watches>,
     heartbeat: Heartbeat,
@@ -218,13 +218,14 @@ fn build(
         cluster,
         clock,
         metrics,
+        replica,
         authority,
     } = grounds;
     let (clock, stop) = (*clock, stop.clone());
     let client = Client::try_from(cluster.clone()).context("preparing the Kubernetes client")?;
     let heartbeat = Heartbeat::default();
     let (events, received) = Events::channel();
-    let objects = Arc::new(Objects::default());
+    let objects = Arc::new(Objects::new(replica.store()));
     let clients = Arc::new(Clients::new(options.clients.clone()));
     let fetcher = || Fetcher::new(client.clone(), clients.clone(), options.credentials.clone());
     let own = options.cluster_object_namespace.as_str();
@@ -324,8 +325,10 @@ fn build(
     );
     let webhooks = options.webhook_configuration.clone().zip(authority.clone());
     let authority = authority.clone();
+    // From here on nobody's word counts but this term's.
+    objects.values().begin();
+    replica.lead(events.clone());
     let term = Arc::new(Term {
-        values: CachedMetrics::new(objects, events.clone(), options.external_metrics_wait),
         calendars,
         watches: watches.clone(),
         heartbeat: heartbeat.clone(),

@@ -108,6 +108,7 @@ fn what_it_cannot_start_with_is_told_and_ends_it() {
             "--health-probe-bind-address",
             "--external-metrics-bind-address",
             "--webhook-bind-address",
+            "--metrics-service-bind-address",
         ];
         let with = |flag: &str, address: &str| -> Vec<String> {
             flags

@@ -66,6 +66,7 @@ struct Ports {
     health_probe: Port,
     external_metrics: Port,
     webhook: Port,
+    values: Port,
 }
 
 /// One operator process, running or not.
@@ -135,6 +136,7 @@ impl Operator {
             health_probe: Port::take()?,
             external_metrics: Port::take()?,
             webhook: Port::take()?,
+            values: Port::take()?,
         };
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -374,6 +376,10 @@ impl Operator {
             .arg(format!(
                 "--webhook-bind-address={}",
                 address(&self.ports.webhook)
+            ))
+            .arg(format!(
+                "--metrics-service-bind-address={}",
+                address(&self.ports.values)
             ))
             .arg(format!("--cert-dir={}", self.sandbox.dir().display()))
             .arg(format!(
