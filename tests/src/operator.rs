@@ -3,23 +3,22 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use kube::Client;
-use sakidori_test_cluster::pki::Authority;
 use sakidori_test_cluster::ports::Port;
 use sakidori_test_cluster::sandbox::{Process, Sandbox};
 use sakidori_test_cluster::{Cluster, ExternalMetricsTrust, eventually};
 use serde_json::Value;
 
+use crate::certificates::Certificates;
 use crate::memory::{self, Memory};
 use crate::{binary, canary, chart, manifests};
 
 /// The namespace the operator is installed in.
 pub const NAMESPACE: &str = "keda";
-/// What the API server calls the operator by; the certificate must be for this name, whatever address it resolves to.
-const SERVICE_NAME: &str = "keda-operator-metrics-apiserver.keda.svc";
 
 /// How an operator is to be started.
 #[derive(Clone, Debug)]
@@ -75,7 +74,7 @@ pub struct Operator {
     process: Option<Process>,
     settings: OperatorSettings,
     ports: Ports,
-    authority: Authority,
+    certificates: Arc<Certificates>,
     http: reqwest::Client,
     sandbox: Sandbox,
 }
@@ -116,21 +115,18 @@ impl Operator {
     /// # Errors
     /// If there is no binary, or it can't be started.
     pub fn start(settings: OperatorSettings) -> Result<Self> {
+        Self::start_with(settings, Arc::new(Certificates::new()?))
+    }
+
+    /// The same with certificates that it shares with others.
+    ///
+    /// # Errors
+    /// If there is no binary, or it can't be started.
+    pub fn start_with(settings: OperatorSettings, certificates: Arc<Certificates>) -> Result<Self> {
         // An error means that one is chosen already, and ring is the only one that is compiled in.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let sandbox = Sandbox::new("sakidori-operator")?;
-        let authority = Authority::new("sakidori tests")?;
-        let identity =
-            authority.issue("sakidori", &[], &[SERVICE_NAME, "localhost", "127.0.0.1"])?;
-        for (file, text) in [
-            ("ca.crt", authority.certificate()),
-            ("tls.crt", &identity.certificate),
-            ("tls.key", &identity.key),
-        ] {
-            let path = sandbox.dir().join(file);
-            std::fs::write(&path, text)
-                .with_context(|| format!("can't write {}", path.display()))?;
-        }
+        certificates.write(sandbox.dir())?;
         let ports = Ports {
             metrics: Port::take()?,
             health_probe: Port::take()?,
@@ -146,7 +142,7 @@ impl Operator {
             process: None,
             settings,
             ports,
-            authority,
+            certificates,
             http,
             sandbox,
         };
@@ -199,7 +195,7 @@ impl Operator {
     /// # Errors
     /// If the API server refuses one of the objects.
     pub async fn register(&self, cluster: &Cluster) -> Result<()> {
-        let trust = ExternalMetricsTrust::Authority(self.authority.certificate().to_owned());
+        let trust = ExternalMetricsTrust::Authority(self.authority().to_owned());
         cluster
             .register_external_metrics(self.ports.external_metrics.number(), &trust)
             .await
@@ -307,7 +303,7 @@ impl Operator {
 
     /// The authority (PEM) of its certificate.
     pub fn authority(&self) -> &str {
-        self.authority.certificate()
+        self.certificates.authority()
     }
 
     pub fn webhook_address(&self) -> SocketAddr {
@@ -329,6 +325,28 @@ impl Operator {
             .context("the operator is not running")?
             .pause();
         Ok(())
+    }
+
+    /// Lets it go on after [`pause`](Self::pause) (SIGCONT).
+    ///
+    /// # Errors
+    /// If it isn't running.
+    pub fn resume(&self) -> Result<()> {
+        self.process
+            .as_ref()
+            .context("the operator is not running")?
+            .resume();
+        Ok(())
+    }
+
+    /// The status and text of a probe, such as `/readyz`.
+    ///
+    /// # Errors
+    /// If nothing answers.
+    pub async fn probe(&self, path: &str) -> Result<(u16, String)> {
+        let url = format!("http://{}{path}", self.health_probe_address());
+        let answer = self.http.get(url).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
     }
 
     /// The last lines of its log, for messages.
