@@ -68,6 +68,7 @@ impl Replica {
     }
 
     /// Told when the replica that led has given up the Lease.
+    #[expect(dead_code, reason = "for the election")]
     pub fn released(&self) -> Arc<Notify> {
         self.follower.released.clone()
     }
@@ -93,16 +94,19 @@ impl Replica {
         });
     }
 
-    /// Leads no more.
+    /// Leads no more: who follows it has to look for another.
     pub fn stop(&self) {
         self.teller.stop();
+    }
+
+    /// Follows again; once nothing is left that writes readings of its own.
+    pub fn follow_another(&self) {
         self.leads.send_replace(false);
     }
 
     /// Leads no more, and has given up the Lease: the others may try at once.
     pub fn release(&self) {
         self.teller.release();
-        self.leads.send_replace(false);
     }
 
     /// Follows whoever leads, while that is another.

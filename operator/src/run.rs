@@ -24,7 +24,7 @@ use crate::probes::{Check, Probes, serve_metrics, serve_probes};
 use crate::prometheus::Metrics;
 use crate::replica::Replica;
 use crate::target::Targets;
-use crate::term::{Current, Grounds, Running};
+use crate::term::{Current, Grounds, Running, UNLISTED};
 use crate::{certificates, leader, leader_address};
 
 /// Giving up the lease may take this long, after what was under way: SIGTERM ends the process within 5 s.
@@ -99,11 +99,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         .context("preparing the admission webhooks")?;
     let serving = {
         let (leading, replica) = (leading.clone(), replica.clone());
+        let alone = !options.leader_elect;
         move || match leading.term() {
             // What another told before is served until its own is there.
             Some(term) => term
                 .listed()
                 .or_else(|unlisted| replica.fit_to_serve().map_err(|_| unlisted)),
+            None if alone => Err(UNLISTED.to_owned()),
             None => replica.fit_to_serve(),
         }
     };
@@ -238,6 +240,7 @@ async fn lead(
         grounds.replica.stop();
         terms.send_replace(None);
         running.end().await;
+        grounds.replica.follow_another();
         ended?;
         // Where the term saw that it is over before the election did.
         let _ = election.wait_for(|now| *now != number).await;

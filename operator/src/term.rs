@@ -54,6 +54,9 @@ const DRAIN: Duration = Duration::from_millis(2500);
 /// Tasks of a term end where they wait next. What computes meanwhile (a calendar being read) takes milliseconds.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
+/// What probes say until everything was seen once.
+pub const UNLISTED: &str = "ScaledObjects and HPAs are not listed yet";
+
 /// What outlives a term, and each term is built on.
 pub struct Grounds {
     pub options: Options,
@@ -84,7 +87,7 @@ impl Term {
         if self.watches.listed() {
             Ok(())
         } else {
-            Err("ScaledObjects and HPAs are not listed yet".to_owned())
+            Err(UNLISTED.to_owned())
         }
     }
 

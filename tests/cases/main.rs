@@ -51,6 +51,7 @@ mod prescaling_nodes;
 mod prescaling_paused;
 mod prescaling_proof;
 mod prescaling_restart;
+mod replicas;
 mod repository;
 mod scaling;
 mod scene;

@@ -20,9 +20,18 @@ use crate::{binary, canary, chart, manifests};
 /// The namespace the operator is installed in.
 pub const NAMESPACE: &str = "keda";
 
+/// Which of the installation's processes it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subcommand {
+    Operator,
+    /// It knows nothing of [`OperatorSettings::watch_namespace`], of elections and of webhooks.
+    MetricsAdapter,
+}
+
 /// How an operator is to be started.
 #[derive(Clone, Debug)]
 pub struct OperatorSettings {
+    pub subcommand: Subcommand,
     pub kubeconfig: PathBuf,
     /// `POD_NAMESPACE`.
     pub namespace: String,
@@ -45,6 +54,7 @@ impl OperatorSettings {
     /// One operator in namespace `keda` that watches all namespaces and is its own leader.
     pub fn new(kubeconfig: impl Into<PathBuf>) -> Self {
         Self {
+            subcommand: Subcommand::Operator,
             kubeconfig: kubeconfig.into(),
             namespace: NAMESPACE.to_owned(),
             watch_namespace: String::new(),
@@ -365,7 +375,6 @@ impl Operator {
     }
 
     fn spawn(&mut self) -> Result<()> {
-        let address = |port: &Port| format!("127.0.0.1:{}", port.number());
         let mut command = match self.settings.open_files {
             None => Command::new(binary::sakidori()?),
             Some(limit) => {
@@ -378,7 +387,10 @@ impl Operator {
             }
         };
         command
-            .arg("operator")
+            .args(match self.settings.subcommand {
+                Subcommand::Operator => self.operator_arguments(),
+                Subcommand::MetricsAdapter => self.metrics_adapter_arguments(),
+            })
             .arg(format!(
                 "--metrics-bind-address={}",
                 address(&self.ports.metrics)
@@ -387,24 +399,7 @@ impl Operator {
                 "--health-probe-bind-address={}",
                 address(&self.ports.health_probe)
             ))
-            .arg(format!(
-                "--external-metrics-bind-address={}",
-                address(&self.ports.external_metrics)
-            ))
-            .arg(format!(
-                "--webhook-bind-address={}",
-                address(&self.ports.webhook)
-            ))
-            .arg(format!(
-                "--metrics-service-bind-address={}",
-                address(&self.ports.values)
-            ))
             .arg(format!("--cert-dir={}", self.sandbox.dir().display()))
-            .arg(format!(
-                "--enable-cert-rotation={}",
-                self.settings.cert_rotation
-            ))
-            .arg(format!("--leader-elect={}", self.settings.leader_elect))
             .arg("--log-format=json")
             .arg(format!("--log-level={}", self.settings.log_level))
             .args(&self.settings.extra_args)
@@ -415,6 +410,37 @@ impl Operator {
         self.process = Some(self.sandbox.spawn("operator", command)?);
         Ok(())
     }
+}
+
+impl Operator {
+    fn operator_arguments(&self) -> Vec<String> {
+        vec![
+            "operator".to_owned(),
+            format!(
+                "--external-metrics-bind-address={}",
+                address(&self.ports.external_metrics)
+            ),
+            format!("--webhook-bind-address={}", address(&self.ports.webhook)),
+            format!(
+                "--metrics-service-bind-address={}",
+                address(&self.ports.values)
+            ),
+            format!("--enable-cert-rotation={}", self.settings.cert_rotation),
+            format!("--leader-elect={}", self.settings.leader_elect),
+        ]
+    }
+
+    fn metrics_adapter_arguments(&self) -> Vec<String> {
+        vec![
+            "metrics-adapter".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={}", self.ports.external_metrics.number()),
+        ]
+    }
+}
+
+fn address(port: &Port) -> String {
+    format!("127.0.0.1:{}", port.number())
 }
 
 impl Drop for Operator {

@@ -37,10 +37,17 @@ impl Changes {
             }
         }
     }
+
+    /// All objects that there are have been told: no object changes, but who waits for that goes on.
+    pub(crate) fn listed(&self) {
+        for subscription in lock(&self.subscriptions).iter().filter_map(Weak::upgrade) {
+            subscription.notify.notify_one();
+        }
+    }
 }
 
 impl Subscription {
-    /// Resolves at once where something has changed since the last [`Self::take`]; sometimes where nothing has.
+    /// Resolves at once where something has changed since the last [`Self::take`], or all is listed; sometimes where nothing has.
     pub(crate) async fn changed(&self) {
         self.notify.notified().await;
     }

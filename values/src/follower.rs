@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use futures::stream;
 use rustls_pki_types::ServerName;
-use sakidori_engine::ObjectKey;
 use sakidori_metrics_adapter::CertificateHandle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -130,15 +129,6 @@ impl Follower {
             self.counts.heard.fetch_add(1, Ordering::Relaxed);
             self.store.heard();
             match message.what {
-                Some(What::Object(object)) => messages::take_in(&writer, asked, object),
-                Some(What::Gone(gone)) => {
-                    writer.remove(&ObjectKey::new(gone.namespace, gone.name));
-                }
-                Some(What::Listed(_)) => {
-                    writer.listed();
-                    *heard_all = true;
-                    info!(leader = address, "following the replica that leads");
-                }
                 Some(What::Released(_)) => {
                     info!(
                         leader = address,
@@ -146,8 +136,15 @@ impl Follower {
                     );
                     self.released.notify_one();
                 }
-                // Or of a later version.
-                Some(What::Heartbeat(_)) | None => {}
+                Some(what) => {
+                    if matches!(what, What::Listed(_)) {
+                        *heard_all = true;
+                        info!(leader = address, "following the replica that leads");
+                    }
+                    messages::take_in(&writer, asked, what);
+                }
+                // Of a later version.
+                None => {}
             }
         }
         Ok(())

@@ -8,6 +8,8 @@ mod changes;
 mod connect;
 mod counts;
 mod follower;
+#[cfg(test)]
+mod interleavings;
 mod lock;
 mod messages;
 mod readiness;
@@ -15,6 +17,7 @@ mod readings;
 mod reads;
 mod store;
 mod teller;
+mod telling;
 mod wishes;
 
 pub use counts::{Counted, Counts};

@@ -10,6 +10,7 @@ use crate::readings::{Failure, Latest, ObjectReadings, Slot, Taken};
 use crate::store::{Served, State, Writer};
 use crate::wire;
 use crate::wire::object::State as Told;
+use crate::wire::told::What;
 
 /// The largest message that a follower takes. Of an object with a hundred triggers that all fail, 110 KiB are told.
 pub(crate) const LARGEST: usize = 4 * 1024 * 1024;
@@ -107,8 +108,17 @@ fn cut(text: &str) -> String {
     format!("{}...", &text[..end])
 }
 
-/// Takes in what was told of an object on a stream that was asked for at `asked`.
-pub(crate) fn take_in(writer: &Writer, asked: Instant, told: wire::Object) {
+/// Takes in what was told on a stream that was asked for at `asked`.
+pub(crate) fn take_in(writer: &Writer, asked: Instant, told: What) {
+    match told {
+        What::Object(object) => take_in_object(writer, asked, object),
+        What::Gone(gone) => writer.remove(&ObjectKey::new(gone.namespace, gone.name)),
+        What::Listed(_) => writer.listed(),
+        What::Heartbeat(_) | What::Released(_) => {}
+    }
+}
+
+fn take_in_object(writer: &Writer, asked: Instant, told: wire::Object) {
     let key = ObjectKey::new(told.namespace, told.name);
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
     match told.state {
@@ -121,13 +131,13 @@ pub(crate) fn take_in(writer: &Writer, asked: Instant, told: wire::Object) {
         }
         Some(Told::Paused(_)) => writer.set(&key, &told.uid, State::Paused),
         Some(Told::Unprepared(unprepared)) => {
-            let complaint = text(unprepared.complaint);
-            writer.set(&key, &told.uid, State::Unprepared { complaint });
+            // By a leader that has just begun: what the one before it told is served on.
+            writer.set_unprepared(&key, &told.uid, text(unprepared.complaint));
         }
         // Of a later version: what it means isn't known here.
         None => {
             let complaint = Some("the replica that leads is of another version".to_owned());
-            writer.set(&key, &told.uid, State::Unprepared { complaint });
+            writer.set_unprepared(&key, &told.uid, complaint);
         }
     }
 }
@@ -158,10 +168,7 @@ fn readings(
         ),
     };
     for (metric, slot) in served.metrics.iter().zip(readings.slots()) {
-        let latest = latest(metric, asked);
-        if slot.latest() != latest {
-            slot.put(latest);
-        }
+        slot.hear(writer.number(), latest(metric, asked));
     }
     readings
 }

@@ -1,6 +1,7 @@
 //! The last answer of each metric of one object, and a way to wait for the next one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -22,6 +23,8 @@ pub struct Slot {
     /// `useCachedMetrics`: serve the last poll instead of asking for a newer one.
     pub use_cached: bool,
     latest: watch::Sender<Latest>,
+    /// The number of the stream that told its reading; 0 for none.
+    told_by: AtomicU64,
     place: Place,
 }
 
@@ -70,6 +73,7 @@ impl ObjectReadings {
                     metric,
                     use_cached,
                     latest: watch::Sender::default(),
+                    told_by: AtomicU64::new(0),
                     place: place.clone(),
                 }),
             })
@@ -145,8 +149,22 @@ impl Slot {
         self.place.changes.mark(&self.place.key);
     }
 
-    /// Takes in what is known elsewhere of what the source last answered.
-    pub(crate) fn put(&self, latest: Latest) {
+    /// Takes in what the replica that leads says of the source's last answer, on the stream of that number. One that has just begun has no answer
+    /// yet: then those stay that it hasn't replaced yet on this stream.
+    pub(crate) fn hear(&self, stream: u64, mut told: Latest) {
+        let before = self.latest();
+        if told.reading.is_some() {
+            self.told_by.store(stream, Ordering::Relaxed);
+        } else if self.told_by.load(Ordering::Relaxed) != stream {
+            told.reading = before.reading.clone();
+            told.failure = told.failure.or_else(|| before.failure.clone());
+        }
+        if before != told {
+            self.put(told);
+        }
+    }
+
+    fn put(&self, latest: Latest) {
         self.latest.send_replace(latest);
         self.place.changes.mark(&self.place.key);
     }

@@ -123,7 +123,7 @@ impl Reads {
         let asked = Instant::now();
         let mut last = latest.reading;
         // While nobody leads nobody is there to answer: the last reading is as good now as in a second.
-        if self.store.wishes_are_heard() {
+        if self.store.has_listener() {
             self.store.want(key);
             loop {
                 let Ok(Ok(())) = timeout_at(deadline.into(), answers.changed()).await else {

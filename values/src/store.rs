@@ -177,7 +177,7 @@ impl Store {
     }
 
     /// Whether there is anybody who could bring newer readings.
-    pub(crate) fn wishes_are_heard(&self) -> bool {
+    pub fn has_listener(&self) -> bool {
         self.wishes.are_heard()
     }
 
@@ -262,6 +262,7 @@ impl Writer {
         for key in gone {
             self.store.changes.mark(&key);
         }
+        self.store.changes.listed();
         self.store.came.notify_waiters();
     }
 
@@ -300,7 +301,7 @@ impl Writer {
         self.store.came.notify_waiters();
     }
 
-    fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number.load(Ordering::Relaxed)
     }
 }

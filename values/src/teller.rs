@@ -1,12 +1,12 @@
 //! Tells followers what this process serves, while it leads.
 //!
-//! A follower is told each object as it is when its turn comes. Of what changes meanwhile only the names are kept, so a slow follower
-//! gets the newest state of each object, not each state, and holds up nobody.
+//! A follower is told each object as it is when its turn comes ([`Telling`]). Of what changes meanwhile only the names are kept, so a slow
+//! follower holds up nobody.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{Stream, stream};
 use prost::Message;
@@ -15,13 +15,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::changes::Subscription;
 use crate::counts::Counts;
-use crate::messages;
 use crate::store::Store;
+use crate::telling::Telling;
 use crate::wire::told::What;
 use crate::wire::values_server::{Values, ValuesServer};
-use crate::wire::{Gone, Heartbeat, Listed, Released, Told, Wanted};
+use crate::wire::{Heartbeat, Released, Told, Wanted};
 
 /// Processes that may follow at the same time: replicas and metrics adapters, and some whose connection ended and isn't missed yet.
 const FOLLOWERS: usize = 64;
@@ -107,7 +106,6 @@ impl Values for Teller {
         &self,
         request: Request<Streaming<Wanted>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
-        let began = Instant::now();
         let standing = self.0.standing.subscribe();
         if *standing.borrow() != Standing::Leads {
             return Err(self.refusal());
@@ -117,18 +115,13 @@ impl Values for Teller {
                 "{FOLLOWERS} processes follow already"
             )));
         };
-        // Before the objects are listed: what changes meanwhile is told once more.
-        let changes = self.0.store.subscribe();
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let followed = Followed {
             teller: self.clone(),
-            began,
-            next: self.0.store.keys(),
-            listed: false,
+            telling: Telling::new(self.0.store.clone()),
             ended: false,
             standing,
-            changes,
             heartbeat,
             wanted: request.into_inner(),
             _counted: Counted::new(self.0.counts.clone()),
@@ -145,13 +138,9 @@ impl Values for Teller {
 /// One follower's stream.
 struct Followed {
     teller: Teller,
-    began: Instant,
-    /// Objects whose turn comes next.
-    next: Vec<ObjectKey>,
-    listed: bool,
+    telling: Telling,
     ended: bool,
     standing: watch::Receiver<Standing>,
-    changes: Arc<Subscription>,
     heartbeat: Interval,
     wanted: Streaming<Wanted>,
     _counted: Counted,
@@ -177,16 +166,8 @@ impl Followed {
                     return Some(Err(self.teller.refusal()));
                 }
             }
-            if let Some(key) = self.next.pop() {
-                break self.object(&key);
-            }
-            if !self.listed {
-                self.listed = true;
-                break What::Listed(Listed {});
-            }
-            self.next = self.changes.take();
-            if !self.next.is_empty() {
-                continue;
+            if let Some(what) = self.telling.next() {
+                break what;
             }
             tokio::select! {
                 biased;
@@ -200,7 +181,7 @@ impl Followed {
                     // It is gone, or says what is no wish.
                     Ok(None) | Err(_) => return None,
                 },
-                () = self.changes.changed() => sleep(GATHER).await,
+                () = self.telling.changed() => sleep(GATHER).await,
             }
         };
         let told = Told { what: Some(what) };
@@ -210,16 +191,6 @@ impl Followed {
             .told_bytes
             .fetch_add(told.encoded_len() as u64, Ordering::Relaxed);
         Some(Ok(told))
-    }
-
-    fn object(&self, key: &ObjectKey) -> What {
-        match self.teller.0.store.served(key) {
-            Some(served) => What::Object(messages::object(key, &served, self.began)),
-            None => What::Gone(Gone {
-                namespace: key.namespace.to_string(),
-                name: key.name.to_string(),
-            }),
-        }
     }
 }
 
