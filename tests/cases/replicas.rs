@@ -130,14 +130,6 @@ impl Process {
         Ok(log.contains("\"leading\""))
     }
 
-    async fn until_it_leads(&self) -> Result<()> {
-        eventually("next leader", TAKEN_OVER, async || {
-            Ok(self.led()?.then_some(()))
-        })
-        .await
-        .with_context(|| self.operator.log_tail())
-    }
-
     async fn value(&self, reader: &Client) -> Result<String> {
         let metric = observe::external_metric(reader, &self.namespace, METRIC, "web").await?;
         Ok(metric.value)

@@ -3,12 +3,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::stream;
+use futures::{StreamExt, stream};
 use rustls_pki_types::ServerName;
 use sakidori_metrics_adapter::CertificateHandle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 use tracing::{debug, info, warn};
@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use crate::connect::connect;
 use crate::counts::Counts;
 use crate::messages;
+use crate::moment::Moment;
 use crate::store::{Store, Writer};
 use crate::wire::Wanted;
 use crate::wire::told::What;
@@ -103,6 +104,8 @@ impl Follower {
         .await
         .map_err(late)??;
         let mut client = ValuesClient::new(channel).max_decoding_message_size(messages::LARGEST);
+        // Dropped with this stream, it ends the other direction too; by itself that would wait for the next wish, and keep the stream open.
+        let (_open, over) = oneshot::channel::<()>();
         let wanted = stream::unfold(self.store.listen(), |listening| async {
             let key = listening.next().await?;
             let wanted = Wanted {
@@ -110,9 +113,10 @@ impl Follower {
                 name: key.name.to_string(),
             };
             Some((wanted, listening))
-        });
+        })
+        .take_until(over);
         // All times that are told count from here.
-        let asked = Instant::now();
+        let asked = Moment::now();
         let answer = timeout(CONNECT_WITHIN, client.follow(wanted)).await;
         let mut told = answer.map_err(late)?.map_err(said)?.into_inner();
         self.counts.streams.fetch_add(1, Ordering::Relaxed);

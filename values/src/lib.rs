@@ -12,6 +12,7 @@ mod follower;
 mod interleavings;
 mod lock;
 mod messages;
+mod moment;
 mod readiness;
 mod readings;
 mod reads;
@@ -22,6 +23,7 @@ mod wishes;
 
 pub use counts::{Counted, Counts};
 pub use follower::Follower;
+pub use moment::Moment;
 pub use readings::{Failure, Latest, ObjectReadings, Slot, Taken};
 pub use reads::Reads;
 pub use store::{Served, State, Store, Writer};

@@ -1,11 +1,12 @@
 //! What the store holds, as messages between replicas, and back.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prost::Message;
-use sakidori_engine::{ObjectKey, Quantity};
+use sakidori_engine::ObjectKey;
 
+use crate::moment::Moment;
 use crate::readings::{Failure, Latest, ObjectReadings, Slot, Taken};
 use crate::store::{Served, State, Writer};
 use crate::wire;
@@ -22,7 +23,7 @@ const LONGEST_TEXT: usize = 1024;
 const LONGEST_INTERVAL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// The message about one object; `began` is when the stream began.
-pub(crate) fn object(key: &ObjectKey, served: &Served, began: Instant) -> wire::Object {
+pub(crate) fn object(key: &ObjectKey, served: &Served, began: Moment) -> wire::Object {
     let told = |state: Told| wire::Object {
         namespace: key.namespace.to_string(),
         name: key.name.to_string(),
@@ -62,7 +63,7 @@ pub(crate) fn object(key: &ObjectKey, served: &Served, began: Instant) -> wire::
     }))
 }
 
-fn metric(slot: &Slot, began: Instant) -> wire::Metric {
+fn metric(slot: &Slot, began: Moment) -> wire::Metric {
     let latest = slot.latest();
     wire::Metric {
         name: slot.metric.clone(),
@@ -79,21 +80,21 @@ fn metric(slot: &Slot, began: Instant) -> wire::Metric {
 }
 
 /// Milliseconds from `began` to `at`, rounded down: a reading never looks younger for it.
-fn since(began: Instant, at: Instant) -> i64 {
+fn since(began: Moment, at: Moment) -> i64 {
     let whole = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    match at.checked_duration_since(began) {
-        Some(after) => whole(after),
-        None => -whole(began.duration_since(at)).saturating_add(1),
+    if at >= began {
+        whole(at.since(began))
+    } else {
+        -whole(began.since(at)).saturating_add(1)
     }
 }
 
-/// The time `ms` after `asked`, but not one that is still to come; `None` for one that this machine has no name for, as long ago as it is.
-fn at(asked: Instant, ms: i64) -> Option<Instant> {
+/// The time `ms` after `asked`, but not one that is still to come.
+fn at(asked: Moment, ms: i64) -> Moment {
     let distance = Duration::from_millis(ms.unsigned_abs());
-    let now = Instant::now();
     match ms {
-        0.. => Some(asked.checked_add(distance).unwrap_or(now).min(now)),
-        _ => asked.checked_sub(distance),
+        0.. => asked.after(distance).min(Moment::now()),
+        _ => asked.before(distance),
     }
 }
 
@@ -109,7 +110,7 @@ fn cut(text: &str) -> String {
 }
 
 /// Takes in what was told on a stream that was asked for at `asked`.
-pub(crate) fn take_in(writer: &Writer, asked: Instant, told: What) {
+pub(crate) fn take_in(writer: &Writer, asked: Moment, told: What) {
     match told {
         What::Object(object) => take_in_object(writer, asked, object),
         What::Gone(gone) => writer.remove(&ObjectKey::new(gone.namespace, gone.name)),
@@ -118,7 +119,7 @@ pub(crate) fn take_in(writer: &Writer, asked: Instant, told: What) {
     }
 }
 
-fn take_in_object(writer: &Writer, asked: Instant, told: wire::Object) {
+fn take_in_object(writer: &Writer, asked: Moment, told: wire::Object) {
     let key = ObjectKey::new(told.namespace, told.name);
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
     match told.state {
@@ -148,7 +149,7 @@ fn readings(
     key: &ObjectKey,
     before: Option<&State>,
     served: &wire::Served,
-    asked: Instant,
+    asked: Moment,
 ) -> Arc<ObjectReadings> {
     let interval = Duration::from_millis(served.polling_interval_ms).min(LONGEST_INTERVAL);
     let metrics = || {
@@ -173,19 +174,16 @@ fn readings(
     readings
 }
 
-fn latest(metric: &wire::Metric, asked: Instant) -> Latest {
+fn latest(metric: &wire::Metric, asked: Moment) -> Latest {
     let reading = metric.reading.as_ref().and_then(|reading| {
-        let value: Quantity = reading.value.parse().ok()?;
         Some(Taken {
-            value,
-            at: at(asked, reading.at_ms)?,
+            value: reading.value.parse().ok()?,
+            at: at(asked, reading.at_ms),
         })
     });
-    let failure = metric.failure.as_ref().and_then(|failure| {
-        Some(Failure {
-            message: failure.message.clone(),
-            at: at(asked, failure.at_ms)?,
-        })
+    let failure = metric.failure.as_ref().map(|failure| Failure {
+        message: failure.message.clone(),
+        at: at(asked, failure.at_ms),
     });
     Latest { reading, failure }
 }

@@ -1,7 +1,8 @@
 //! Whether what a follower knows is good enough to be served.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::moment::Moment;
 use crate::readings::Slot;
 use crate::store::Store;
 
@@ -59,6 +60,79 @@ fn age(slot: &Slot) -> Option<Duration> {
     let latest = slot.latest();
     let reading = latest.reading.map(|taken| taken.at);
     let failure = latest.failure.map(|failure| failure.at);
-    let at: Instant = reading.max(failure)?;
-    Some(at.elapsed())
+    reading.max(failure).map(Moment::elapsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sakidori_engine::{ObjectKey, Quantity};
+
+    use super::*;
+    use crate::store::{State, Writer};
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// A follower that was told objects, of each the age of its source's last answer, and whether that was a reading.
+    fn told(objects: &[Option<(u64, bool)>]) -> Writer {
+        let writer = Writer::new(Arc::new(Store::default()));
+        writer.begin();
+        for (number, answer) in objects.iter().enumerate() {
+            let key = ObjectKey::new("shop", format!("web-{number}"));
+            let metrics = [("s0-a".to_owned(), false)];
+            let readings = writer.store().readings(&key, INTERVAL, metrics, |_| None);
+            for (slot, (age, is_reading)) in readings.slots().iter().zip(answer) {
+                slot.record(Quantity::from_integer(1), Duration::from_secs(*age));
+                if !is_reading {
+                    slot.record_failure("down");
+                }
+            }
+            let state = State::Served {
+                readings: Arc::new(readings),
+                complaint: None,
+            };
+            writer.set(&key, "1", state);
+        }
+        writer
+    }
+
+    #[test]
+    fn a_follower_is_ready_while_some_answer_is_young() {
+        let cases: [(&[Option<(u64, bool)>], _); 6] = [
+            (&[Some((19, true))], Ok(())),
+            (&[Some((21, true))], Err("values are too old")),
+            (&[Some((21, true)), Some((19, true))], Ok(())),
+            (&[Some((21, true)), None], Err("values are too old")),
+            // Nobody else would know more.
+            (&[Some((21, false))], Ok(())),
+            (&[Some((21, false)), Some((21, true))], Ok(())),
+        ];
+        for (objects, expected) in cases {
+            let writer = told(objects);
+            writer.listed();
+            let fit = writer.store().fit_to_serve();
+            match expected {
+                Ok(()) => assert_eq!(fit, Ok(()), "{objects:?}"),
+                Err(part) => assert!(fit.unwrap_err().contains(part), "{objects:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn without_any_answer_it_is_ready_while_the_leader_is_heard() {
+        let writer = told(&[None]);
+        let store = writer.store().clone();
+        let why = store.fit_to_serve().unwrap_err();
+        assert!(why.contains("no values yet"), "{why}");
+        writer.listed();
+        let why = store.fit_to_serve().unwrap_err();
+        assert!(why.contains("last heard never"), "{why}");
+        store.heard();
+        assert_eq!(store.fit_to_serve(), Ok(()));
+        // Also while the next stream has not told everything yet.
+        let next = Writer::new(store.clone());
+        next.begin();
+        assert_eq!(store.fit_to_serve(), Ok(()));
+    }
 }

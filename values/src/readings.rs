@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sakidori_engine::{ObjectKey, Quantity};
 use tokio::sync::watch;
 
 use crate::changes::Changes;
+use crate::moment::Moment;
 
 /// One object's metrics. Made by [`crate::Store::readings`].
 pub struct ObjectReadings {
@@ -47,13 +48,13 @@ pub struct Latest {
 pub struct Taken {
     pub value: Quantity,
     /// When the source was asked.
-    pub at: Instant,
+    pub at: Moment,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     pub message: String,
-    pub at: Instant,
+    pub at: Moment,
 }
 
 impl ObjectReadings {
@@ -131,8 +132,7 @@ impl Slot {
 
     /// Takes in what the source said when it was asked `age` ago.
     pub fn record(&self, value: Quantity, age: Duration) {
-        let now = Instant::now();
-        let at = now.checked_sub(age).unwrap_or(now);
+        let at = Moment::now().before(age);
         self.put(Latest {
             reading: Some(Taken { value, at }),
             failure: None,
@@ -143,7 +143,7 @@ impl Slot {
         self.latest.send_modify(|latest| {
             latest.failure = Some(Failure {
                 message: message.to_owned(),
-                at: Instant::now(),
+                at: Moment::now(),
             });
         });
         self.place.changes.mark(&self.place.key);

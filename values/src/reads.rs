@@ -14,6 +14,7 @@ use sakidori_engine::ObjectKey;
 use sakidori_metrics_adapter::{ExternalMetricValue, ExternalMetrics, MetricError};
 use tokio::time::timeout_at;
 
+use crate::moment::Moment;
 use crate::readings::{Latest, ObjectReadings, Slot, Taken};
 use crate::store::{State, Store};
 
@@ -120,7 +121,7 @@ impl Reads {
         if let Some(answer) = settled(&latest, served_up_to) {
             return answer;
         }
-        let asked = Instant::now();
+        let asked = Moment::now();
         let mut last = latest.reading;
         // While nobody leads nobody is there to answer: the last reading is as good now as in a second.
         if self.store.has_listener() {
@@ -132,7 +133,9 @@ impl Reads {
                 };
                 let latest = answers.borrow().clone();
                 match (latest.failure, latest.reading) {
-                    (None, Some(taken)) if taken.at + served_up_to >= asked => return Ok(taken),
+                    (None, Some(taken)) if taken.at.after(served_up_to) >= asked => {
+                        return Ok(taken);
+                    }
                     // A poll that was under way took an answer of another object's, which may be older: one more is asked for.
                     (None, Some(taken)) => {
                         last = Some(taken);
@@ -198,7 +201,7 @@ mod tests {
     fn taken(age: Duration) -> Option<Taken> {
         Some(Taken {
             value: Quantity::from_integer(1),
-            at: Instant::now() - age,
+            at: Moment::now().before(age),
         })
     }
 
@@ -219,7 +222,7 @@ mod tests {
             reading: taken(Duration::ZERO),
             failure: Some(Failure {
                 message: "down".into(),
-                at: Instant::now(),
+                at: Moment::now(),
             }),
         };
         assert_eq!(settled(&failed, second).unwrap().unwrap_err(), "down");

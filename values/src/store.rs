@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sakidori_engine::ObjectKey;
 use tokio::sync::Notify;
@@ -13,6 +13,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::changes::{Changes, Subscription};
 use crate::lock::lock;
+use crate::moment::Moment;
 use crate::readings::{ObjectReadings, Place, Slot};
 use crate::wishes::{Listening, Wishes};
 
@@ -35,7 +36,7 @@ struct Inner {
     /// Some writer has.
     ever_listed: bool,
     /// When the replica that leads was last heard.
-    heard: Option<Instant>,
+    heard: Option<Moment>,
 }
 
 struct Entry {
@@ -132,7 +133,7 @@ impl Store {
 
     /// The replica that leads has said something.
     pub(crate) fn heard(&self) {
-        lock(&self.inner).heard = Some(Instant::now());
+        lock(&self.inner).heard = Some(Moment::now());
     }
 
     /// How long ago the replica that leads last said something.

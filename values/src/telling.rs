@@ -1,12 +1,12 @@
 //! What one follower is told, in which order: all objects, that these are all, and then what changes.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use sakidori_engine::ObjectKey;
 
 use crate::changes::Subscription;
 use crate::messages;
+use crate::moment::Moment;
 use crate::store::Store;
 use crate::wire::told::What;
 use crate::wire::{Gone, Listed};
@@ -16,7 +16,7 @@ use crate::wire::{Gone, Listed};
 pub(crate) struct Telling {
     store: Arc<Store>,
     /// All times that are told count from here.
-    began: Instant,
+    began: Moment,
     /// Objects whose turn comes next.
     next: Vec<ObjectKey>,
     listed: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Telling {
 
 impl Telling {
     pub(crate) fn new(store: Arc<Store>) -> Self {
-        let began = Instant::now();
+        let began = Moment::now();
         // Before the objects are listed: what changes meanwhile is told once more.
         let changes = store.subscribe();
         Self {

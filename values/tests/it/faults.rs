@@ -12,11 +12,13 @@ use sakidori_metrics_adapter::mutual_tls::client_config;
 use sakidori_metrics_adapter::{CertificateHandle, HttpsServer};
 use sakidori_test_cluster::eventually;
 use sakidori_test_cluster::pki::Authority;
+use sakidori_values::Moment;
 use sakidori_values::wire::told::What;
 use sakidori_values::wire::values_client::ValuesClient;
 use sakidori_values::wire::values_server::{Values, ValuesServer};
 use sakidori_values::wire::{Heartbeat, Listed, Object, Told, Wanted};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -26,11 +28,23 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::installation::{Following, Leader, NAME, SOON, certificate, key, name};
 
-/// A stream of the leader's, to be read by hand.
+/// A stream of the leader's, to be read by hand; ends when it is dropped.
+pub struct RawStream {
+    told: Streaming<Told>,
+    _open: oneshot::Sender<()>,
+}
+
+impl RawStream {
+    pub async fn message(&mut self) -> Result<Option<Told>, Status> {
+        self.told.message().await
+    }
+}
+
+/// Follows by hand.
 pub async fn raw_stream(
     leader: &Leader,
     certificate: &CertificateHandle,
-) -> Result<Streaming<Told>, Status> {
+) -> Result<RawStream, Status> {
     let (address, config) = (leader.address, client_config(certificate));
     let config = Arc::new(config.map_err(|error| Status::unknown(error.to_string()))?);
     let connect = tower::service_fn(move |_| {
@@ -45,11 +59,13 @@ pub async fn raw_stream(
         .connect_with_connector(connect)
         .await
         .map_err(|error| Status::unknown(error.to_string()))?;
-    let wanted = stream::pending::<Wanted>();
-    Ok(ValuesClient::new(channel)
-        .follow(wanted)
-        .await?
-        .into_inner())
+    let (open, over) = oneshot::channel();
+    let wanted = stream::pending::<Wanted>().take_until(over);
+    let answer = ValuesClient::new(channel).follow(wanted).await?;
+    Ok(RawStream {
+        told: answer.into_inner(),
+        _open: open,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -340,6 +356,6 @@ async fn a_value_that_is_none_is_not_served() -> Result<()> {
         ensure!(ancient.at.elapsed() > Duration::from_secs(3600));
     }
     let future = reading("s2-a").context("no reading")?;
-    ensure!(future.at <= Instant::now());
+    ensure!(future.at <= Moment::now());
     Ok(())
 }
