@@ -96,6 +96,8 @@ impl Installation {
         let options = KubeConfigOptions::default();
         let mut config =
             Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &options).await?;
+        // An error is what is to be seen.
+        config.default_retry = false;
         let port = process.operator.external_metrics_address().port();
         config.cluster_url = format!("https://localhost:{port}").parse()?;
         let authority = CertificateDer::from_pem_slice(self.certificates.authority().as_bytes())?;

@@ -1,5 +1,6 @@
 //! Follows the replica that leads, and keeps in the store what it tells.
 
+use std::error::Error as _;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tonic::Status;
 use tracing::{debug, info, warn};
 
-use crate::connect::connect;
+use crate::connect::{chain, connect};
 use crate::counts::Counts;
 use crate::messages;
 use crate::moment::Moment;
@@ -166,7 +167,12 @@ async fn becomes_other(leader: &mut watch::Receiver<Option<String>>, address: &s
 fn said(status: Status) -> String {
     match status.code() {
         tonic::Code::FailedPrecondition => status.message().to_owned(),
-        code => format!("{code:?}: {}", crate::connect::chain(&status)),
+        code => {
+            // Its own words for itself hold the causes in their raw form.
+            let causes = status.source().map(|cause| format!(": {}", chain(cause)));
+            let message = status.message();
+            format!("{code:?}: {message}{}", causes.unwrap_or_default())
+        }
     }
 }
 
