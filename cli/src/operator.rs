@@ -8,7 +8,11 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use sakidori_operator::{ClientSettings, CredentialSettings, Namespaces, Options};
+use jiff::SignedDuration;
+use sakidori_operator::{
+    CertificateSettings, CertificateSource, ClientSettings, CredentialSettings, Namespaces,
+    Options, ServiceNames,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -42,7 +46,7 @@ Environment, for credentials:
                                  Other endpoints than AWS's own
 
 Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
---cert-dir ./certs --enable-cert-rotation=true")]
+--enable-cert-rotation=true")]
 pub struct Arguments {
     /// Where Prometheus metrics are served: /metrics, plain HTTP.
     #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
@@ -64,19 +68,48 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", default_value = "keda-admission")]
     validating_webhook_name: String,
 
-    /// Put the authority of certificates that are made here into that configuration.
+    /// Put the authorities of the certificate into that configuration.
     #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     enable_webhook_patching: bool,
 
-    /// The directory of ca.crt, tls.crt and tls.key.
+    /// Put the authorities of the certificate into the APIService v1beta1.external.metrics.k8s.io.
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    enable_apiservice_patching: bool,
+
+    /// The directory of ca.crt, tls.crt and tls.key, without --enable-cert-rotation.
     #[arg(long, value_name = "DIRECTORY", default_value = "/certs")]
     cert_dir: PathBuf,
 
-    /// Make the certificates where they are missing or old.
+    /// Make the certificates and renew them, in a Secret that all replicas share.
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     enable_cert_rotation: bool,
+
+    /// The Secret of --enable-cert-rotation, in POD_NAMESPACE.
+    #[arg(long, value_name = "NAME", default_value = "kedaorg-certs")]
+    cert_secret_name: String,
+
+    /// How long a certificate lives that --enable-cert-rotation makes, 20s to 87600h; its authority lives four times as long.
+    #[arg(long, value_name = "DURATION", default_value = "2160h", value_parser = validity)]
+    cert_validity: SignedDuration,
+
+    /// The Service of the operator, a name that its certificate is good for.
+    #[arg(long, value_name = "NAME", default_value = "keda-operator")]
+    operator_service_name: String,
+
+    /// The Service of the external metrics API, another one.
+    #[arg(long, value_name = "NAME", default_value = "keda-metrics-apiserver")]
+    metrics_server_service_name: String,
+
+    /// The Service of the admission webhooks, another one.
+    #[arg(long, value_name = "NAME", default_value = "keda-admission-webhooks")]
+    webhooks_service_name: String,
+
+    /// What names of Services end with in this cluster.
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    k8s_cluster_domain: String,
 
     /// Lead only while holding the Lease operator.keda.sh in POD_NAMESPACE; needed with more than one replica.
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
@@ -171,11 +204,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         health_probe_bind_address: arguments.health_probe_bind_address,
         external_metrics_bind_address: arguments.external_metrics_bind_address,
         webhook_bind_address: arguments.webhook_bind_address,
-        webhook_configuration: arguments
-            .enable_webhook_patching
-            .then(|| arguments.validating_webhook_name.clone()),
-        cert_dir: arguments.cert_dir.clone(),
-        enable_cert_rotation: arguments.enable_cert_rotation,
+        certificates: certificates(arguments),
         leader_elect: arguments.leader_elect,
         watch: Namespaces::parse(&arguments.watch_namespace),
         cluster_object_namespace: Some(arguments.cluster_object_namespace.clone())
@@ -191,6 +220,36 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         identity: identity(arguments.external_metrics_bind_address),
         namespace,
     })
+}
+
+fn certificates(arguments: &Arguments) -> CertificateSettings {
+    let namespace = arguments.pod_namespace.clone();
+    CertificateSettings {
+        source: if arguments.enable_cert_rotation {
+            CertificateSource::Secret {
+                namespace: namespace.clone(),
+                name: arguments.cert_secret_name.clone(),
+            }
+        } else {
+            CertificateSource::Files(arguments.cert_dir.clone())
+        },
+        names: ServiceNames {
+            namespace,
+            cluster_domain: arguments.k8s_cluster_domain.clone(),
+            services: [
+                &arguments.operator_service_name,
+                &arguments.metrics_server_service_name,
+                &arguments.webhooks_service_name,
+            ]
+            .map(String::clone)
+            .into(),
+        },
+        validity: arguments.cert_validity,
+        patch_api_service: arguments.enable_apiservice_patching,
+        patch_webhooks: arguments
+            .enable_webhook_patching
+            .then(|| arguments.validating_webhook_name.clone()),
+    }
 }
 
 /// Names this process among the replicas, and names it the same after a restart: it then renews the lease that it held, instead of
@@ -286,6 +345,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Below twenty seconds, watches and patches would be too slow for a change of authority.
+fn validity(text: &str) -> Result<SignedDuration, String> {
+    let allowed = SignedDuration::from_secs(20)..=SignedDuration::from_hours(10 * 365 * 24);
+    match text.parse() {
+        Ok(validity) if allowed.contains(&validity) => Ok(validity),
+        _ => Err("expected a duration from 20s to 87600h, for example 2160h".to_owned()),
+    }
+}
+
 fn log_level(text: &str) -> Result<String, String> {
     // A filter takes any word for a module's name: a bare word has to be a level.
     let is_level = text.parse::<tracing::Level>().is_ok() || text.eq_ignore_ascii_case("off");
@@ -308,6 +376,14 @@ mod tests {
         assert_eq!(address("127.0.0.1:1"), Ok("127.0.0.1:1".parse().unwrap()));
         assert!(address("8080").is_err());
         assert!(address(":http").is_err());
+    }
+
+    #[test]
+    fn a_validity_is_a_duration_with_bounds() {
+        assert_eq!(validity("1h30m"), Ok(SignedDuration::from_mins(90)));
+        for bad in ["19s", "90000h", "30", "-1h", "soon"] {
+            assert!(validity(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

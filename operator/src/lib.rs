@@ -47,6 +47,7 @@ mod term;
 mod triggers;
 mod watches;
 
+pub use certificates::{CertificateSettings, CertificateSource, ServiceNames};
 pub use credentials::CredentialSettings;
 pub use options::Options;
 pub use run::run;

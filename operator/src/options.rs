@@ -1,11 +1,11 @@
 //! What the operator is started with.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use sakidori_scalers::clients::ClientSettings;
 
+use crate::certificates::CertificateSettings;
 use crate::credentials::CredentialSettings;
 use crate::watches::Namespaces;
 
@@ -19,12 +19,8 @@ pub struct Options {
     pub external_metrics_bind_address: SocketAddr,
     /// The admission webhooks, HTTPS.
     pub webhook_bind_address: SocketAddr,
-    /// The ValidatingWebhookConfiguration that gets the authority of certificates made here; `None` leaves it alone.
-    pub webhook_configuration: Option<String>,
-    /// `ca.crt`, `tls.crt`, `tls.key`.
-    pub cert_dir: PathBuf,
-    /// Make and renew these certificates where nobody else does.
-    pub enable_cert_rotation: bool,
+    /// What the HTTPS servers show, and how that is renewed.
+    pub certificates: CertificateSettings,
     pub leader_elect: bool,
     /// The operator's own namespace: its Lease, its Service names.
     pub namespace: String,

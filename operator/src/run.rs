@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::{Client, Config};
-use sakidori_metrics_adapter::{CertificateHandle, HttpsServer, Server};
+use sakidori_metrics_adapter::{HttpsServer, Server};
 use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,16 +16,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::admission::{Admission, ClusterReads, Neighbours};
+use crate::certificates::{CertificateMetrics, Certificates};
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::events::EventPublisher;
+use crate::leader;
 use crate::options::Options;
 use crate::probes::{Check, Probes, serve_metrics, serve_probes};
 use crate::prometheus::Metrics;
 use crate::served::ServedValues;
 use crate::target::Targets;
 use crate::term::{Current, Grounds, Running};
-use crate::{certificates, leader};
 
 /// Giving up the lease may take this long, after what was under way: SIGTERM ends the process within 5 s.
 const RELEASE: Duration = Duration::from_secs(1);
@@ -53,9 +54,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         .into_std()?;
     let cluster = cluster().await?;
     let client = Client::try_from(cluster.clone()).context("preparing the Kubernetes client")?;
-    let (certificate, authority) = certificates::load(&options)?;
-    let certificate = CertificateHandle::new(&certificate)?;
     let metrics = Arc::new(Metrics::new().context("registering metrics")?);
+    let certificate_metrics = CertificateMetrics::new().context("registering metrics")?;
+    let collected = Box::new(certificate_metrics.clone());
+    metrics.add(collected).context("registering metrics")?;
+    let certificates =
+        Certificates::obtain(&client, &options.certificates, certificate_metrics).await?;
+    let certificate = certificates.handle();
     let clock = Clock::start();
     let (terms, leading) = Current::channel();
 
@@ -91,18 +96,14 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         .context("preparing the external metrics API")?;
 
     let mut servers = JoinSet::new();
-    let probes = Arc::new(probes(&leading));
+    let probes = Arc::new(probes(&leading, &certificates));
     servers.spawn(serve_probes(probes_listener, probes, shutdown.clone()));
     servers.spawn(serve_metrics(
         metrics_listener,
         metrics.clone(),
         shutdown.clone(),
     ));
-    servers.spawn(certificates::follow(
-        options.cert_dir.clone(),
-        certificate,
-        shutdown.clone(),
-    ));
+    servers.spawn(certificates.clone().follow(shutdown.clone()));
     let stop = shutdown.clone();
     // From the start, also while another replica leads: a port that listens and says nothing would hang the HPA.
     servers.spawn(async move {
@@ -143,7 +144,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         cluster,
         clock,
         metrics,
-        authority,
+        certificates,
     };
     let led = lead(&grounds, election, &terms, &shutdown).await;
 
@@ -220,7 +221,7 @@ async fn cluster() -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn probes(leading: &Current) -> Probes {
+fn probes(leading: &Current, certificates: &Certificates) -> Probes {
     let turning = |leading: Current| {
         Check::new("control-loop", move || {
             leading.term().map_or(Ok(()), |term| term.turning())
@@ -229,6 +230,10 @@ fn probes(leading: &Current) -> Probes {
     let lists = {
         let leading = leading.clone();
         Check::new("first-lists", move || listed(&leading))
+    };
+    let certificate = {
+        let certificates = certificates.clone();
+        Check::new("certificate", move || certificates.ready())
     };
     let leads = {
         let leading = leading.clone();
@@ -239,7 +244,7 @@ fn probes(leading: &Current) -> Probes {
     };
     Probes {
         alive: vec![turning(leading.clone())],
-        ready: vec![turning(leading.clone()), lists, leads],
+        ready: vec![turning(leading.clone()), lists, certificate, leads],
     }
 }
 

@@ -19,6 +19,7 @@ mod calendar_cluster;
 mod calendar_database;
 mod calendar_faults;
 mod calendars;
+mod certificates;
 mod conformance;
 mod control_plane_restart;
 mod credential_files;

@@ -1,6 +1,6 @@
 //! The operator's ServiceAccount and rights as the chart gives them, so that every end-to-end test runs with exactly those.
 //!
-//! Their templates hold nothing but the release's namespace and labels, so no Helm is needed to fill them in.
+//! Their templates hold nothing but the release's namespace and labels, and the name of one Secret, so no Helm is needed to fill them in.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,9 @@ use crate::{binary, manifests};
 
 /// The ServiceAccount that the chart makes, in [`NAMESPACE`].
 pub const SERVICE_ACCOUNT: &str = "keda-operator";
+
+/// The chart's default for the Secret that the operator makes.
+const CERTIFICATES: &str = "kedaorg-certs";
 
 const TEMPLATES: &[&str] = &["service-account.yaml", "cluster-role.yaml", "bindings.yaml"];
 
@@ -43,7 +46,11 @@ fn filled_in(template: &str) -> String {
         .lines()
         // The labels, which are an include on a line of its own.
         .filter(|line| !line.contains("{{-"))
-        .map(|line| line.replace("{{ .Release.Namespace }}", NAMESPACE) + "\n")
+        .map(|line| {
+            line.replace("{{ .Release.Namespace }}", NAMESPACE)
+                .replace("{{ .Values.certificates.secretName }}", CERTIFICATES)
+                + "\n"
+        })
         .collect()
 }
 

@@ -1,7 +1,7 @@
 //! The operator as a process of its own, started the way its command line is documented, and killed when dropped.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,10 @@ pub struct OperatorSettings {
     /// `WATCH_NAMESPACE`: empty for all, else a comma list.
     pub watch_namespace: String,
     pub leader_elect: bool,
-    /// `--enable-cert-rotation`. The certificates that it is given are young enough to be kept.
+    /// `--enable-cert-rotation`: it makes its certificates itself, and the files it is given count for nothing.
     pub cert_rotation: bool,
+    /// `--enable-apiservice-patching` and `--enable-webhook-patching`. There is one APIService in a cluster, and cases run side by side.
+    pub patching: bool,
     /// `--log-level`.
     pub log_level: String,
     /// Arguments after all others.
@@ -51,6 +53,7 @@ impl OperatorSettings {
             watch_namespace: String::new(),
             leader_elect: false,
             cert_rotation: false,
+            patching: false,
             log_level: "info".to_owned(),
             extra_args: Vec::new(),
             environment: Vec::new(),
@@ -197,7 +200,11 @@ impl Operator {
     /// # Errors
     /// If the API server refuses one of the objects.
     pub async fn register(&self, cluster: &Cluster) -> Result<()> {
-        let trust = ExternalMetricsTrust::Authority(self.authority.certificate().to_owned());
+        let trust = if self.settings.cert_rotation {
+            ExternalMetricsTrust::Unknown
+        } else {
+            ExternalMetricsTrust::Authority(self.authority.certificate().to_owned())
+        };
         cluster
             .register_external_metrics(self.ports.external_metrics.number(), &trust)
             .await
@@ -303,7 +310,12 @@ impl Operator {
         SocketAddr::from(([127, 0, 0, 1], self.ports.external_metrics.number()))
     }
 
-    /// The authority (PEM) of its certificate.
+    /// Where its certificate files are: `ca.crt`, `tls.crt` and `tls.key`.
+    pub fn certificate_directory(&self) -> &Path {
+        self.sandbox.dir()
+    }
+
+    /// The authority (PEM) of the certificate in its files.
     pub fn authority(&self) -> &str {
         self.authority.certificate()
     }
@@ -379,6 +391,14 @@ impl Operator {
             .arg(format!(
                 "--enable-cert-rotation={}",
                 self.settings.cert_rotation
+            ))
+            .arg(format!(
+                "--enable-apiservice-patching={}",
+                self.settings.patching
+            ))
+            .arg(format!(
+                "--enable-webhook-patching={}",
+                self.settings.patching
             ))
             .arg(format!("--leader-elect={}", self.settings.leader_elect))
             .arg("--log-format=json")

@@ -9,7 +9,6 @@
 mod authentication;
 mod calendar;
 mod cluster;
-mod configuration;
 mod event_source;
 mod neighbours;
 mod referred;
@@ -42,7 +41,6 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 pub use cluster::ClusterReads;
-pub use configuration::announce;
 pub use neighbours::Neighbours;
 use verdict::Verdict;
 

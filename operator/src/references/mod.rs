@@ -29,6 +29,7 @@ use book::{Book, Sight};
 
 use crate::lock::lock;
 pub use object::{Reference, Referenced};
+pub(crate) use watch::pause;
 
 /// How long [`References::get`] waits for the first state of an object: an API server that works answers in
 /// milliseconds, and a preparation shouldn't hang longer on one that doesn't.

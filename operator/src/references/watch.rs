@@ -116,7 +116,7 @@ impl Watch {
 }
 
 /// Doubles from the first pause to the longest; the second half of each is random, so that many watches spread.
-pub(super) fn pause(failures: u32, first: Duration, longest: Duration) -> Duration {
+pub(crate) fn pause(failures: u32, first: Duration, longest: Duration) -> Duration {
     let doubled = first
         .saturating_mul(1 << failures.saturating_sub(1).min(10))
         .min(longest);
