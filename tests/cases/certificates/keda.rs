@@ -41,13 +41,13 @@ pub fn left() -> Result<Left> {
     );
     std::fs::write(dir.path().join("leaf.ext"), extensions)?;
     openssl(
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.pk8 -out ca.crt -days 3650 -subj /CN=KEDA/O=KEDAORG -addext keyUsage=critical,keyCertSign,digitalSignature,keyEncipherment",
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.pk8 -out ca.crt -days 3650 -set_serial 0 -subj /CN=KEDA/O=KEDAORG -addext subjectAltName=DNS:KEDA -addext keyUsage=critical,keyCertSign,digitalSignature,keyEncipherment",
     )?;
     openssl(
         "req -new -newkey rsa:2048 -nodes -keyout tls.pk8 -out tls.csr -subj /CN=keda-operator",
     )?;
     openssl(
-        "x509 -req -in tls.csr -CA ca.crt -CAkey ca.pk8 -CAcreateserial -out tls.crt -days 3650 -extfile leaf.ext",
+        "x509 -req -in tls.csr -CA ca.crt -CAkey ca.pk8 -set_serial 1 -out tls.crt -days 3650 -extfile leaf.ext",
     )?;
     openssl("rsa -traditional -in ca.pk8 -out ca.key")?;
     openssl("rsa -traditional -in tls.pk8 -out tls.key")?;
