@@ -126,6 +126,17 @@ pub struct Arguments {
     #[arg(long, value_name = "DIRECTORY", default_value = "")]
     filepath_auth_root_path: String,
 
+    /// The HashiCorp Vaults, separated by commas, that the operator's own tokens may be shown to where a TriggerAuthentication asks
+    /// for that; * is any. A ClusterTriggerAuthentication may name any.
+    #[arg(
+        long,
+        env = "VAULT_ADDR",
+        value_name = "URLS",
+        default_value = "",
+        hide_env_values = true
+    )]
+    vault_addresses: String,
+
     /// How often secrets elsewhere (HashiCorp Vault, AWS Secrets Manager) are read again that don't say when they end.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
     credentials_refresh_seconds: u64,
@@ -164,7 +175,12 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     let namespace = arguments.pod_namespace.clone();
     let refresh = Duration::from_secs(arguments.credentials_refresh_seconds);
     let credentials =
-        CredentialSettings::new(&arguments.filepath_auth_root_path, refresh, variable)
+        CredentialSettings::new(
+            &arguments.filepath_auth_root_path,
+            refresh,
+            &arguments.vault_addresses,
+            variable,
+        )
             .map_err(|problem| anyhow::anyhow!("{problem}"))?;
     Ok(Options {
         metrics_bind_address: arguments.metrics_bind_address,

@@ -12,6 +12,7 @@ use sakidori_scalers::{Cluster, ClusterError, Endpoint, Pod, StoreKind, Stored};
 
 use crate::api_error::plain;
 use crate::lean::LeanPod;
+use crate::path_name;
 use crate::references::ReferenceError;
 
 pub struct ClusterView {
@@ -82,6 +83,7 @@ impl Cluster for ClusterView {
         name: &str,
         key: &str,
     ) -> Result<Stored, ClusterError> {
+        path_name::check(name).map_err(|problem| ClusterError(format!("{kind} {problem}")))?;
         let client = self.client.clone();
         let value = match kind {
             StoreKind::ConfigMap => {

@@ -27,6 +27,7 @@ mod left_by_keda;
 mod lock;
 mod objects;
 mod options;
+mod path_name;
 mod pausing;
 mod poll;
 mod prepare;

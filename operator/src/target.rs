@@ -9,6 +9,7 @@ use crate::api_error::plain;
 use crate::gate::{Gate, QUICK_REQUEST};
 use crate::lean::LeanPod;
 use crate::lock::lock;
+use crate::path_name;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DynamicObject, ListParams, PostParams};
@@ -84,6 +85,8 @@ impl Target {
 pub enum TargetError {
     #[error("unexpected GroupVersion string: {0}")]
     ApiVersion(String),
+    #[error("scaleTargetRef: {0}")]
+    Name(String),
     #[error("{}", no_kind(api_version, kind, source))]
     Kind {
         api_version: String,
@@ -109,7 +112,7 @@ impl TargetError {
     /// True where the reference can't lead to anything: no such kind, and not just nobody to ask.
     pub fn is_for_good(&self) -> bool {
         match self {
-            Self::ApiVersion(_) => true,
+            Self::ApiVersion(_) | Self::Name(_) => true,
             Self::Kind { source, .. } => is_unknown(source),
             Self::NotFound { .. } | Self::NotScalable { .. } | Self::Read { .. } => false,
         }
@@ -165,6 +168,10 @@ impl Targets {
             [group, version] if !group.is_empty() && !version.is_empty() => (group, version),
             _ => return Err(TargetError::ApiVersion(api_version.to_owned())),
         };
+        path_name::check(&reference.name).map_err(TargetError::Name)?;
+        if [group, version].iter().any(|part| !part.is_empty() && path_name::check(part).is_err()) {
+            return Err(TargetError::ApiVersion(api_version.to_owned()));
+        }
         let kind = GroupVersionKind::gvk(group, version, kind);
         let target = |resource| Target {
             resource,
