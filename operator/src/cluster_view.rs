@@ -108,8 +108,14 @@ impl Cluster for ClusterView {
             }
         };
         let value = value.map_err(|error| {
+            let hint = match (&error, kind) {
+                (kube::Error::Api(status), StoreKind::Secret) if status.code == 403 => {
+                    ": name it in rbac.secrets of the operator's Helm chart"
+                }
+                _ => "",
+            };
             ClusterError(format!(
-                "error getting {kind} {namespace}/{name}: {}",
+                "error getting {kind} {namespace}/{name}: {}{hint}",
                 plain(&error)
             ))
         })?;

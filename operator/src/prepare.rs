@@ -154,7 +154,7 @@ impl Preparer {
                 TargetError::ApiVersion(_) | TargetError::Name(_) | TargetError::Kind { .. } => {
                     Some((reasons::SCALED_OBJECT_UPDATE_FAILED, error.to_string()))
                 }
-                TargetError::Read { .. } => None,
+                TargetError::Forbidden { .. } | TargetError::Read { .. } => None,
             },
         };
         let target = self

@@ -77,7 +77,8 @@ impl Tokens {
             .map_err(|error| {
                 let hint = match &error {
                     kube::Error::Api(status) if status.code == 403 => {
-                        ": allow the operator's ServiceAccount to create serviceaccounts/token"
+                        ": allow the operator's ServiceAccount to create serviceaccounts/token, by \
+                         permissions.operator.restrict.serviceAccountTokenCreationRoles of its Helm chart"
                     }
                     _ => "",
                 };
