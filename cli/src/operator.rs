@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use sakidori_operator::{ClientSettings, CredentialSettings, Namespaces, Options};
+use sakidori_operator::{ClientSettings, CredentialSettings, Namespaces, Options, TlsFloor};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -22,11 +22,14 @@ use tracing_subscriber::EnvFilter;
 Environment, for requests to event sources:
   KEDA_HTTP_DEFAULT_TIMEOUT      Milliseconds that an answer may take where the trigger has no timeout [default: 3000]
   KEDA_HTTP_DISABLE_KEEP_ALIVE   true: a new connection for each request [default: false]
-  KEDA_HTTP_MIN_TLS_VERSION      TLS12 or TLS13 [default: TLS12]
+  KEDA_HTTP_TLS_CIPHER_LIST      The cipher suites of TLS 1.2, in Go's names, separated by commas; empty means all
   HTTP_PROXY, HTTPS_PROXY        Proxies for http:// and https:// URLs, never for this machine's own addresses
   NO_PROXY                       Hosts, domains and networks that are reached without them, separated by commas
   KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS
                                  enabled: an Event, not only a line in the log, for unknown trigger parameters
+
+Environment, for what is served:
+  KEDA_SERVICE_TLS_CIPHER_LIST   The cipher suites of TLS 1.2 [default: KEDA_HTTP_TLS_CIPHER_LIST]
 
 Environment, for credentials:
   KEDA_RESTRICT_SECRET_ACCESS    true: Secrets of the cluster object namespace only [default: false]
@@ -44,7 +47,7 @@ Environment, for credentials:
 Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
 --cert-dir ./certs --enable-cert-rotation=true")]
 pub struct Arguments {
-    /// Where Prometheus metrics are served: /metrics, plain HTTP.
+    /// Where Prometheus metrics are served: /metrics, plain HTTP without --metrics-secure.
     #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
     metrics_bind_address: SocketAddr,
 
@@ -82,6 +85,33 @@ pub struct Arguments {
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     leader_elect: bool,
+
+    /// The oldest version of TLS that is served, TLS12 or TLS13.
+    #[arg(
+        long,
+        env = "KEDA_SERVICE_MIN_TLS_VERSION",
+        value_name = "VERSION",
+        default_value = "TLS13"
+    )]
+    service_min_tls_version: String,
+
+    /// The oldest version of TLS that is spoken with event sources, TLS12 or TLS13.
+    #[arg(
+        long,
+        env = "KEDA_HTTP_MIN_TLS_VERSION",
+        value_name = "VERSION",
+        default_value = "TLS12"
+    )]
+    http_min_tls_version: String,
+
+    /// A file with the authorities of the API server's client certificates: the webhooks then answer to nobody else.
+    #[arg(long, value_name = "FILE", default_value = "")]
+    webhook_client_ca_file: String,
+
+    /// Serve the Prometheus metrics over TLS, with the same certificate.
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    metrics_secure: bool,
 
     /// How long a read by the HPA waits for a slow source before it gets the last reading.
     #[arg(long, value_name = "MILLISECONDS", default_value = "1000")]
@@ -169,24 +199,34 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// # Errors
 /// All of the environment's variables that aren't what they should be.
 fn options(arguments: &Arguments) -> anyhow::Result<Options> {
-    let variable = |name: &str| std::env::var(name).ok();
+    let variable = |name: &str| match name {
+        // Which is a flag, too.
+        "KEDA_HTTP_MIN_TLS_VERSION" => Some(arguments.http_min_tls_version.clone()),
+        _ => std::env::var(name).ok(),
+    };
     let clients = ClientSettings::from_environment(variable)
+        .map_err(|problems| anyhow::anyhow!("{}", problems.join("; ")))?;
+    let service_tls = service_tls(arguments, variable)
         .map_err(|problems| anyhow::anyhow!("{}", problems.join("; ")))?;
     let namespace = arguments.pod_namespace.clone();
     let refresh = Duration::from_secs(arguments.credentials_refresh_seconds);
-    let credentials =
-        CredentialSettings::new(
-            &arguments.filepath_auth_root_path,
-            refresh,
-            &arguments.vault_addresses,
-            variable,
-        )
-            .map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let credentials = CredentialSettings::new(
+        &arguments.filepath_auth_root_path,
+        refresh,
+        &arguments.vault_addresses,
+        variable,
+    )
+    .map_err(|problem| anyhow::anyhow!("{problem}"))?;
     Ok(Options {
         metrics_bind_address: arguments.metrics_bind_address,
         health_probe_bind_address: arguments.health_probe_bind_address,
         external_metrics_bind_address: arguments.external_metrics_bind_address,
         webhook_bind_address: arguments.webhook_bind_address,
+        service_tls,
+        webhook_client_ca: Some(&arguments.webhook_client_ca_file)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
+        metrics_secure: arguments.metrics_secure,
         webhook_configuration: arguments
             .enable_webhook_patching
             .then(|| arguments.validating_webhook_name.clone()),
@@ -207,6 +247,28 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         identity: identity(arguments.external_metrics_bind_address),
         namespace,
     })
+}
+
+/// TLS of what is served.
+fn service_tls(
+    arguments: &Arguments,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<TlsFloor, Vec<String>> {
+    let of_clients = "KEDA_HTTP_TLS_CIPHER_LIST";
+    let given = |name: &'static str| {
+        let suites = variable(name).filter(|suites| !suites.trim().is_empty());
+        suites.map(|suites| (name, suites))
+    };
+    let suites = given("KEDA_SERVICE_TLS_CIPHER_LIST").or_else(|| given(of_clients));
+    let (from, suites) = suites.unwrap_or((of_clients, String::new()));
+    let version = &arguments.service_min_tls_version;
+    TlsFloor::parse(
+        (
+            "--service-min-tls-version (KEDA_SERVICE_MIN_TLS_VERSION)",
+            version,
+        ),
+        (from, &suites),
+    )
 }
 
 /// Names this process among the replicas, and names it the same after a restart: it then renews the lease that it held, instead of

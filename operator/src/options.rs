@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sakidori_scalers::clients::ClientSettings;
+use sakidori_scalers::clients::{ClientSettings, TlsFloor};
 
 use crate::credentials::CredentialSettings;
 use crate::watches::Namespaces;
 
 #[derive(Clone)]
 pub struct Options {
-    /// Prometheus metrics, plain HTTP.
+    /// Prometheus metrics.
     pub metrics_bind_address: SocketAddr,
     /// `/healthz` and `/readyz`, plain HTTP.
     pub health_probe_bind_address: SocketAddr,
@@ -19,6 +19,12 @@ pub struct Options {
     pub external_metrics_bind_address: SocketAddr,
     /// The admission webhooks, HTTPS.
     pub webhook_bind_address: SocketAddr,
+    /// What TLS may be at worst on the servers.
+    pub service_tls: TlsFloor,
+    /// Who vouches for the clients of the webhooks, where not everybody is answered: a file of PEM.
+    pub webhook_client_ca: Option<PathBuf>,
+    /// Serve Prometheus metrics over TLS.
+    pub metrics_secure: bool,
     /// The ValidatingWebhookConfiguration that gets the authority of certificates made here; `None` leaves it alone.
     pub webhook_configuration: Option<String>,
     /// `ca.crt`, `tls.crt`, `tls.key`.

@@ -26,7 +26,14 @@ mod tests {
     #[test]
     fn only_names_become_part_of_a_path() {
         let long = "a".repeat(254);
-        for name in ["web", "web-1.shop", "keda-hpa-web", "system:node", "v1", "A_b"] {
+        for name in [
+            "web",
+            "web-1.shop",
+            "keda-hpa-web",
+            "system:node",
+            "v1",
+            "A_b",
+        ] {
             assert_eq!(check(name), Ok(()), "{name}");
         }
         for name in [

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::{Client, Config};
-use sakidori_metrics_adapter::{CertificateHandle, HttpsServer, Server};
+use sakidori_metrics_adapter::{CertificateHandle, Server};
 use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -20,9 +20,10 @@ use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::events::EventPublisher;
 use crate::options::Options;
-use crate::probes::{Check, Probes, serve_metrics, serve_probes};
+use crate::probes::{Check, Probes, metrics_router, probes_router};
 use crate::prometheus::Metrics;
 use crate::served::ServedValues;
+use crate::serving::{self, Open};
 use crate::target::Targets;
 use crate::term::{Current, Grounds, Running};
 use crate::{certificates, leader};
@@ -80,24 +81,22 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         metrics.clone(),
         clock,
     );
-    let webhooks = HttpsServer::new(&certificate, admission.router())
-        .context("preparing the admission webhooks")?;
+    let webhooks = serving::webhooks(&options, &certificate, admission.router())?;
     let ready = {
         let leading = leading.clone();
         Arc::new(move || listed(&leading))
     };
     let values = Arc::new(ServedValues::new(leading.clone()));
     let api = Server::new(client.clone(), certificate.clone(), values, ready)
+        .and_then(|server| server.speaking(&serving::tls(&options)))
         .context("preparing the external metrics API")?;
 
     let mut servers = JoinSet::new();
     let probes = Arc::new(probes(&leading));
-    servers.spawn(serve_probes(probes_listener, probes, shutdown.clone()));
-    servers.spawn(serve_metrics(
-        metrics_listener,
-        metrics.clone(),
-        shutdown.clone(),
-    ));
+    let probes = Open::plain(probes_router(probes));
+    servers.spawn(probes.serve(probes_listener, shutdown.clone()));
+    let scraped = Open::metrics(&options, &certificate, metrics_router(metrics.clone()))?;
+    servers.spawn(scraped.serve(metrics_listener, shutdown.clone()));
     servers.spawn(certificates::follow(
         options.cert_dir.clone(),
         certificate,

@@ -63,7 +63,11 @@ impl OwnTokens {
     /// For what is no URL; without credentials that may be in it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut parsed = Self::default();
-        for address in text.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        for address in text
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+        {
             if address == "*" {
                 parsed.anywhere = true;
                 continue;

@@ -271,7 +271,14 @@ mod tests {
         let http = Arc::new(HttpPool::new(ClientSettings::default()));
         let pool = AwsPool::new(http);
         let identity = AwsAccess::Identity(AwsIdentity::default());
-        for region in ["", "x.example.com/", "x.example.com#", "a.b", "eu west", "@x"] {
+        for region in [
+            "",
+            "x.example.com/",
+            "x.example.com#",
+            "a.b",
+            "eu west",
+            "@x",
+        ] {
             let config = pool.config(&identity, Some(region)).await;
             let problem = config.check().await.unwrap_err().to_string();
             assert!(problem.contains("the region is"), "{region:?}: {problem}");
