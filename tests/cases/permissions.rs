@@ -195,9 +195,9 @@ fn the_default_scales_workloads_and_says_how_another_kind_is_allowed() {
 #[test]
 fn only_named_secrets_are_read() {
     play(async |stage| {
+        let scene = Scene::open(&stage.cluster, "rights-secrets").await?;
         let named = json!([{"namespace": "rights-secrets", "names": ["mq"]}]);
         let _operator = stage.operator(&json!({"rbac": {"secrets": named}})).await?;
-        let scene = Scene::open(&stage.cluster, "rights-secrets").await?;
         scene.deploy("web", 0).await?;
         scene.deploy("other", 1).await?;
         scene.apply(secret("mq", "one")).await?;
