@@ -261,7 +261,9 @@ fn service_tls(
     };
     let suites = given("KEDA_SERVICE_TLS_CIPHER_LIST").or_else(|| given(of_clients));
     let (from, suites) = suites.unwrap_or((of_clients, String::new()));
-    let version = &arguments.service_min_tls_version;
+    // An empty variable is an absent one.
+    let version = Some(arguments.service_min_tls_version.trim()).filter(|text| !text.is_empty());
+    let version = version.unwrap_or("TLS13");
     TlsFloor::parse(
         (
             "--service-min-tls-version (KEDA_SERVICE_MIN_TLS_VERSION)",

@@ -6,6 +6,7 @@
 //! it. Deletions aren't asked about, and neither an update of an object that is being deleted nor one that only takes a finalizer
 //! away is looked at.
 
+mod allowance;
 mod authentication;
 mod calendar;
 mod cluster;
@@ -42,6 +43,7 @@ use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use allowance::Allowance;
 pub use cluster::ClusterReads;
 pub use configuration::announce;
 pub use neighbours::Neighbours;
@@ -124,13 +126,7 @@ pub struct Admission {
     bodies: Arc<Semaphore>,
     checks: Semaphore,
     judged: Semaphore,
-    events: Mutex<EventsInMinute>,
-}
-
-/// Events that were told since the minute began.
-struct EventsInMinute {
-    began: Instant,
-    told: u32,
+    events: Mutex<Allowance>,
 }
 
 /// How an object is to be judged.
@@ -159,31 +155,17 @@ impl Admission {
             bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)),
             checks: Semaphore::new(CHECKS_AT_ONCE),
             judged: Semaphore::new(JUDGED_AT_ONCE),
-            events: Mutex::new(EventsInMinute {
-                began: Instant::now(),
-                told: 0,
-            }),
+            events: Mutex::new(Allowance::new(EVENTS_A_MINUTE, Instant::now())),
         }
     }
 
     /// Tells an Event about an object that is being applied; not any number, as nobody proves here that there is such an object.
     fn tell(&self, object: &ScaledObject, reason: &'static str, message: &str) {
-        {
-            let mut events = lock(&self.events);
-            if events.began.elapsed() > Duration::from_secs(60) {
-                *events = EventsInMinute {
-                    began: Instant::now(),
-                    told: 0,
-                };
-            }
-            if events.told >= EVENTS_A_MINUTE {
-                return;
-            }
-            events.told += 1;
+        if lock(&self.events).take(Instant::now()) {
+            let message = message.to_owned();
+            self.publisher
+                .publish(object, EventType::Normal, reason, message);
         }
-        let message = message.to_owned();
-        self.publisher
-            .publish(object, EventType::Normal, reason, message);
     }
 
     /// The webhooks' router.
