@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use jiff::SignedDuration;
 use sakidori_operator::{
     CertificateSettings, CertificateSource, ClientSettings, CredentialSettings, Namespaces,
-    Options, ServiceNames,
+    Options, ServiceNames, TlsFloor,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -26,11 +26,14 @@ use tracing_subscriber::EnvFilter;
 Environment, for requests to event sources:
   KEDA_HTTP_DEFAULT_TIMEOUT      Milliseconds that an answer may take where the trigger has no timeout [default: 3000]
   KEDA_HTTP_DISABLE_KEEP_ALIVE   true: a new connection for each request [default: false]
-  KEDA_HTTP_MIN_TLS_VERSION      TLS12 or TLS13 [default: TLS12]
+  KEDA_HTTP_TLS_CIPHER_LIST      The cipher suites of TLS 1.2, in Go's names, separated by commas; empty means all
   HTTP_PROXY, HTTPS_PROXY        Proxies for http:// and https:// URLs, never for this machine's own addresses
   NO_PROXY                       Hosts, domains and networks that are reached without them, separated by commas
   KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS
                                  enabled: an Event, not only a line in the log, for unknown trigger parameters
+
+Environment, for what is served:
+  KEDA_SERVICE_TLS_CIPHER_LIST   The cipher suites of TLS 1.2 [default: KEDA_HTTP_TLS_CIPHER_LIST]
 
 Environment, for credentials:
   KEDA_RESTRICT_SECRET_ACCESS    true: Secrets of the cluster object namespace only [default: false]
@@ -48,7 +51,7 @@ Environment, for credentials:
 Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
 --enable-cert-rotation=true")]
 pub struct Arguments {
-    /// Where Prometheus metrics are served: /metrics, plain HTTP.
+    /// Where Prometheus metrics are served: /metrics, plain HTTP without --metrics-secure.
     #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
     metrics_bind_address: SocketAddr,
 
@@ -116,6 +119,33 @@ pub struct Arguments {
           require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     leader_elect: bool,
 
+    /// The oldest version of TLS that is served, TLS12 or TLS13.
+    #[arg(
+        long,
+        env = "KEDA_SERVICE_MIN_TLS_VERSION",
+        value_name = "VERSION",
+        default_value = "TLS13"
+    )]
+    service_min_tls_version: String,
+
+    /// The oldest version of TLS that is spoken with event sources, TLS12 or TLS13.
+    #[arg(
+        long,
+        env = "KEDA_HTTP_MIN_TLS_VERSION",
+        value_name = "VERSION",
+        default_value = "TLS12"
+    )]
+    http_min_tls_version: String,
+
+    /// A file with the authorities of the API server's client certificates: the webhooks then answer to nobody else.
+    #[arg(long, value_name = "FILE", default_value = "")]
+    webhook_client_ca_file: String,
+
+    /// Serve the Prometheus metrics over TLS, with the same certificate.
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    metrics_secure: bool,
+
     /// How long a read by the HPA waits for a slow source before it gets the last reading.
     #[arg(long, value_name = "MILLISECONDS", default_value = "1000")]
     external_metrics_wait_ms: u64,
@@ -159,6 +189,17 @@ pub struct Arguments {
     #[arg(long, value_name = "DIRECTORY", default_value = "")]
     filepath_auth_root_path: String,
 
+    /// The HashiCorp Vaults, separated by commas, that the operator's own tokens may be shown to where a TriggerAuthentication asks
+    /// for that; * is any. A ClusterTriggerAuthentication may name any.
+    #[arg(
+        long,
+        env = "VAULT_ADDR",
+        value_name = "URLS",
+        default_value = "",
+        hide_env_values = true
+    )]
+    vault_addresses: String,
+
     /// How often secrets elsewhere (HashiCorp Vault, AWS Secrets Manager) are read again that don't say when they end.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
     credentials_refresh_seconds: u64,
@@ -191,20 +232,35 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// # Errors
 /// All of the environment's variables that aren't what they should be.
 fn options(arguments: &Arguments) -> anyhow::Result<Options> {
-    let variable = |name: &str| std::env::var(name).ok();
+    let variable = |name: &str| match name {
+        // Which is a flag, too.
+        "KEDA_HTTP_MIN_TLS_VERSION" => Some(arguments.http_min_tls_version.clone()),
+        _ => std::env::var(name).ok(),
+    };
     let clients = ClientSettings::from_environment(variable)
+        .map_err(|problems| anyhow::anyhow!("{}", problems.join("; ")))?;
+    let service_tls = service_tls(arguments, variable)
         .map_err(|problems| anyhow::anyhow!("{}", problems.join("; ")))?;
     let namespace = arguments.pod_namespace.clone();
     let refresh = Duration::from_secs(arguments.credentials_refresh_seconds);
-    let credentials =
-        CredentialSettings::new(&arguments.filepath_auth_root_path, refresh, variable)
-            .map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let credentials = CredentialSettings::new(
+        &arguments.filepath_auth_root_path,
+        refresh,
+        &arguments.vault_addresses,
+        variable,
+    )
+    .map_err(|problem| anyhow::anyhow!("{problem}"))?;
     Ok(Options {
         metrics_bind_address: arguments.metrics_bind_address,
         health_probe_bind_address: arguments.health_probe_bind_address,
         external_metrics_bind_address: arguments.external_metrics_bind_address,
         webhook_bind_address: arguments.webhook_bind_address,
         certificates: certificates(arguments),
+        service_tls,
+        webhook_client_ca: Some(&arguments.webhook_client_ca_file)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
+        metrics_secure: arguments.metrics_secure,
         leader_elect: arguments.leader_elect,
         watch: Namespaces::parse(&arguments.watch_namespace),
         cluster_object_namespace: Some(arguments.cluster_object_namespace.clone())
@@ -250,6 +306,30 @@ fn certificates(arguments: &Arguments) -> CertificateSettings {
             .enable_webhook_patching
             .then(|| arguments.validating_webhook_name.clone()),
     }
+}
+
+/// TLS of what is served.
+fn service_tls(
+    arguments: &Arguments,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<TlsFloor, Vec<String>> {
+    let of_clients = "KEDA_HTTP_TLS_CIPHER_LIST";
+    let given = |name: &'static str| {
+        let suites = variable(name).filter(|suites| !suites.trim().is_empty());
+        suites.map(|suites| (name, suites))
+    };
+    let suites = given("KEDA_SERVICE_TLS_CIPHER_LIST").or_else(|| given(of_clients));
+    let (from, suites) = suites.unwrap_or((of_clients, String::new()));
+    // An empty variable is an absent one.
+    let version = Some(arguments.service_min_tls_version.trim()).filter(|text| !text.is_empty());
+    let version = version.unwrap_or("TLS13");
+    TlsFloor::parse(
+        (
+            "--service-min-tls-version (KEDA_SERVICE_MIN_TLS_VERSION)",
+            version,
+        ),
+        (from, &suites),
+    )
 }
 
 /// Names this process among the replicas, and names it the same after a restart: it then renews the lease that it held, instead of

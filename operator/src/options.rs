@@ -1,9 +1,10 @@
 //! What the operator is started with.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use sakidori_scalers::clients::ClientSettings;
+use sakidori_scalers::clients::{ClientSettings, TlsFloor};
 
 use crate::certificates::CertificateSettings;
 use crate::credentials::CredentialSettings;
@@ -11,7 +12,7 @@ use crate::watches::Namespaces;
 
 #[derive(Clone)]
 pub struct Options {
-    /// Prometheus metrics, plain HTTP.
+    /// Prometheus metrics.
     pub metrics_bind_address: SocketAddr,
     /// `/healthz` and `/readyz`, plain HTTP.
     pub health_probe_bind_address: SocketAddr,
@@ -21,6 +22,12 @@ pub struct Options {
     pub webhook_bind_address: SocketAddr,
     /// What the HTTPS servers show, and how that is renewed.
     pub certificates: CertificateSettings,
+    /// What TLS may be at worst on the servers.
+    pub service_tls: TlsFloor,
+    /// Who vouches for the clients of the webhooks, where not everybody is answered: a file of PEM.
+    pub webhook_client_ca: Option<PathBuf>,
+    /// Serve Prometheus metrics over TLS.
+    pub metrics_secure: bool,
     pub leader_elect: bool,
     /// The operator's own namespace: its Lease, its Service names.
     pub namespace: String,

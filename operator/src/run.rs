@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::{Client, Config};
-use sakidori_metrics_adapter::{HttpsServer, Server};
+use sakidori_metrics_adapter::Server;
 use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,9 +22,10 @@ use crate::cluster_view::ClusterView;
 use crate::events::EventPublisher;
 use crate::leader;
 use crate::options::Options;
-use crate::probes::{Check, Probes, serve_metrics, serve_probes};
+use crate::probes::{Check, Probes, metrics_router, probes_router};
 use crate::prometheus::Metrics;
 use crate::served::ServedValues;
+use crate::serving::{self, Open};
 use crate::target::Targets;
 use crate::term::{Current, Grounds, Running};
 
@@ -85,24 +86,22 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         metrics.clone(),
         clock,
     );
-    let webhooks = HttpsServer::new(&certificate, admission.router())
-        .context("preparing the admission webhooks")?;
+    let webhooks = serving::webhooks(&options, &certificate, admission.router())?;
     let ready = {
         let leading = leading.clone();
         Arc::new(move || listed(&leading))
     };
     let values = Arc::new(ServedValues::new(leading.clone()));
     let api = Server::new(client.clone(), certificate.clone(), values, ready)
+        .and_then(|server| server.speaking(&serving::tls(&options)))
         .context("preparing the external metrics API")?;
 
     let mut servers = JoinSet::new();
     let probes = Arc::new(probes(&leading, &certificates));
-    servers.spawn(serve_probes(probes_listener, probes, shutdown.clone()));
-    servers.spawn(serve_metrics(
-        metrics_listener,
-        metrics.clone(),
-        shutdown.clone(),
-    ));
+    let probes = Open::plain(probes_router(probes));
+    servers.spawn(probes.serve(probes_listener, shutdown.clone()));
+    let scraped = Open::metrics(&options, &certificate, metrics_router(metrics.clone()))?;
+    servers.spawn(scraped.serve(metrics_listener, shutdown.clone()));
     servers.spawn(certificates.clone().follow(shutdown.clone()));
     let stop = shutdown.clone();
     // From the start, also while another replica leads: a port that listens and says nothing would hang the HPA.

@@ -9,6 +9,7 @@
 
 mod admission;
 mod architecture;
+mod attacker;
 mod authentications;
 mod aws;
 mod bad_answers;
@@ -21,6 +22,7 @@ mod calendar_faults;
 mod calendars;
 mod certificates;
 mod conformance;
+mod confused_deputies;
 mod control_plane_restart;
 mod credential_files;
 mod credential_sources;
@@ -46,6 +48,7 @@ mod operator_start;
 mod other_triggers;
 mod pausing;
 mod pausing_rivals;
+mod permissions;
 mod plan;
 mod prescaling;
 mod prescaling_nodes;

@@ -302,6 +302,10 @@ impl Operator {
             .await?)
     }
 
+    pub fn metrics_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.metrics.number()))
+    }
+
     pub fn health_probe_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports.health_probe.number()))
     }
