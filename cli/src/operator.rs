@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
-use sakidori_operator::{ClientSettings, CredentialSettings, Namespaces, Options};
+use jiff::SignedDuration;
+use sakidori_operator::{
+    CertificateSettings, CertificateSource, ClientSettings, CredentialSettings, Namespaces,
+    Options, ServiceNames, TlsFloor,
+};
 
 use crate::process::{Logs, address, until_signal};
 
@@ -19,11 +23,14 @@ use crate::process::{Logs, address, until_signal};
 Environment, for requests to event sources:
   KEDA_HTTP_DEFAULT_TIMEOUT      Milliseconds that an answer may take where the trigger has no timeout [default: 3000]
   KEDA_HTTP_DISABLE_KEEP_ALIVE   true: a new connection for each request [default: false]
-  KEDA_HTTP_MIN_TLS_VERSION      TLS12 or TLS13 [default: TLS12]
+  KEDA_HTTP_TLS_CIPHER_LIST      The cipher suites of TLS 1.2, in Go's names, separated by commas; empty means all
   HTTP_PROXY, HTTPS_PROXY        Proxies for http:// and https:// URLs, never for this machine's own addresses
   NO_PROXY                       Hosts, domains and networks that are reached without them, separated by commas
   KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS
                                  enabled: an Event, not only a line in the log, for unknown trigger parameters
+
+Environment, for what is served:
+  KEDA_SERVICE_TLS_CIPHER_LIST   The cipher suites of TLS 1.2 [default: KEDA_HTTP_TLS_CIPHER_LIST]
 
 Environment, for credentials:
   KEDA_RESTRICT_SECRET_ACCESS    true: Secrets of the cluster object namespace only [default: false]
@@ -39,9 +46,9 @@ Environment, for credentials:
                                  Other endpoints than AWS's own
 
 Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
---cert-dir ./certs --enable-cert-rotation=true")]
+--enable-cert-rotation=true")]
 pub struct Arguments {
-    /// Where Prometheus metrics are served: /metrics, plain HTTP.
+    /// Where Prometheus metrics are served: /metrics, plain HTTP without --metrics-secure.
     #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
     metrics_bind_address: SocketAddr,
 
@@ -69,24 +76,80 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", default_value = "keda-admission")]
     validating_webhook_name: String,
 
-    /// Put the authority of certificates that are made here into that configuration.
+    /// Put the authorities of the certificate into that configuration.
     #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     enable_webhook_patching: bool,
 
-    /// The directory of ca.crt, tls.crt and tls.key.
+    /// Put the authorities of the certificate into the APIService v1beta1.external.metrics.k8s.io.
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    enable_apiservice_patching: bool,
+
+    /// The directory of ca.crt, tls.crt and tls.key, without --enable-cert-rotation.
     #[arg(long, value_name = "DIRECTORY", default_value = "/certs")]
     cert_dir: PathBuf,
 
-    /// Make the certificates where they are missing or old.
+    /// Make the certificates and renew them, in a Secret that all replicas share.
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     enable_cert_rotation: bool,
+
+    /// The Secret of --enable-cert-rotation, in POD_NAMESPACE.
+    #[arg(long, value_name = "NAME", default_value = "kedaorg-certs")]
+    cert_secret_name: String,
+
+    /// How long a certificate lives that --enable-cert-rotation makes, 20s to 87600h; its authority lives four times as long.
+    #[arg(long, value_name = "DURATION", default_value = "2160h", value_parser = validity)]
+    cert_validity: SignedDuration,
+
+    /// The Service of the operator, a name that its certificate is good for.
+    #[arg(long, value_name = "NAME", default_value = "keda-operator")]
+    operator_service_name: String,
+
+    /// The Service of the external metrics API, another one.
+    #[arg(long, value_name = "NAME", default_value = "keda-metrics-apiserver")]
+    metrics_server_service_name: String,
+
+    /// The Service of the admission webhooks, another one.
+    #[arg(long, value_name = "NAME", default_value = "keda-admission-webhooks")]
+    webhooks_service_name: String,
+
+    /// What names of Services end with in this cluster.
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    k8s_cluster_domain: String,
 
     /// Lead only while holding the Lease operator.keda.sh in POD_NAMESPACE; needed with more than one replica.
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     leader_elect: bool,
+
+    /// The oldest version of TLS that is served, TLS12 or TLS13.
+    #[arg(
+        long,
+        env = "KEDA_SERVICE_MIN_TLS_VERSION",
+        value_name = "VERSION",
+        default_value = "TLS13"
+    )]
+    service_min_tls_version: String,
+
+    /// The oldest version of TLS that is spoken with event sources, TLS12 or TLS13.
+    #[arg(
+        long,
+        env = "KEDA_HTTP_MIN_TLS_VERSION",
+        value_name = "VERSION",
+        default_value = "TLS12"
+    )]
+    http_min_tls_version: String,
+
+    /// A file with the authorities of the API server's client certificates: the webhooks then answer to nobody else.
+    #[arg(long, value_name = "FILE", default_value = "")]
+    webhook_client_ca_file: String,
+
+    /// Serve the Prometheus metrics over TLS, with the same certificate.
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    metrics_secure: bool,
 
     /// How long a read by the HPA waits for a slow source before it gets the last reading.
     #[arg(long, value_name = "MILLISECONDS", default_value = "1000")]
@@ -126,6 +189,17 @@ pub struct Arguments {
     #[arg(long, value_name = "DIRECTORY", default_value = "")]
     filepath_auth_root_path: String,
 
+    /// The HashiCorp Vaults, separated by commas, that the operator's own tokens may be shown to where a TriggerAuthentication asks
+    /// for that; * is any. A ClusterTriggerAuthentication may name any.
+    #[arg(
+        long,
+        env = "VAULT_ADDR",
+        value_name = "URLS",
+        default_value = "",
+        hide_env_values = true
+    )]
+    vault_addresses: String,
+
     /// How often secrets elsewhere (HashiCorp Vault, AWS Secrets Manager) are read again that don't say when they end.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
     credentials_refresh_seconds: u64,
@@ -140,14 +214,24 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// # Errors
 /// All of the environment's variables that aren't what they should be.
 fn options(arguments: &Arguments) -> anyhow::Result<Options> {
-    let variable = |name: &str| std::env::var(name).ok();
+    let variable = |name: &str| match name {
+        // Which is a flag, too.
+        "KEDA_HTTP_MIN_TLS_VERSION" => Some(arguments.http_min_tls_version.clone()),
+        _ => std::env::var(name).ok(),
+    };
     let clients = ClientSettings::from_environment(variable)
+        .map_err(|problems| anyhow::anyhow!("{}", problems.join("; ")))?;
+    let service_tls = service_tls(arguments, variable)
         .map_err(|problems| anyhow::anyhow!("{}", problems.join("; ")))?;
     let namespace = arguments.pod_namespace.clone();
     let refresh = Duration::from_secs(arguments.credentials_refresh_seconds);
-    let credentials =
-        CredentialSettings::new(&arguments.filepath_auth_root_path, refresh, variable)
-            .map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let credentials = CredentialSettings::new(
+        &arguments.filepath_auth_root_path,
+        refresh,
+        &arguments.vault_addresses,
+        variable,
+    )
+    .map_err(|problem| anyhow::anyhow!("{problem}"))?;
     Ok(Options {
         metrics_bind_address: arguments.metrics_bind_address,
         health_probe_bind_address: arguments.health_probe_bind_address,
@@ -155,11 +239,12 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         webhook_bind_address: arguments.webhook_bind_address,
         metrics_service_bind_address: arguments.metrics_service_bind_address,
         advertise_address: arguments.advertise_address,
-        webhook_configuration: arguments
-            .enable_webhook_patching
-            .then(|| arguments.validating_webhook_name.clone()),
-        cert_dir: arguments.cert_dir.clone(),
-        enable_cert_rotation: arguments.enable_cert_rotation,
+        certificates: certificates(arguments),
+        service_tls,
+        webhook_client_ca: Some(&arguments.webhook_client_ca_file)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
+        metrics_secure: arguments.metrics_secure,
         leader_elect: arguments.leader_elect,
         watch: Namespaces::parse(&arguments.watch_namespace),
         cluster_object_namespace: Some(arguments.cluster_object_namespace.clone())
@@ -175,6 +260,60 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         identity: identity(arguments.external_metrics_bind_address),
         namespace,
     })
+}
+
+fn certificates(arguments: &Arguments) -> CertificateSettings {
+    let namespace = arguments.pod_namespace.clone();
+    CertificateSettings {
+        source: if arguments.enable_cert_rotation {
+            CertificateSource::Secret {
+                namespace: namespace.clone(),
+                name: arguments.cert_secret_name.clone(),
+            }
+        } else {
+            CertificateSource::Files(arguments.cert_dir.clone())
+        },
+        names: ServiceNames {
+            namespace,
+            cluster_domain: arguments.k8s_cluster_domain.clone(),
+            services: [
+                &arguments.operator_service_name,
+                &arguments.metrics_server_service_name,
+                &arguments.webhooks_service_name,
+            ]
+            .map(String::clone)
+            .into(),
+        },
+        validity: arguments.cert_validity,
+        patch_api_service: arguments.enable_apiservice_patching,
+        patch_webhooks: arguments
+            .enable_webhook_patching
+            .then(|| arguments.validating_webhook_name.clone()),
+    }
+}
+
+/// TLS of what is served.
+fn service_tls(
+    arguments: &Arguments,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<TlsFloor, Vec<String>> {
+    let of_clients = "KEDA_HTTP_TLS_CIPHER_LIST";
+    let given = |name: &'static str| {
+        let suites = variable(name).filter(|suites| !suites.trim().is_empty());
+        suites.map(|suites| (name, suites))
+    };
+    let suites = given("KEDA_SERVICE_TLS_CIPHER_LIST").or_else(|| given(of_clients));
+    let (from, suites) = suites.unwrap_or((of_clients, String::new()));
+    // An empty variable is an absent one.
+    let version = Some(arguments.service_min_tls_version.trim()).filter(|text| !text.is_empty());
+    let version = version.unwrap_or("TLS13");
+    TlsFloor::parse(
+        (
+            "--service-min-tls-version (KEDA_SERVICE_MIN_TLS_VERSION)",
+            version,
+        ),
+        (from, &suites),
+    )
 }
 
 /// Names this process among the replicas, and names it the same after a restart: it then renews the lease that it held, instead of
@@ -196,4 +335,26 @@ fn identity(listens_on: SocketAddr) -> String {
         if host.is_empty() { "sakidori" } else { &host },
         hasher.finish()
     )
+}
+
+/// Below twenty seconds, watches and patches would be too slow for a change of authority.
+fn validity(text: &str) -> Result<SignedDuration, String> {
+    let allowed = SignedDuration::from_secs(20)..=SignedDuration::from_hours(10 * 365 * 24);
+    match text.parse() {
+        Ok(validity) if allowed.contains(&validity) => Ok(validity),
+        _ => Err("expected a duration from 20s to 87600h, for example 2160h".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_validity_is_a_duration_with_bounds() {
+        assert_eq!(validity("1h30m"), Ok(SignedDuration::from_mins(90)));
+        for bad in ["19s", "90000h", "30", "-1h", "soon"] {
+            assert!(validity(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod api;
 mod attributes;
 mod authentication;
 mod authorization;
+mod connections;
 mod https;
 pub mod mutual_tls;
 mod reviews;
@@ -18,7 +19,9 @@ mod status;
 mod tls;
 mod ttl_cache;
 
-pub use https::HttpsServer;
+pub use https::{HttpServer, HttpsServer};
 pub use server::{Server, ServerError};
 pub use source::{ExternalMetricValue, ExternalMetrics, MetricError};
-pub use tls::{CertificateError, CertificateHandle, ServingCertificate};
+pub use tls::{
+    CertificateError, CertificateHandle, ServingCertificate, ServingTls, authorities_of,
+};

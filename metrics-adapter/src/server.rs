@@ -13,7 +13,7 @@ use crate::authorization::Authorizer;
 use crate::https::HttpsServer;
 use crate::reviews::Reviews;
 use crate::source::ExternalMetrics;
-use crate::tls::{CertificateError, CertificateHandle};
+use crate::tls::{CertificateError, CertificateHandle, ServingTls};
 
 /// Serves `external.metrics.k8s.io/v1beta1`.
 pub struct Server {
@@ -68,6 +68,21 @@ impl Server {
             client,
             https: HttpsServer::new(&certificate, router)?,
             trust,
+        })
+    }
+
+    /// The same server with other settings of TLS; its clients are judged request by request, whatever these say of them.
+    ///
+    /// # Errors
+    /// When the TLS library refuses them.
+    pub fn speaking(self, tls: &ServingTls) -> Result<Self, ServerError> {
+        let tls = ServingTls {
+            clients: None,
+            ..tls.clone()
+        };
+        Ok(Self {
+            https: self.https.speaking(&tls)?,
+            ..self
         })
     }
 

@@ -7,10 +7,11 @@ use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -141,17 +142,66 @@ fn certified(certificate: &ServingCertificate) -> Result<CertifiedKey, Certifica
     )?)
 }
 
-/// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, a client certificate if the client has one.
+/// How TLS is spoken with clients.
+#[derive(Clone)]
+pub struct ServingTls {
+    /// Cipher suites and the rest of cryptography.
+    pub provider: Arc<CryptoProvider>,
+    /// The versions, any of which a client may choose.
+    pub versions: &'static [&'static SupportedProtocolVersion],
+    /// Who vouches for clients: each has to show a certificate of theirs. Without, a client may show what it has, and the router judges it.
+    pub clients: Option<Arc<RootCertStore>>,
+}
+
+impl Default for ServingTls {
+    /// TLS 1.3, and any client.
+    fn default() -> Self {
+        static NEWEST: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+        Self {
+            provider: Arc::new(ring::default_provider()),
+            versions: &NEWEST,
+            clients: None,
+        }
+    }
+}
+
+/// HTTP/2 and HTTP/1.1.
 pub(crate) fn server_config(
     certificate: &CertificateHandle,
+    tls: &ServingTls,
 ) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_client_cert_verifier(Arc::new(Possession { provider }))
+    let provider = Arc::clone(&tls.provider);
+    let verifier: Arc<dyn ClientCertVerifier> = match &tls.clients {
+        None => Arc::new(Possession {
+            provider: Arc::clone(&provider),
+        }),
+        Some(authorities) => {
+            let authorities = Arc::clone(authorities);
+            WebPkiClientVerifier::builder_with_provider(authorities, Arc::clone(&provider))
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?
+        }
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(tls.versions)?
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(certificate.resolver());
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// The authorities in a PEM text.
+///
+/// # Errors
+/// When there is none, or one of them is no certificate.
+pub fn authorities_of(pem: &[u8]) -> Result<RootCertStore, CertificateError> {
+    let found = authorities(pem)?;
+    match found.is_empty() {
+        true => Err(CertificateError::Authorities(
+            "no CERTIFICATE block in the PEM".to_owned(),
+        )),
+        false => Ok(found),
+    }
 }
 
 /// The certificates a peer has shown, and the key of which it has proven to hold. Nothing is said about who issued them:

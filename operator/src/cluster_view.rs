@@ -12,6 +12,7 @@ use sakidori_scalers::{Cluster, ClusterError, Endpoint, Pod, StoreKind, Stored};
 
 use crate::api_error::plain;
 use crate::lean::LeanPod;
+use crate::path_name;
 use crate::references::ReferenceError;
 
 pub struct ClusterView {
@@ -82,6 +83,7 @@ impl Cluster for ClusterView {
         name: &str,
         key: &str,
     ) -> Result<Stored, ClusterError> {
+        path_name::check(name).map_err(|problem| ClusterError(format!("{kind} {problem}")))?;
         let client = self.client.clone();
         let value = match kind {
             StoreKind::ConfigMap => {
@@ -106,8 +108,14 @@ impl Cluster for ClusterView {
             }
         };
         let value = value.map_err(|error| {
+            let hint = match (&error, kind) {
+                (kube::Error::Api(status), StoreKind::Secret) if status.code == 403 => {
+                    ": name it in rbac.secrets of the operator's Helm chart"
+                }
+                _ => "",
+            };
             ClusterError(format!(
-                "error getting {kind} {namespace}/{name}: {}",
+                "error getting {kind} {namespace}/{name}: {}{hint}",
                 plain(&error)
             ))
         })?;

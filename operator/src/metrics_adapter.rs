@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Client;
-use sakidori_metrics_adapter::{CertificateHandle, Server, ServingCertificate};
+use sakidori_metrics_adapter::Server;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::probes::{Check, Probes, serve_metrics, serve_probes};
+use crate::certificates::{CertificateMetrics, Certificates};
+use crate::leader_address;
+use crate::probes::{Check, Probes, metrics_router, probes_router};
 use crate::prometheus::Metrics;
 use crate::replica::Replica;
 use crate::run::{bind, cluster};
-use crate::{certificates, leader_address};
+use crate::serving::Open;
 
 /// How often certificates that aren't there yet are looked for: the operator makes them, and may start later.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -67,29 +69,24 @@ pub async fn run(
         Some(replica) => replica.fit_to_serve(),
         None => Err("there are no certificates yet".to_owned()),
     };
-    let probes = Probes {
+    let probes = Arc::new(Probes {
         alive: Vec::new(),
         ready: vec![Check::new("values", ready.clone())],
-    };
+    });
     let mut servers = JoinSet::new();
-    servers.spawn(serve_probes(
-        probes_listener,
-        Arc::new(probes),
-        shutdown.clone(),
-    ));
-    servers.spawn(serve_metrics(
-        metrics_listener,
-        metrics.clone(),
-        shutdown.clone(),
-    ));
+    let probes = Open::plain(probes_router(probes));
+    servers.spawn(probes.serve(probes_listener, shutdown.clone()));
+    let scraped = Open::plain(metrics_router(metrics.clone()));
+    servers.spawn(scraped.serve(metrics_listener, shutdown.clone()));
 
-    let Some(certificate) = shutdown
-        .run_until_cancelled(first_certificate(&options))
-        .await
-    else {
+    let certificate_metrics = CertificateMetrics::new().context("registering metrics")?;
+    let collected = Box::new(certificate_metrics.clone());
+    metrics.add(collected).context("registering metrics")?;
+    let first = first_certificates(&options, &certificate_metrics);
+    let Some(certificates) = shutdown.run_until_cancelled(first).await else {
         return Ok(());
     };
-    let certificate = CertificateHandle::new(&certificate)?;
+    let certificate = certificates.handle();
     // Kept here, so that it never ends.
     let (_fixed, leader) = match options.metrics_service_address {
         Some(address) => {
@@ -109,13 +106,9 @@ pub async fn run(
     known.send_replace(Some(replica.clone()));
 
     let reads = Arc::new(replica.reads(options.external_metrics_wait));
-    let api = Server::new(client, certificate.clone(), reads, Arc::new(ready))
+    let api = Server::new(client, certificate, reads, Arc::new(ready))
         .context("preparing the external metrics API")?;
-    servers.spawn(certificates::follow(
-        options.cert_dir,
-        certificate,
-        shutdown.clone(),
-    ));
+    servers.spawn(certificates.follow(shutdown.clone()));
     servers.spawn(replica.follow(shutdown.clone()));
     let stop = shutdown.clone();
     servers.spawn(async move {
@@ -129,12 +122,15 @@ pub async fn run(
     Ok(())
 }
 
-/// The certificate, as soon as there is one.
-async fn first_certificate(options: &MetricsAdapterOptions) -> ServingCertificate {
+/// The certificates, as soon as there are some.
+async fn first_certificates(
+    options: &MetricsAdapterOptions,
+    metrics: &CertificateMetrics,
+) -> Certificates {
     let mut told = false;
     loop {
-        match certificates::read(&options.cert_dir) {
-            Ok(certificate) => return certificate,
+        match Certificates::read(options.cert_dir.clone(), metrics.clone()) {
+            Ok(certificates) => return certificates,
             Err(error) if !told => {
                 warn!(error = format!("{error:#}"), "waiting for certificates");
                 told = true;

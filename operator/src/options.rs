@@ -4,14 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sakidori_scalers::clients::ClientSettings;
+use sakidori_scalers::clients::{ClientSettings, TlsFloor};
 
+use crate::certificates::CertificateSettings;
 use crate::credentials::CredentialSettings;
 use crate::watches::Namespaces;
 
 #[derive(Clone)]
 pub struct Options {
-    /// Prometheus metrics, plain HTTP.
+    /// Prometheus metrics.
     pub metrics_bind_address: SocketAddr,
     /// `/healthz` and `/readyz`, plain HTTP.
     pub health_probe_bind_address: SocketAddr,
@@ -23,12 +24,14 @@ pub struct Options {
     pub metrics_service_bind_address: SocketAddr,
     /// Where those find it while it leads; `None` where that isn't known.
     pub advertise_address: Option<IpAddr>,
-    /// The ValidatingWebhookConfiguration that gets the authority of certificates made here; `None` leaves it alone.
-    pub webhook_configuration: Option<String>,
-    /// `ca.crt`, `tls.crt`, `tls.key`.
-    pub cert_dir: PathBuf,
-    /// Make and renew these certificates where nobody else does.
-    pub enable_cert_rotation: bool,
+    /// What the HTTPS servers show, and how that is renewed.
+    pub certificates: CertificateSettings,
+    /// What TLS may be at worst on the servers.
+    pub service_tls: TlsFloor,
+    /// Who vouches for the clients of the webhooks, where not everybody is answered: a file of PEM.
+    pub webhook_client_ca: Option<PathBuf>,
+    /// Serve Prometheus metrics over TLS.
+    pub metrics_secure: bool,
     pub leader_elect: bool,
     /// The operator's own namespace: its Lease, its Service names.
     pub namespace: String,

@@ -22,6 +22,7 @@ use crate::hpa;
 use crate::hpa_index::{self, HpaIndex, scaling_active};
 use crate::hpa_writer::HpaWriter;
 use crate::objects::Objects;
+use crate::path_name;
 use crate::push;
 use crate::references::References;
 use crate::sales::{self, PreparedSale, SaleNews};
@@ -150,10 +151,10 @@ impl Preparer {
                     reasons::SCALED_OBJECT_CHECK_FAILED,
                     reasons::TARGET_NOT_SCALABLE_MESSAGE.to_owned(),
                 )),
-                TargetError::ApiVersion(_) | TargetError::Kind { .. } => {
+                TargetError::ApiVersion(_) | TargetError::Name(_) | TargetError::Kind { .. } => {
                     Some((reasons::SCALED_OBJECT_UPDATE_FAILED, error.to_string()))
                 }
-                TargetError::Read { .. } => None,
+                TargetError::Forbidden { .. } | TargetError::Read { .. } => None,
             },
         };
         let target = self
@@ -537,6 +538,8 @@ fn original_replicas(object: &ScaledObject, before: Option<&Prepared>) -> Option
 
 /// What is wrong with the object by itself and keeps it from being scaled.
 fn check(object: &ScaledObject) -> Result<(), Failure> {
+    path_name::check(&object.hpa_name())
+        .map_err(|problem| format!("{}: the HPA's name {problem}", reasons::HPA_FAILED))?;
     let problems = object.problems();
     let stopping: Vec<_> = problems
         .iter()

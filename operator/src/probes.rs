@@ -1,4 +1,4 @@
-//! The plain HTTP endpoints: `/healthz` and `/readyz` for the kubelet, `/metrics` for Prometheus.
+//! The endpoints that anybody may ask: `/healthz` and `/readyz` for the kubelet, `/metrics` for Prometheus.
 
 use std::sync::Arc;
 
@@ -8,8 +8,6 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::prometheus::Metrics;
 
@@ -38,9 +36,9 @@ pub struct Probes {
     pub ready: Vec<Check>,
 }
 
-/// Serves `/healthz` and `/readyz` until `shutdown`.
-pub async fn serve_probes(listener: TcpListener, probes: Arc<Probes>, shutdown: CancellationToken) {
-    let router = Router::new()
+/// `/healthz` and `/readyz`.
+pub fn probes_router(probes: Arc<Probes>) -> Router {
+    Router::new()
         .route(
             "/healthz",
             get(|State(probes): State<Arc<Probes>>| async move { answer(&probes.alive) }),
@@ -49,42 +47,20 @@ pub async fn serve_probes(listener: TcpListener, probes: Arc<Probes>, shutdown: 
             "/readyz",
             get(|State(probes): State<Arc<Probes>>| async move { answer(&probes.ready) }),
         )
-        .with_state(probes);
-    serve(listener, router, shutdown).await;
+        .with_state(probes)
 }
 
-/// Serves `/metrics` until `shutdown`.
-pub async fn serve_metrics(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    shutdown: CancellationToken,
-) {
+/// `/metrics`.
+pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
     let text = |State(metrics): State<Arc<Metrics>>| async move {
         (
             [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
             metrics.text(),
         )
     };
-    serve(
-        listener,
-        Router::new()
-            .route("/metrics", get(text))
-            .with_state(metrics),
-        shutdown,
-    )
-    .await;
-}
-
-async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let stop = shutdown.clone();
-    let server =
-        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    tokio::select! {
-        // It ends by itself only when it was stopped.
-        _ = server.into_future() => {}
-        // A client that keeps its connection must not hold up the shutdown.
-        () = async { shutdown.cancelled().await; tokio::time::sleep(std::time::Duration::from_secs(1)).await } => {}
-    }
+    Router::new()
+        .route("/metrics", get(text))
+        .with_state(metrics)
 }
 
 /// 200 where all checks hold, else 503; the body has a line for each.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::{Client, Config};
-use sakidori_metrics_adapter::{CertificateHandle, HttpsServer, Server};
+use sakidori_metrics_adapter::Server;
 use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,16 +16,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::admission::{Admission, ClusterReads, Neighbours};
+use crate::certificates::{CertificateMetrics, Certificates};
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::events::EventPublisher;
+use crate::leader;
 use crate::options::Options;
-use crate::probes::{Check, Probes, serve_metrics, serve_probes};
+use crate::probes::{Check, Probes, metrics_router, probes_router};
 use crate::prometheus::Metrics;
 use crate::replica::Replica;
+use crate::serving::{self, Open};
 use crate::target::Targets;
 use crate::term::{Current, Grounds, Running, UNLISTED};
-use crate::{certificates, leader, leader_address};
+use crate::{leader, leader_address};
 
 /// Giving up the lease may take this long, after what was under way: SIGTERM ends the process within 5 s.
 const RELEASE: Duration = Duration::from_secs(1);
@@ -59,9 +62,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     .into_std()?;
     let cluster = cluster().await?;
     let client = Client::try_from(cluster.clone()).context("preparing the Kubernetes client")?;
-    let (certificate, authority) = certificates::load(&options)?;
-    let certificate = CertificateHandle::new(&certificate)?;
     let metrics = Arc::new(Metrics::new().context("registering metrics")?);
+    let certificate_metrics = CertificateMetrics::new().context("registering metrics")?;
+    let collected = Box::new(certificate_metrics.clone());
+    metrics.add(collected).context("registering metrics")?;
+    let certificates =
+        Certificates::obtain(&client, &options.certificates, certificate_metrics).await?;
+    let certificate = certificates.handle();
     let clock = Clock::start();
     let (terms, leading) = Current::channel();
     let leader = match options.leader_elect {
@@ -95,8 +102,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         metrics.clone(),
         clock,
     );
-    let webhooks = HttpsServer::new(&certificate, admission.router())
-        .context("preparing the admission webhooks")?;
+    let webhooks = serving::webhooks(&options, &certificate, admission.router())?;
     let serving = {
         let (leading, replica) = (leading.clone(), replica.clone());
         let alone = !options.leader_elect;
@@ -112,21 +118,16 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let values = Arc::new(replica.reads(options.external_metrics_wait));
     let ready = Arc::new(serving.clone());
     let api = Server::new(client.clone(), certificate.clone(), values, ready)
+        .and_then(|server| server.speaking(&serving::tls(&options)))
         .context("preparing the external metrics API")?;
 
     let mut servers = JoinSet::new();
-    let probes = Arc::new(probes(&leading, serving));
-    servers.spawn(serve_probes(probes_listener, probes, shutdown.clone()));
-    servers.spawn(serve_metrics(
-        metrics_listener,
-        metrics.clone(),
-        shutdown.clone(),
-    ));
-    servers.spawn(certificates::follow(
-        options.cert_dir.clone(),
-        certificate,
-        shutdown.clone(),
-    ));
+    let probes = Arc::new(probes(&leading, &certificates, serving));
+    let probes = Open::plain(probes_router(probes));
+    servers.spawn(probes.serve(probes_listener, shutdown.clone()));
+    let scraped = Open::metrics(&options, &certificate, metrics_router(metrics.clone()))?;
+    servers.spawn(scraped.serve(metrics_listener, shutdown.clone()));
+    servers.spawn(certificates.clone().follow(shutdown.clone()));
     let stop = shutdown.clone();
     // From the start, also while another replica leads: a port that listens and says nothing would hang the HPA.
     servers.spawn(async move {
@@ -185,7 +186,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         clock,
         metrics,
         replica: replica.clone(),
-        authority,
+        certificates,
     };
     let led = lead(&grounds, election, &terms, &shutdown).await;
 
@@ -269,6 +270,7 @@ pub(crate) async fn cluster() -> anyhow::Result<Config> {
 
 fn probes(
     leading: &Current,
+    certificates: &Certificates,
     serving: impl Fn() -> Result<(), String> + Send + Sync + 'static,
 ) -> Probes {
     let turning = |leading: Current| {
@@ -276,8 +278,16 @@ fn probes(
             leading.term().map_or(Ok(()), |term| term.turning())
         })
     };
+    let certificate = {
+        let certificates = certificates.clone();
+        Check::new("certificate", move || certificates.ready())
+    };
     Probes {
         alive: vec![turning(leading.clone())],
-        ready: vec![turning(leading.clone()), Check::new("values", serving)],
+        ready: vec![
+            turning(leading.clone()),
+            certificate,
+            Check::new("values", serving),
+        ],
     }
 }

@@ -9,6 +9,7 @@ use crate::api_error::plain;
 use crate::gate::{Gate, QUICK_REQUEST};
 use crate::lean::LeanPod;
 use crate::lock::lock;
+use crate::path_name;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DynamicObject, ListParams, PostParams};
@@ -84,6 +85,8 @@ impl Target {
 pub enum TargetError {
     #[error("unexpected GroupVersion string: {0}")]
     ApiVersion(String),
+    #[error("scaleTargetRef: {0}")]
+    Name(String),
     #[error("{}", no_kind(api_version, kind, source))]
     Kind {
         api_version: String,
@@ -97,6 +100,18 @@ pub enum TargetError {
         "{resource} {name:?} doesn't expose the /scale subresource: only such kinds can be scaled"
     )]
     NotScalable { resource: String, name: String },
+    /// RBAC does not let the operator scale it.
+    #[error(
+        "the operator has no right to scale {resource} {name:?} ({message}): add {{apiGroup: {group:?}, kind: {plural:?}}} to \
+         rbac.scaledRefKinds of its Helm chart"
+    )]
+    Forbidden {
+        resource: String,
+        name: String,
+        group: String,
+        plural: String,
+        message: String,
+    },
     #[error("reading /scale of {resource} {name:?}: {}", plain(source))]
     Read {
         resource: String,
@@ -109,9 +124,12 @@ impl TargetError {
     /// True where the reference can't lead to anything: no such kind, and not just nobody to ask.
     pub fn is_for_good(&self) -> bool {
         match self {
-            Self::ApiVersion(_) => true,
+            Self::ApiVersion(_) | Self::Name(_) => true,
             Self::Kind { source, .. } => is_unknown(source),
-            Self::NotFound { .. } | Self::NotScalable { .. } | Self::Read { .. } => false,
+            Self::NotFound { .. }
+            | Self::NotScalable { .. }
+            | Self::Forbidden { .. }
+            | Self::Read { .. } => false,
         }
     }
 }
@@ -165,6 +183,13 @@ impl Targets {
             [group, version] if !group.is_empty() && !version.is_empty() => (group, version),
             _ => return Err(TargetError::ApiVersion(api_version.to_owned())),
         };
+        path_name::check(&reference.name).map_err(TargetError::Name)?;
+        if [group, version]
+            .iter()
+            .any(|part| !part.is_empty() && path_name::check(part).is_err())
+        {
+            return Err(TargetError::ApiVersion(api_version.to_owned()));
+        }
         let kind = GroupVersionKind::gvk(group, version, kind);
         let target = |resource| Target {
             resource,
@@ -212,12 +237,35 @@ impl Targets {
                     TargetError::NotScalable { resource, name }
                 })
             }
+            // RBAC is asked first, so it also forbids what isn't there.
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                if self.has_no_scale(&target.resource).await {
+                    return Err(TargetError::NotScalable { resource, name });
+                }
+                Err(TargetError::Forbidden {
+                    resource,
+                    name,
+                    group: target.resource.group.clone(),
+                    plural: target.resource.plural.clone(),
+                    message: status.message.clone(),
+                })
+            }
             Err(source) => Err(TargetError::Read {
                 resource,
                 name,
                 source: Box::new(source),
             }),
         }
+    }
+
+    /// True where the API server says that the kind has no `/scale`.
+    async fn has_no_scale(&self, resource: &ApiResource) -> bool {
+        let kind = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
+        let looked_up = kube::discovery::pinned_kind(&self.client, &kind);
+        self.reads.pass(looked_up).await.is_ok_and(|(_, found)| {
+            let mut subresources = found.subresources.iter();
+            !subresources.any(|(subresource, _)| subresource.plural == "scale")
+        })
     }
 
     /// All pods of the target, as far as they are looked at ([`LeanPod`]). `scale` is the target's, which says how they are found.

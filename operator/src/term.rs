@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::api_service;
 use crate::authentications::Authentications;
 use crate::calendars::{Around, CalendarMetrics, Calendars, Follower};
 use crate::capacity_buffers::CapacityBuffers;
+use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::control::{self, Events, Heartbeat, LONGEST_SLEEP};
@@ -43,7 +45,6 @@ use crate::sales::SaleNews;
 use crate::status::StatusWriter;
 use crate::target::Targets;
 use crate::watches::Watches;
-use crate::{admission, api_service};
 
 /// A control loop that did not turn for this long is stuck; `/healthz` then fails and the kubelet restarts the process.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -65,8 +66,8 @@ pub struct Grounds {
     pub metrics: Arc<Metrics>,
     /// What is served, also by the others.
     pub replica: Replica,
-    /// Who vouches for the serving certificate (PEM), where that is the operator's own business.
-    pub authority: Option<Vec<u8>>,
+    /// Followed by the process; the term renews them.
+    pub certificates: Certificates,
 }
 
 /// What the rest of the process sees of a term.
@@ -222,7 +223,7 @@ fn build(
         clock,
         metrics,
         replica,
-        authority,
+        certificates,
     } = grounds;
     let (clock, stop) = (*clock, stop.clone());
     let client = Client::try_from(cluster.clone()).context("preparing the Kubernetes client")?;
@@ -326,8 +327,10 @@ fn build(
         publisher,
         watches.clone(),
     );
-    let webhooks = options.webhook_configuration.clone().zip(authority.clone());
-    let authority = authority.clone();
+    let renewing =
+        certificates
+            .clone()
+            .lead(client.clone(), options.certificates.clone(), stop.clone());
     // From here on nobody's word counts but this term's.
     objects.values().begin();
     replica.lead(events.clone());
@@ -346,11 +349,8 @@ fn build(
         around.spawn(authentications.run(stop.clone()));
         around.spawn(watches.run(stop.clone()));
         around.spawn(follower.run(calendars_changed, stop.clone()));
-        if let Some((name, authority)) = webhooks {
-            let (client, stop) = (client.clone(), stop.clone());
-            around.spawn(admission::announce(client, name, authority, stop));
-        }
-        around.spawn(api_service::announce(client, authority, stop.clone()));
+        around.spawn(renewing);
+        around.spawn(api_service::announce(client, stop.clone()));
         control::run(received, executor, clock, heartbeat, stop.clone()).await;
         // At a shutdown; whoever may not act any more waits for nothing.
         if stop.is_cancelled() {

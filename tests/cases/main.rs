@@ -9,6 +9,7 @@
 
 mod admission;
 mod architecture;
+mod attacker;
 mod authentications;
 mod aws;
 mod bad_answers;
@@ -19,7 +20,9 @@ mod calendar_cluster;
 mod calendar_database;
 mod calendar_faults;
 mod calendars;
+mod certificates;
 mod conformance;
+mod confused_deputies;
 mod control_plane_restart;
 mod credential_files;
 mod credential_sources;
@@ -45,6 +48,7 @@ mod operator_start;
 mod other_triggers;
 mod pausing;
 mod pausing_rivals;
+mod permissions;
 mod plan;
 mod prescaling;
 mod prescaling_nodes;

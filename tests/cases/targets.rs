@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::scene::{DEPLOYMENTS, HPAS, PATH, SCALED_OBJECTS, Scene, play, same, text};
 
 const WRONG_TARGET: &str = "ScaledObject doesn't have correct scaleTargetRef specification: ";
-const STATEFUL_SETS: &str = "apis/apps/v1/statefulsets";
+pub const STATEFUL_SETS: &str = "apis/apps/v1/statefulsets";
 
 #[test]
 fn another_target_is_scaled_from_then_on() {
@@ -146,8 +146,17 @@ fn a_kind_of_the_core_group_is_scaled() {
     });
 }
 
-/// A small resource of this test's own, with a `/scale` subresource.
-fn workers(plural: &str, kind: &str) -> Value {
+pub const WORKERS: &str = "apis/sakidori.test/v1/workers";
+
+/// A Worker without replicas.
+pub fn worker(name: &str) -> Value {
+    json!({
+        "apiVersion": "sakidori.test/v1", "kind": "Worker", "metadata": {"name": name}, "spec": {"replicas": 0},
+    })
+}
+
+/// A small resource of the tests' own, with a `/scale` subresource.
+pub fn workers(plural: &str, kind: &str) -> Value {
     let integer = json!({"type": "integer"});
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -178,7 +187,7 @@ fn workers(plural: &str, kind: &str) -> Value {
 }
 
 /// Applies an object whose kind may not be served yet.
-async fn apply_when_served(scene: &Scene<'_>, object: &Value) -> Result<()> {
+pub async fn apply_when_served(scene: &Scene<'_>, object: &Value) -> Result<()> {
     sakidori_test_cluster::eventually("served kind", crate::scene::SOON, async || {
         scene.apply(object.clone()).await.map(Some)
     })
@@ -189,12 +198,8 @@ async fn apply_when_served(scene: &Scene<'_>, object: &Value) -> Result<()> {
 #[test]
 fn a_custom_resource_is_scaled() {
     play("targets-custom", async |scene| {
-        const WORKERS: &str = "apis/sakidori.test/v1/workers";
         scene.apply(workers("workers", "Worker")).await?;
-        let worker = json!({
-            "apiVersion": "sakidori.test/v1", "kind": "Worker", "metadata": {"name": "web"}, "spec": {"replicas": 0},
-        });
-        apply_when_served(scene, &worker).await?;
+        apply_when_served(scene, &worker("web")).await?;
         let target = json!({"apiVersion": "sakidori.test/v1", "kind": "Worker"});
         let spec = json!({"scaleTargetRef": target, "cooldownPeriod": 0});
         scene.apply(scene.scaled_object("web", spec)).await?;

@@ -227,8 +227,9 @@ fn a_service_account_logs_in() {
 fn a_service_accounts_token_in_a_file_logs_in_and_nothing_else_does() {
     play_installed(async |installed| {
         let scene = Scene::open(&installed.cluster, "vault-file").await?;
-        let _operator = start(installed, &scene.namespace, &[]).await?;
         let vault = VaultStandIn::start(CANARY)?;
+        let shown_to = format!("--vault-addresses={}", vault.address());
+        let _operator = start(installed, &scene.namespace, &[shown_to]).await?;
         vault.allow_role("kubernetes", "keda", "vault-file:reader", 3600);
         vault.put("secret/mq", &json!({"token": format!("{CANARY}-one")}));
         scene.deploy("web", 0).await?;

@@ -1,11 +1,14 @@
-//! The operator's ServiceAccount and rights as the chart gives them, so that every end-to-end test runs with exactly those.
-//!
-//! Their templates hold nothing but the release's namespace and labels, so no Helm is needed to fill them in.
+//! The operator's ServiceAccount and rights as the chart gives them, so that every end-to-end test runs with exactly those. Helm fills
+//! the templates in, as it does for a user.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 
-use anyhow::{Context, Result};
-use sakidori_test_cluster::Cluster;
+use anyhow::{Context, Result, ensure};
+use kube::core::DynamicObject;
+use sakidori_test_cluster::{Cluster, python};
+use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::operator::NAMESPACE;
 use crate::{binary, manifests};
@@ -13,56 +16,183 @@ use crate::{binary, manifests};
 /// The ServiceAccount that the chart makes, in [`NAMESPACE`].
 pub const SERVICE_ACCOUNT: &str = "keda-operator";
 
-const TEMPLATES: &[&str] = &["service-account.yaml", "cluster-role.yaml", "bindings.yaml"];
+/// What says what somebody may do, and who that is.
+const RIGHTS: [&str; 5] = [
+    "ServiceAccount",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+];
 
-/// Applies them, and gives a kubeconfig of that ServiceAccount.
+/// Applies them, and gives a kubeconfig of that ServiceAccount. Besides what the chart allows by default the kinds of the tests can be
+/// scaled.
 ///
 /// # Errors
-/// If a template can't be read or the API server refuses what is in it.
+/// If Helm or the API server refuses something.
 pub async fn service_account(cluster: &Cluster) -> Result<PathBuf> {
+    let kinds: Vec<Value> = [
+        ("", "replicationcontrollers"),
+        ("sakidori.test", "workers"),
+        ("sakidori.test", "latecomers"),
+    ]
+    .into_iter()
+    .map(|(group, kind)| json!({"apiGroup": group, "kind": kind}))
+    .collect();
+    service_account_with(cluster, &json!({"rbac": {"scaledRefKinds": kinds}})).await
+}
+
+/// The same with these values of the chart.
+///
+/// # Errors
+/// If Helm or the API server refuses something.
+pub async fn service_account_with(cluster: &Cluster, values: &Value) -> Result<PathBuf> {
     let client = cluster.client();
     let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n");
     manifests::apply(&client, NAMESPACE, &namespace).await?;
-    for template in TEMPLATES {
-        let path = binary::repository()
-            .join("charts/sakidori/templates")
-            .join(template);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("can't read {}", path.display()))?;
-        manifests::apply(&client, NAMESPACE, &filled_in(&text))
-            .await
-            .with_context(|| path.display().to_string())?;
-    }
+    let rights = rights(values).await?;
+    manifests::apply_objects(&client, NAMESPACE, &rights).await?;
     cluster
         .service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT)
         .await
 }
 
-fn filled_in(template: &str) -> String {
-    template
-        .lines()
-        // The labels, which are an include on a line of its own.
-        .filter(|line| !line.contains("{{-"))
-        .map(|line| line.replace("{{ .Release.Namespace }}", NAMESPACE) + "\n")
-        .collect()
+/// What the chart's templates say of rights, with these values.
+///
+/// # Errors
+/// If Helm can't be had, or can't fill them in.
+pub async fn rights(values: &Value) -> Result<Vec<DynamicObject>> {
+    let mut objects = render(values).await?;
+    objects.retain(|object| {
+        let kind = object.types.as_ref().map(|types| types.kind.as_str());
+        kind.is_some_and(|kind| RIGHTS.contains(&kind))
+    });
+    Ok(objects)
+}
+
+/// All that the chart installs, but the CRDs.
+///
+/// # Errors
+/// If Helm can't be had, or can't fill the templates in.
+pub async fn render(values: &Value) -> Result<Vec<DynamicObject>> {
+    let helm = tokio::task::spawn_blocking(python::helm).await??;
+    let mut file = tempfile::NamedTempFile::new()?;
+    // JSON is YAML, too.
+    serde_json::to_writer(&mut file, values)?;
+    let output = Command::new(&helm)
+        .args(["template", "keda", "--namespace", NAMESPACE])
+        .args(["--set", "image.repository=example.org/sakidori"])
+        .arg("--values")
+        .arg(file.path())
+        .arg(binary::repository().join("charts/sakidori"))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .with_context(|| format!("can't start {}", helm.display()))?;
+    ensure!(
+        output.status.success(),
+        "helm template: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    manifests::parse(std::str::from_utf8(&output.stdout)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn nothing_is_left_to_fill_in() {
-        for template in TEMPLATES {
-            let path = binary::repository()
-                .join("charts/sakidori/templates")
-                .join(template);
-            let text = filled_in(&std::fs::read_to_string(path).unwrap());
-            assert!(
-                !text.contains("{{"),
-                "{template} holds more than a namespace and labels:\n{text}"
-            );
-            manifests::parse(&text).unwrap();
+    /// The rules of everything in `objects` whose kind and name are these, each with its namespace.
+    fn rules(objects: &[DynamicObject]) -> Vec<(String, Value)> {
+        let roles = objects.iter().filter(|object| {
+            let kind = object.types.as_ref().unwrap().kind.as_str();
+            matches!(kind, "Role" | "ClusterRole")
+        });
+        roles
+            .flat_map(|role| {
+                let namespace = role.metadata.namespace.clone().unwrap_or_default();
+                let rules = role.data["rules"].as_array().cloned().unwrap_or_default();
+                rules.into_iter().map(move |rule| (namespace.clone(), rule))
+            })
+            .collect()
+    }
+
+    fn about<'r>(rules: &'r [(String, Value)], resource: &str) -> Vec<&'r (String, Value)> {
+        let named = |rule: &Value| {
+            let mut resources = rule["resources"].as_array().into_iter().flatten();
+            resources.any(|named| named == resource)
+        };
+        rules.iter().filter(|(_, rule)| named(rule)).collect()
+    }
+
+    #[tokio::test]
+    async fn no_rule_has_a_wildcard_unless_it_is_asked_for() {
+        for values in [
+            json!({}),
+            json!({"watchNamespace": "shop,web", "metricsServer": {"rights": true}}),
+            json!({"rbac": {"secrets": [{"namespace": "shop", "names": ["mq"]}]}}),
+            json!({"permissions": {"operator": {"restrict": {"secret": true}}}}),
+        ] {
+            let rules = rules(&rights(&values).await.unwrap());
+            assert!(rules.len() > 10, "{rules:?}");
+            for (namespace, rule) in rules {
+                assert!(!rule.to_string().contains('*'), "{namespace}: {rule}");
+            }
         }
+        let wide = rules(&rights(&json!({"rbac": {"wide": true}})).await.unwrap());
+        let with: Vec<_> = wide
+            .iter()
+            .filter(|(_, rule)| rule.to_string().contains('*'))
+            .collect();
+        assert_eq!(with.len(), 1, "{with:?}");
+        assert_eq!(with[0].1["resources"], json!(["*/scale"]));
+    }
+
+    #[tokio::test]
+    async fn secrets_are_those_that_are_named() {
+        let of = async |values: Value| {
+            let rules = rules(&rights(&values).await.unwrap());
+            let secrets = about(&rules, "secrets").into_iter();
+            let named =
+                secrets.map(|(namespace, rule)| (namespace.clone(), rule["resourceNames"].clone()));
+            // The certificate's Secret is the operator's own.
+            let named = named.filter(|(_, names)| *names != json!(["kedaorg-certs"]));
+            named.collect::<Vec<_>>()
+        };
+        let all = (String::new(), Value::Null);
+        assert_eq!(of(json!({})).await, [all]);
+        let named = json!([{"namespace": "shop", "names": ["mq", "db"]}]);
+        let shop = ("shop".to_owned(), json!(["mq", "db"]));
+        assert_eq!(
+            of(json!({"rbac": {"secrets": named}})).await,
+            [shop.clone()]
+        );
+        let both = json!({"watchNamespace": "web", "rbac": {"secrets": named}});
+        assert_eq!(of(both).await, [shop]);
+        let restricted = json!({"permissions": {"operator": {"restrict": {"secret": true}}}});
+        assert_eq!(of(restricted).await, [(NAMESPACE.to_owned(), Value::Null)]);
+    }
+
+    #[tokio::test]
+    async fn watched_namespaces_have_roles_and_the_cluster_none_for_what_is_in_them() {
+        let rights = rights(&json!({"watchNamespace": " shop, web ,"}))
+            .await
+            .unwrap();
+        let rules = rules(&rights);
+        for resource in [
+            "scaledobjects",
+            "horizontalpodautoscalers",
+            "deployments/scale",
+            "pods",
+            "salecalendars",
+        ] {
+            let namespaces: Vec<_> = about(&rules, resource)
+                .into_iter()
+                .map(|(namespace, _)| namespace.as_str())
+                .collect();
+            assert_eq!(namespaces, ["shop", "web"], "{resource}");
+        }
+        let secrets = about(&rules, "secrets").into_iter();
+        let secrets: Vec<_> = secrets.map(|(namespace, _)| namespace.as_str()).collect();
+        assert!(!secrets.contains(&""), "{secrets:?}");
     }
 }

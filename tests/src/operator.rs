@@ -1,7 +1,7 @@
 //! The operator as a process of its own, started the way its command line is documented, and killed when dropped.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,8 +38,10 @@ pub struct OperatorSettings {
     /// `WATCH_NAMESPACE`: empty for all, else a comma list.
     pub watch_namespace: String,
     pub leader_elect: bool,
-    /// `--enable-cert-rotation`. The certificates that it is given are young enough to be kept.
+    /// `--enable-cert-rotation`: it makes its certificates itself, and the files it is given count for nothing.
     pub cert_rotation: bool,
+    /// `--enable-apiservice-patching` and `--enable-webhook-patching`. There is one APIService in a cluster, and cases run side by side.
+    pub patching: bool,
     /// `--log-level`.
     pub log_level: String,
     /// Arguments after all others.
@@ -60,6 +62,7 @@ impl OperatorSettings {
             watch_namespace: String::new(),
             leader_elect: false,
             cert_rotation: false,
+            patching: false,
             log_level: "info".to_owned(),
             extra_args: Vec::new(),
             environment: Vec::new(),
@@ -205,7 +208,11 @@ impl Operator {
     /// # Errors
     /// If the API server refuses one of the objects.
     pub async fn register(&self, cluster: &Cluster) -> Result<()> {
-        let trust = ExternalMetricsTrust::Authority(self.authority().to_owned());
+        let trust = if self.settings.cert_rotation {
+            ExternalMetricsTrust::Unknown
+        } else {
+            ExternalMetricsTrust::Authority(self.authority().to_owned())
+        };
         cluster
             .register_external_metrics(self.ports.external_metrics.number(), &trust)
             .await
@@ -303,6 +310,10 @@ impl Operator {
             .await?)
     }
 
+    pub fn metrics_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.metrics.number()))
+    }
+
     pub fn health_probe_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports.health_probe.number()))
     }
@@ -311,7 +322,12 @@ impl Operator {
         SocketAddr::from(([127, 0, 0, 1], self.ports.external_metrics.number()))
     }
 
-    /// The authority (PEM) of its certificate.
+    /// Where its certificate files are: `ca.crt`, `tls.crt` and `tls.key`.
+    pub fn certificate_directory(&self) -> &Path {
+        self.sandbox.dir()
+    }
+
+    /// The authority (PEM) of the certificate in its files.
     pub fn authority(&self) -> &str {
         self.certificates.authority()
     }
@@ -426,6 +442,8 @@ impl Operator {
                 address(&self.ports.values)
             ),
             format!("--enable-cert-rotation={}", self.settings.cert_rotation),
+            format!("--enable-apiservice-patching={}", self.settings.patching),
+            format!("--enable-webhook-patching={}", self.settings.patching),
             format!("--leader-elect={}", self.settings.leader_elect),
         ]
     }

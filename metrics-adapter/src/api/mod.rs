@@ -73,7 +73,6 @@ pub(crate) fn router(server: Server) -> Router {
     // Without credentials, as kube-apiserver serves them: a kubelet's probe has none.
     Router::new()
         .route("/healthz", get(|| async { healthy() }))
-        .route("/livez", get(|| async { healthy() }))
         .route("/readyz", get(ready))
         .method_not_allowed_fallback(|| async { Failure::method_not_allowed() })
         .with_state(server)

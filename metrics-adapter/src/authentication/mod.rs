@@ -23,7 +23,7 @@ use crate::tls::Peer;
 use token::{TokenReader, bearer_token};
 use trust::Trust;
 
-const ANONYMOUS: &str = "system:anonymous";
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
 const AUTHENTICATED_GROUP: &str = "system:authenticated";
 const UNAUTHENTICATED_GROUP: &str = "system:unauthenticated";
 

@@ -79,7 +79,9 @@ impl ClusterReads {
             Ok(Err(error @ TargetError::NotFound { .. })) => {
                 verdict.warn(format!("the scale target is not there yet: {error}"));
             }
-            Ok(Err(error @ TargetError::NotScalable { .. })) => verdict.warn(error.to_string()),
+            Ok(Err(error @ (TargetError::NotScalable { .. } | TargetError::Forbidden { .. }))) => {
+                verdict.warn(error.to_string());
+            }
             Ok(Err(error)) => debug!(%error, "admission could not look for a target"),
             Ok(Ok(_)) | Err(_) => {}
         }

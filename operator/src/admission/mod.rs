@@ -6,10 +6,10 @@
 //! it. Deletions aren't asked about, and neither an update of an object that is being deleted nor one that only takes a finalizer
 //! away is looked at.
 
+mod allowance;
 mod authentication;
 mod calendar;
 mod cluster;
-mod configuration;
 mod event_source;
 mod neighbours;
 mod referred;
@@ -19,7 +19,7 @@ mod scaled_object;
 mod triggers;
 mod verdict;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -33,6 +33,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
 use sakidori_api::ScaledObject;
+use sakidori_engine::EventType;
 use sakidori_scalers::Context;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -41,13 +42,14 @@ use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use allowance::Allowance;
 pub use cluster::ClusterReads;
-pub use configuration::announce;
 pub use neighbours::Neighbours;
 use verdict::Verdict;
 
 use crate::clock::Clock;
 use crate::events::EventPublisher;
+use crate::lock::lock;
 use crate::prometheus::Metrics;
 
 /// The largest review: the object and the one before it, each as large as the API server takes (controller-runtime's limit, too).
@@ -60,6 +62,13 @@ const DEFAULT_TIMEOUT: u32 = 10;
 const LONGEST_TIMEOUT: u32 = 30;
 /// Checks of parameters that run at the same time: they take the processor, which the scaling needs too.
 const CHECKS_AT_ONCE: usize = 2;
+/// Reviews at the same time that read the cluster. An API server has a few under way; a client that is none has no more of the
+/// operator's rights to read with than that.
+const JUDGED_AT_ONCE: usize = 32;
+/// The API server sends a review at once. Whoever takes longer holds a connection's place.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
+/// Events that admission tells in a minute, one each for an object that has useless settings: more are in the answer only.
+const EVENTS_A_MINUTE: u32 = 120;
 
 /// What is judged on which path.
 const PATHS: [(&str, Kind); 8] = [
@@ -114,6 +123,8 @@ pub struct Admission {
     clock: Clock,
     bodies: Arc<Semaphore>,
     checks: Semaphore,
+    judged: Semaphore,
+    events: Mutex<Allowance>,
 }
 
 /// How an object is to be judged.
@@ -141,6 +152,17 @@ impl Admission {
             clock,
             bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)),
             checks: Semaphore::new(CHECKS_AT_ONCE),
+            judged: Semaphore::new(JUDGED_AT_ONCE),
+            events: Mutex::new(Allowance::new(EVENTS_A_MINUTE, Instant::now())),
+        }
+    }
+
+    /// Tells an Event about an object that is being applied; not any number, as nobody proves here that there is such an object.
+    fn tell(&self, object: &ScaledObject, reason: &'static str, message: &str) {
+        if lock(&self.events).take(Instant::now()) {
+            let message = message.to_owned();
+            self.publisher
+                .publish(object, EventType::Normal, reason, message);
         }
     }
 
@@ -178,7 +200,8 @@ impl Admission {
                 "too many reviews are under way",
             );
         };
-        let body = match timeout_at(until.into(), axum::body::to_bytes(body, BODY_BYTES)).await {
+        let sent_by = until.min(Instant::now() + BODY_WITHIN);
+        let body = match timeout_at(sent_by.into(), axum::body::to_bytes(body, BODY_BYTES)).await {
             Ok(Ok(body)) => body,
             Ok(Err(error)) => {
                 return refusal(
@@ -227,6 +250,11 @@ impl Admission {
         };
         let Some(object) = request.object else {
             return Verdict::default();
+        };
+        let Ok(Ok(_turn)) = timeout_at(until.into(), self.judged.acquire()).await else {
+            let mut verdict = Verdict::default();
+            verdict.warn("Sakidori did not check this object: too many are being checked");
+            return verdict;
         };
         let before = request.old_object.as_ref();
         if request.sub_resource.is_some() || is_going(&object, before) {

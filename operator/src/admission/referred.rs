@@ -12,6 +12,7 @@ use tokio::time::timeout_at;
 use super::cluster::ClusterReads;
 use super::triggers::{authentication, named};
 use super::verdict::Verdict;
+use crate::path_name;
 
 /// What is looked for, and how many at a time: an object that refers to more is one nobody wrote by hand.
 const LOOKS: usize = 32;
@@ -41,6 +42,9 @@ impl Referred {
 
     /// False only where the API server says that there is none.
     async fn is_there(self, client: Client, namespace: &str, name: &str) -> bool {
+        if path_name::check(name).is_err() {
+            return false;
+        }
         let found = match self {
             Self::TriggerAuthentication => {
                 let api: Api<TriggerAuthentication> = Api::namespaced(client, namespace);

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use sakidori_api::{ScaledObject, Trigger, annotations, reasons};
-use sakidori_engine::EventType;
 
 use super::cluster::{ClusterReads, TargetKind};
 use super::neighbours::Neighbours;
@@ -34,13 +33,7 @@ pub async fn judge(admission: &Admission, object: &ScaledObject, asked: &Asked) 
     for warning in useless_settings(object) {
         verdict.warn(warning);
         if !asked.dry_run {
-            let publisher = &admission.publisher;
-            publisher.publish(
-                object,
-                EventType::Normal,
-                reasons::SCALER_INFO,
-                warning.to_owned(),
-            );
+            admission.tell(object, reasons::SCALER_INFO, warning);
         }
     }
     let owner = Owner {

@@ -56,7 +56,10 @@ impl Resolution<'_, '_> {
     /// `hashiCorpVault`.
     pub(super) async fn vault(&mut self, vault: &HashiCorpVault) {
         let login = match login(vault, &self.owner.namespace) {
-            Ok(login) => login,
+            Ok(login) => Login {
+                of_the_cluster: self.is_cluster,
+                ..login
+            },
             Err((field, problem)) => {
                 return self.problem(&format!("hashiCorpVault.{field}"), &problem);
             }
@@ -140,6 +143,7 @@ fn login(vault: &HashiCorpVault, namespace: &str) -> Result<Login, (&'static str
         }
     };
     Ok(Login {
+        of_the_cluster: false,
         address: vault.address.clone(),
         namespace: given(&vault.namespace),
         method,

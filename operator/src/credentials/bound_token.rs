@@ -10,6 +10,7 @@ use kube::{Api, Client};
 
 use super::{Fetched, fields};
 use crate::api_error::plain;
+use crate::path_name;
 
 /// Whose token. The uid tells it from one of the same name that is made later: its tokens are other ones.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -60,6 +61,7 @@ impl Tokens {
         namespace: &str,
         service_account: &str,
     ) -> Result<(String, Duration), String> {
+        path_name::check(service_account).map_err(|problem| format!("ServiceAccount {problem}"))?;
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let seconds = i64::try_from(self.life.as_secs()).unwrap_or(i64::MAX);
         let request = TokenRequest {
@@ -75,7 +77,8 @@ impl Tokens {
             .map_err(|error| {
                 let hint = match &error {
                     kube::Error::Api(status) if status.code == 403 => {
-                        ": allow the operator's ServiceAccount to create serviceaccounts/token"
+                        ": allow the operator's ServiceAccount to create serviceaccounts/token, by \
+                         permissions.operator.restrict.serviceAccountTokenCreationRoles of its Helm chart"
                     }
                     _ => "",
                 };

@@ -25,7 +25,7 @@ pub use aws::AwsSecret;
 pub use bound_token::TokenOf;
 pub use file::parse as parse_file;
 pub use settings::CredentialSettings;
-pub use vault::{Login, Method, Request, Session, TokenFrom, VaultEnvironment};
+pub use vault::{Login, Method, OwnTokens, Request, Session, TokenFrom, VaultEnvironment};
 
 /// Names one credential, and holds what it is fetched with. No `Debug`: that may be a secret; `Display` names it.
 #[derive(Clone, PartialEq, Eq, Hash)]

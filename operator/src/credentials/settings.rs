@@ -6,7 +6,7 @@ use std::time::Duration;
 use sakidori_scalers::clients::tls::TlsSettings;
 use sakidori_scalers::params::GoDuration;
 
-use super::VaultEnvironment;
+use super::{OwnTokens, VaultEnvironment};
 
 const TOKEN_LIFE: &str = "KEDA_BOUND_SERVICE_ACCOUNT_TOKEN_EXPIRY";
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -29,6 +29,7 @@ impl CredentialSettings {
     pub fn new(
         file_root: &str,
         refresh: Duration,
+        vaults: &str,
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
         let given = |name: &str| lookup(name).filter(|value| !value.is_empty());
@@ -59,6 +60,8 @@ impl CredentialSettings {
             refresh,
             vault: VaultEnvironment {
                 token: given("VAULT_TOKEN"),
+                own_tokens: OwnTokens::parse(vaults)
+                    .map_err(|problem| format!("--vault-addresses (VAULT_ADDR) {problem}"))?,
                 namespace: given("VAULT_NAMESPACE"),
                 tls: TlsSettings {
                     ca,
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     fn settings(environment: &[(&str, &str)]) -> Result<CredentialSettings, String> {
-        CredentialSettings::new("", HOUR, |name| {
+        CredentialSettings::new("", HOUR, "", |name| {
             let found = environment.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         })

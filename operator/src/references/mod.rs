@@ -29,6 +29,7 @@ use book::{Book, Sight};
 
 use crate::lock::lock;
 pub use object::{Reference, Referenced};
+pub(crate) use watch::pause;
 
 /// How long [`References::get`] waits for the first state of an object: an API server that works answers in
 /// milliseconds, and a preparation shouldn't hang longer on one that doesn't.
@@ -39,7 +40,8 @@ const FIRST_STATE_WITHIN: Duration = Duration::from_secs(5);
 pub enum ReferenceError {
     /// RBAC does not let the operator see it.
     #[error(
-        "{object} can't be read: allow the operator's ServiceAccount to get, list and watch {resource} ({message})"
+        "{object} can't be read: allow the operator's ServiceAccount to get, list and watch {resource}{} ({message})",
+        value_of_the_chart(resource)
     )]
     Forbidden {
         object: String,
@@ -64,6 +66,17 @@ pub enum ReferenceError {
     /// A credential that is no object of the cluster.
     #[error("{object} can't be had: {message}")]
     NotFetched { object: String, message: String },
+}
+
+/// What gives the right to read a resource where the Helm chart may leave it out.
+fn value_of_the_chart(resource: &str) -> &'static str {
+    match resource {
+        "secrets" => ", by rbac.secrets of its Helm chart",
+        "configmaps" | "serviceaccounts" => "",
+        _ if resource.ends_with(".keda.sh") => "",
+        // A target's pod template.
+        _ => ", by rbac.scaledRefKinds of its Helm chart",
+    }
 }
 
 type Watches = Mutex<Book<AbortOnDropHandle<()>>>;

@@ -116,7 +116,7 @@ impl Watch {
 }
 
 /// Doubles from the first pause to the longest; the second half of each is random, so that many watches spread.
-pub(super) fn pause(failures: u32, first: Duration, longest: Duration) -> Duration {
+pub(crate) fn pause(failures: u32, first: Duration, longest: Duration) -> Duration {
     let doubled = first
         .saturating_mul(1 << failures.saturating_sub(1).min(10))
         .min(longest);
@@ -158,7 +158,7 @@ fn explain(reference: &ObjectReference, error: &watcher::Error) -> ReferenceErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::Status;
+    use kube::core::{ApiResource, Status};
 
     fn explain(reference: &Reference, error: &watcher::Error) -> ReferenceError {
         match reference {
@@ -189,6 +189,17 @@ mod tests {
         let text = explain(&Reference::secret("shop", "mq"), &error).to_string();
         assert!(text.starts_with("Secret shop/mq can't be read"), "{text}");
         assert!(text.contains("get, list and watch secrets"), "{text}");
+        assert!(text.contains("rbac.secrets"), "{text}");
+        let target = ApiResource {
+            group: "argoproj.io".into(),
+            plural: "rollouts".into(),
+            ..ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&())
+        };
+        let text = explain(&Reference::target(target, "shop", "web"), &error).to_string();
+        assert!(
+            text.contains("rollouts.argoproj.io, by rbac.scaledRefKinds"),
+            "{text}"
+        );
     }
 
     #[test]

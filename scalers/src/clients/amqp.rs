@@ -28,7 +28,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::TlsVersion;
+use super::TlsFloor;
 use super::on_demand::OnDemand;
 use super::tls::TlsSettings;
 use crate::answers::{Answers, Freshness};
@@ -94,13 +94,13 @@ impl fmt::Display for Endpoint {
 
 /// All AMQP connections of the process.
 pub struct AmqpPool {
-    oldest_tls: TlsVersion,
+    oldest_tls: TlsFloor,
     /// A broker lives as long as a scaler refers to it.
     brokers: Mutex<HashMap<Endpoint, Weak<Broker>>>,
 }
 
 impl AmqpPool {
-    pub fn new(oldest_tls: TlsVersion) -> Self {
+    pub fn new(oldest_tls: TlsFloor) -> Self {
         Self {
             oldest_tls,
             brokers: Mutex::default(),
@@ -128,7 +128,7 @@ impl AmqpPool {
 /// One broker as one user: at most one connection.
 pub struct Broker {
     endpoint: Endpoint,
-    oldest_tls: TlsVersion,
+    oldest_tls: TlsFloor,
     link: OnDemand<Link>,
     /// By queue.
     lengths: Answers<String, u32>,
@@ -202,7 +202,7 @@ struct Link {
 }
 
 impl Link {
-    async fn open(endpoint: &Endpoint, oldest_tls: TlsVersion) -> Result<Self, ScalerError> {
+    async fn open(endpoint: &Endpoint, oldest_tls: TlsFloor) -> Result<Self, ScalerError> {
         let socket = Arc::new(Socket::default());
         // Ends the client's thread and frees its descriptor, whether the attempt times out or is cancelled.
         let give_up = CutOnDrop(Arc::clone(&socket));
@@ -273,7 +273,7 @@ impl Drop for Link {
 /// nothing: cut `socket` for that.
 async fn connect(
     endpoint: &Endpoint,
-    oldest_tls: TlsVersion,
+    oldest_tls: TlsFloor,
     socket: Arc<Socket>,
 ) -> Result<Connection, lapin::Error> {
     let uri = AMQPUri {

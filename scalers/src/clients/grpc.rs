@@ -25,7 +25,7 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
-use super::TlsVersion;
+use super::TlsFloor;
 use super::tls::TlsSettings;
 use crate::scaler::ScalerError;
 
@@ -124,12 +124,12 @@ impl fmt::Display for Address {
 
 /// All gRPC clients of the process.
 pub struct GrpcPool {
-    oldest_tls: TlsVersion,
+    oldest_tls: TlsFloor,
     servers: Mutex<HashMap<Endpoint, (Arc<Server>, Instant)>>,
 }
 
 impl GrpcPool {
-    pub fn new(oldest_tls: TlsVersion) -> Self {
+    pub fn new(oldest_tls: TlsFloor) -> Self {
         Self {
             oldest_tls,
             servers: Mutex::default(),
@@ -173,7 +173,7 @@ impl Server {
     ///
     /// # Errors
     /// As [`GrpcPool::server`].
-    pub(super) fn new(endpoint: &Endpoint, oldest_tls: TlsVersion) -> Result<Self, String> {
+    pub(super) fn new(endpoint: &Endpoint, oldest_tls: TlsFloor) -> Result<Self, String> {
         let tls = endpoint.tls.as_ref();
         let mut tls = tls
             .map(|settings| settings.client_config(oldest_tls))
@@ -496,7 +496,7 @@ mod tests {
 
     #[tokio::test]
     async fn equal_endpoints_share_a_server() {
-        let pool = GrpcPool::new(TlsVersion::default());
+        let pool = GrpcPool::new(TlsFloor::default());
         let endpoint = |port: u16, tls: Option<TlsSettings>| Endpoint {
             address: Address::parse(&format!("localhost:{port}")).unwrap(),
             tls,

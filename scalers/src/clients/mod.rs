@@ -40,10 +40,12 @@ mod settings;
 #[cfg(any(feature = "mysql", feature = "postgresql"))]
 pub mod sql;
 pub mod tls;
+mod tls_floor;
 
 use std::sync::Arc;
 
-pub use settings::{ClientSettings, TlsVersion};
+pub use settings::ClientSettings;
+pub use tls_floor::{TlsFloor, TlsVersion};
 
 /// All pools. One per process.
 pub struct Clients {

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use reqwest::{NoProxy, Proxy};
-use rustls::SupportedProtocolVersion;
-use rustls::version::{TLS12, TLS13};
 
+use super::tls_floor::TlsFloor;
 use crate::params::without_credentials;
 
 /// The settings of all clients. The default is KEDA's, without proxies.
@@ -15,29 +14,10 @@ pub struct ClientSettings {
     pub http_timeout: Duration,
     /// Whether HTTP connections are used again: not with `KEDA_HTTP_DISABLE_KEEP_ALIVE`.
     pub http_keep_alive: bool,
-    /// The oldest version of TLS that is spoken with event sources: `KEDA_HTTP_MIN_TLS_VERSION`.
-    pub oldest_tls: TlsVersion,
+    /// What TLS with event sources may be at worst: `KEDA_HTTP_MIN_TLS_VERSION`, `KEDA_HTTP_TLS_CIPHER_LIST`.
+    pub oldest_tls: TlsFloor,
     /// In the order in which they are tried.
     proxies: Vec<Proxy>,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TlsVersion {
-    #[default]
-    Tls12,
-    Tls13,
-}
-
-impl TlsVersion {
-    /// This one and those after it.
-    pub(super) fn and_later(self) -> &'static [&'static SupportedProtocolVersion] {
-        static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
-        match self {
-            Self::Tls12 => &BOTH,
-            Self::Tls13 => &BOTH[..1],
-        }
-    }
 }
 
 impl Default for ClientSettings {
@@ -45,7 +25,7 @@ impl Default for ClientSettings {
         Self {
             http_timeout: Duration::from_secs(3),
             http_keep_alive: true,
-            oldest_tls: TlsVersion::default(),
+            oldest_tls: TlsFloor::default(),
             proxies: Vec::new(),
         }
     }
@@ -89,15 +69,13 @@ impl ClientSettings {
                 "KEDA_HTTP_DISABLE_KEEP_ALIVE is {text:?}: expected true or false"
             )),
         }
-        match given("KEDA_HTTP_MIN_TLS_VERSION").as_deref() {
-            None | Some("TLS12") => {}
-            Some("TLS13") => settings.oldest_tls = TlsVersion::Tls13,
-            Some(text @ ("TLS10" | "TLS11")) => problems.push(format!(
-                "KEDA_HTTP_MIN_TLS_VERSION is {text:?}: TLS 1.0 and 1.1 are broken and not spoken here: use TLS12 or TLS13"
-            )),
-            Some(text) => problems.push(format!(
-                "KEDA_HTTP_MIN_TLS_VERSION is {text:?}: expected TLS12 or TLS13"
-            )),
+        const VERSION: &str = "KEDA_HTTP_MIN_TLS_VERSION";
+        const SUITES: &str = "KEDA_HTTP_TLS_CIPHER_LIST";
+        let version = given(VERSION).unwrap_or_else(|| "TLS12".to_owned());
+        let suites = given(SUITES).unwrap_or_default();
+        match TlsFloor::parse((VERSION, &version), (SUITES, &suites)) {
+            Ok(floor) => settings.oldest_tls = floor,
+            Err(found) => problems.extend(found),
         }
         let either = |name: &str| given(name).or_else(|| given(&name.to_lowercase()));
         let except = format!("{OWN},{}", either("NO_PROXY").unwrap_or_default());
@@ -143,6 +121,7 @@ fn shown(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::TlsVersion;
 
     fn settings(environment: &[(&str, &str)]) -> Result<ClientSettings, Vec<String>> {
         ClientSettings::from_environment(|name| {
@@ -156,7 +135,7 @@ mod tests {
         for environment in [&[][..], &[("KEDA_HTTP_DEFAULT_TIMEOUT", " ")]] {
             let found = settings(environment).ok().unwrap();
             assert_eq!(found.http_timeout, Duration::from_secs(3));
-            assert_eq!(found.oldest_tls, TlsVersion::Tls12);
+            assert_eq!(found.oldest_tls, TlsFloor::default());
             assert!(found.http_keep_alive && found.proxies.is_empty());
         }
     }
@@ -172,7 +151,7 @@ mod tests {
         ]);
         let found = found.ok().unwrap();
         assert_eq!(found.http_timeout, Duration::from_millis(1500));
-        assert_eq!(found.oldest_tls, TlsVersion::Tls13);
+        assert_eq!(found.oldest_tls.oldest, TlsVersion::Tls13);
         assert!(!found.http_keep_alive);
         assert_eq!(found.proxies.len(), 2);
         for none in ["0", "-5"] {

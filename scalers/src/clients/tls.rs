@@ -19,7 +19,7 @@ use rustls::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
-use super::TlsVersion;
+use super::TlsFloor;
 
 /// How to speak TLS with a server. Connections are pooled by it, so equal settings share them.
 ///
@@ -45,7 +45,7 @@ pub struct Identity {
 impl TlsSettings {
     /// # Errors
     /// Names the parameter (`ca`, `cert`, `key`, `keyPassword`) that is not what it should be; quotes none of them.
-    pub fn client_config(&self, oldest: TlsVersion) -> Result<ClientConfig, String> {
+    pub fn client_config(&self, oldest: TlsFloor) -> Result<ClientConfig, String> {
         let roots = self.roots()?;
         if self.insecure {
             let provider = ring::default_provider();
@@ -61,7 +61,7 @@ impl TlsSettings {
     /// # Errors
     /// As [`TlsSettings::client_config`]; also where there is no authority at all.
     #[cfg(feature = "postgresql")]
-    pub fn client_config_for_any_host(&self, oldest: TlsVersion) -> Result<ClientConfig, String> {
+    pub fn client_config_for_any_host(&self, oldest: TlsFloor) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider)
@@ -73,7 +73,7 @@ impl TlsSettings {
     fn verified_by(
         &self,
         verifier: Arc<dyn ServerCertVerifier>,
-        oldest: TlsVersion,
+        oldest: TlsFloor,
     ) -> Result<ClientConfig, String> {
         let builder = builder(oldest)?.dangerous();
         self.identified(builder.with_custom_certificate_verifier(verifier))
@@ -106,9 +106,9 @@ impl TlsSettings {
     }
 }
 
-fn builder(oldest: TlsVersion) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(oldest.and_later())
+fn builder(oldest: TlsFloor) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
+    ClientConfig::builder_with_provider(Arc::new(oldest.provider()))
+        .with_protocol_versions(oldest.versions())
         .map_err(|error| error.to_string())
 }
 

@@ -63,7 +63,7 @@ use self::management::Management;
 use self::mode::{Counts, Mode};
 use self::parameters::{Protocol, RabbitMq, RabbitMqParameters};
 use crate::answers::Freshness;
-use crate::clients::TlsVersion;
+use crate::clients::TlsFloor;
 use crate::clients::amqp::{Broker, Endpoint, Mechanism};
 use crate::clients::tls::TlsSettings;
 use crate::metric::{MetricSpec, Reading};
@@ -189,7 +189,7 @@ fn endpoint(parameters: &RabbitMq) -> Result<Endpoint, String> {
     };
     let tls = uri.tls.then(|| tls.unwrap_or_default());
     if let Some(tls) = &tls {
-        tls.client_config(TlsVersion::default())?;
+        tls.client_config(TlsFloor::default())?;
     }
     Ok(Endpoint {
         host: uri.host,

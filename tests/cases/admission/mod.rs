@@ -8,12 +8,11 @@ mod rules;
 mod sales;
 mod stage;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sakidori_test_cluster::eventually;
-use sakidori_tests::webhooks::{self, WebhookSettings};
-use sakidori_tests::{Operator, OperatorSettings};
+use sakidori_tests::Operator;
 use serde_json::{Value, json};
 
 use self::rules::{
@@ -419,43 +418,6 @@ fn validations_are_counted() {
         }
         let creations = format!(r#"{total}{{action="create",{namespace}}}"#);
         ensure!(metrics.contains(&creations), "no {creations}");
-        Ok(())
-    });
-}
-
-/// Where the operator makes its own certificates, it tells the API server whom to trust.
-#[test]
-fn the_authority_is_put_into_the_configuration_once() {
-    play(async |stage| {
-        stage
-            .cluster
-            .create_namespace("admission-authority")
-            .await?;
-        let ward = stage.unasked("admission-authority");
-        let mut operator = Operator::start(OperatorSettings {
-            leader_elect: false,
-            cert_rotation: true,
-            watch_namespace: ward.namespace.clone(),
-            ..stage.settings()
-        })?;
-        operator.wait_ready(SOON).await?;
-        let settings = WebhookSettings {
-            name: "keda-admission",
-            ..ward.asking(operator.webhook_address(), "Fail")
-        };
-        webhooks::configure(&ward.client, &settings).await?;
-        // It looks every 30 s.
-        let trusted = Instant::now() + Duration::from_secs(60);
-        while ward.until_guarded().await.is_err() {
-            ensure!(Instant::now() < trusted, "{}", operator.log_tail());
-        }
-        let writes = stage
-            .cluster
-            .writes("system:serviceaccount:keda:keda-operator")?;
-        ensure!(
-            writes.of("validatingwebhookconfigurations", "", "update") == 1,
-            "{writes}"
-        );
         Ok(())
     });
 }

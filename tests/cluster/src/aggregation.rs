@@ -22,6 +22,8 @@ pub enum ExternalMetricsTrust {
     /// The certificate must be issued by this authority (PEM) for `localhost` **and**
     /// `keda-operator-metrics-apiserver.keda.svc`, which is the name the API server asks for.
     Authority(String),
+    /// It has to put its authority into the APIService by itself.
+    Unknown,
 }
 
 impl Cluster {
@@ -65,6 +67,7 @@ impl Cluster {
             ExternalMetricsTrust::Authority(pem) => {
                 spec["caBundle"] = json!(ByteString(pem.clone().into_bytes()))
             }
+            ExternalMetricsTrust::Unknown => {}
         }
         let api_service = json!({
             "apiVersion": "apiregistration.k8s.io/v1",

@@ -16,6 +16,7 @@ use crate::components::{Component, Layout};
 use crate::eventually::eventually;
 use crate::kubeconfig::Kubeconfig;
 use crate::options::ClusterOptions;
+use crate::pki::IdentityFiles;
 use crate::sandbox::{Process, Sandbox};
 use crate::{install, nodes};
 
@@ -128,6 +129,16 @@ impl Cluster {
     /// The key of [`proxy_client_cert_path`](Self::proxy_client_cert_path).
     pub fn proxy_client_key_path(&self) -> &Path {
         &self.layout.front_proxy.key
+    }
+
+    /// A certificate of the same authority whose name the API server doesn't vouch for.
+    pub fn proxy_stranger(&self) -> &IdentityFiles {
+        &self.layout.front_proxy_stranger
+    }
+
+    /// One with the right name that was good for the year 2020 only.
+    pub fn proxy_expired(&self) -> &IdentityFiles {
+        &self.layout.front_proxy_expired
     }
 
     /// What a component wrote to stdout and stderr.

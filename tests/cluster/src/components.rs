@@ -58,6 +58,8 @@ pub(crate) struct Layout {
     pub ca_pem: String,
     pub requestheader_ca: PathBuf,
     pub front_proxy: IdentityFiles,
+    pub front_proxy_stranger: IdentityFiles,
+    pub front_proxy_expired: IdentityFiles,
     pub admin: Kubeconfig,
     pub admin_kubeconfig: PathBuf,
     serving: IdentityFiles,
@@ -102,6 +104,12 @@ impl Layout {
             front_proxy: requestheader_ca
                 .issue(FRONT_PROXY_NAME, &[], &[])?
                 .write(dir, "front-proxy-client")?,
+            front_proxy_stranger: requestheader_ca
+                .issue("front-proxy-stranger", &[], &[])?
+                .write(dir, "front-proxy-stranger")?,
+            front_proxy_expired: requestheader_ca
+                .issue_expired(FRONT_PROXY_NAME, &[])?
+                .write(dir, "front-proxy-expired")?,
             serving: ca
                 .issue(
                     "kube-apiserver",

@@ -185,6 +185,10 @@ pub fn everything() -> Result<()> {
         "nats-server:   {}",
         crate::python::nats()?.display()
     ));
+    say(&format!(
+        "Helm:          {}",
+        crate::python::helm()?.display()
+    ));
     for (package, file) in PACKAGES {
         if Path::new(file).exists() {
             say(&format!("{package}: installed ({file})"));

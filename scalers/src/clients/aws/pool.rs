@@ -49,14 +49,22 @@ type Entry = (Shared, Instant);
 pub struct AwsConfig {
     pub sdk: SdkConfig,
     shared: Option<Shared>,
+    /// A region that is none.
+    wrong_region: Option<String>,
 }
 
 impl AwsConfig {
-    /// Whether there are credentials, in words that the SDK does not have.
+    /// Whether there are credentials, in words that the SDK does not have. To be asked before the configuration is used.
     ///
     /// # Errors
     /// Why there are none, without secrets.
     pub async fn check(&self) -> Result<(), ScalerError> {
+        if let Some(region) = &self.wrong_region {
+            let problem = format!(
+                "the region is {region:?}: expected letters, digits and '-', such as eu-west-1"
+            );
+            return Err(ScalerError::Malformed(problem));
+        }
         match &self.shared {
             Some(shared) => shared.get(SystemTime::now()).await.map(drop),
             None => Ok(()),
@@ -138,6 +146,9 @@ impl AwsPool {
         AwsConfig {
             sdk: base.into_builder().credentials_provider(provider).build(),
             shared,
+            wrong_region: region
+                .filter(|region| !is_region(region))
+                .map(str::to_owned),
         }
     }
 
@@ -203,6 +214,13 @@ impl AwsPool {
     }
 }
 
+/// A region becomes a part of host names, AWS's STS among them, which is shown the operator's token: `x.example.com/` would be a host
+/// of the user's choice. AWS's longest has 15 characters, a label of a host name has 63.
+fn is_region(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    !text.is_empty() && text.len() <= 63 && text.chars().all(allowed)
+}
+
 /// The configuration with another endpoint, and without what the environment says of endpoints: of a single service's that would go
 /// before this one.
 fn at(endpoint: &str, sdk: &SdkConfig) -> SdkConfig {
@@ -238,4 +256,32 @@ fn web_identity(base: &SdkConfig, role_arn: &str) -> Option<WebIdentity> {
         token_file: token_file.filter(|path| !path.is_empty())?,
         role_arn: role_arn.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::ClientSettings;
+
+    #[tokio::test]
+    async fn a_region_never_names_a_host() {
+        for region in ["eu-west-1", "us-gov-east-1", "local"] {
+            assert!(is_region(region), "{region}");
+        }
+        let http = Arc::new(HttpPool::new(ClientSettings::default()));
+        let pool = AwsPool::new(http);
+        let identity = AwsAccess::Identity(AwsIdentity::default());
+        for region in [
+            "",
+            "x.example.com/",
+            "x.example.com#",
+            "a.b",
+            "eu west",
+            "@x",
+        ] {
+            let config = pool.config(&identity, Some(region)).await;
+            let problem = config.check().await.unwrap_err().to_string();
+            assert!(problem.contains("the region is"), "{region:?}: {problem}");
+        }
+    }
 }

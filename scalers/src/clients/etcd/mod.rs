@@ -22,7 +22,7 @@ use self::protocol::{
     AUTHENTICATE, AuthenticateRequest, AuthenticateResponse, RANGE, RangeRequest, RangeResponse,
 };
 pub use self::watch::Watch;
-use super::TlsVersion;
+use super::TlsFloor;
 use super::grpc::{Address, Endpoint, Server, reason, scaler_error};
 use super::on_demand::OnDemand;
 use super::tls::TlsSettings;
@@ -76,13 +76,13 @@ pub struct Login {
 
 /// All etcd clients of the process.
 pub struct EtcdPool {
-    oldest_tls: TlsVersion,
+    oldest_tls: TlsFloor,
     /// One lives as long as a scaler refers to it.
     clients: Mutex<HashMap<Endpoints, Weak<Etcd>>>,
 }
 
 impl EtcdPool {
-    pub fn new(oldest_tls: TlsVersion) -> Self {
+    pub fn new(oldest_tls: TlsFloor) -> Self {
         Self {
             oldest_tls,
             clients: Mutex::default(),
@@ -448,7 +448,7 @@ mod tests {
 
     #[tokio::test]
     async fn equal_endpoints_share_a_client() {
-        let pool = EtcdPool::new(TlsVersion::default());
+        let pool = EtcdPool::new(TlsFloor::default());
         let client = |ports: &[u16], user: &str| {
             let address = |port: &u16| Address::parse(&format!("localhost:{port}")).unwrap();
             let login = Login {

@@ -9,14 +9,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::clients::TlsVersion;
+use crate::clients::TlsFloor;
 use crate::clients::tls::{TlsSettings, with_causes};
 
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a handshake failed, by librdkafka's text of it, which begins with the broker's address. `None` where nothing more is to be
 /// said than librdkafka did.
-pub async fn why(text: &str, tls: &TlsSettings, oldest: TlsVersion) -> Option<String> {
+pub async fn why(text: &str, tls: &TlsSettings, oldest: TlsFloor) -> Option<String> {
     if !text.contains("certificate verify failed") {
         return None;
     }

@@ -14,7 +14,7 @@ use super::events::{Connections, Events, Kind};
 use super::question::{Asked, Question};
 use super::token::{Token, Tokens};
 use super::{CONNECT_WITHIN, Endpoint, Failure, handshake};
-use crate::clients::TlsVersion;
+use crate::clients::TlsFloor;
 use crate::clients::tls::TlsSettings;
 use crate::scaler::ScalerError;
 
@@ -40,7 +40,7 @@ pub struct Link {
     token: tokio::sync::Mutex<Option<Token>>,
     serving: AbortHandle,
     tls: Option<TlsSettings>,
-    oldest_tls: TlsVersion,
+    oldest_tls: TlsFloor,
 }
 
 impl Link {
@@ -50,7 +50,7 @@ impl Link {
     /// When it doesn't, or refuses the login.
     pub async fn open(
         endpoint: &Endpoint,
-        oldest_tls: TlsVersion,
+        oldest_tls: TlsFloor,
         tokens: Option<&Tokens>,
         question: Question,
     ) -> Result<Self, ScalerError> {
@@ -68,7 +68,7 @@ impl Link {
 
     async fn made(
         endpoint: &Endpoint,
-        oldest_tls: TlsVersion,
+        oldest_tls: TlsFloor,
         group: String,
     ) -> Result<Self, ScalerError> {
         let connections = Arc::new(watch::Sender::default());

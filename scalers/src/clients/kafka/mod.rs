@@ -29,7 +29,7 @@ pub use self::token::TokenSource;
 use self::token::Tokens;
 use super::on_demand::OnDemand;
 use super::tls::TlsSettings;
-use super::{Clients, TlsVersion};
+use super::{Clients, TlsFloor};
 use crate::answers::{Answers, Freshness};
 use crate::scaler::ScalerError;
 
@@ -71,7 +71,7 @@ impl Endpoint {
     /// Names the parameter; quotes none.
     pub fn check(&self) -> Result<(), String> {
         match &self.tls {
-            Some(tls) => tls.client_config(TlsVersion::default()).map(drop),
+            Some(tls) => tls.client_config(TlsFloor::default()).map(drop),
             None => Ok(()),
         }
     }
@@ -107,13 +107,13 @@ pub enum Mechanism {
 
 /// All Kafka clients of the process.
 pub struct KafkaPool {
-    oldest_tls: TlsVersion,
+    oldest_tls: TlsFloor,
     /// A cluster lives as long as a scaler refers to it.
     clusters: Mutex<HashMap<Endpoint, Weak<Cluster>>>,
 }
 
 impl KafkaPool {
-    pub fn new(oldest_tls: TlsVersion) -> Self {
+    pub fn new(oldest_tls: TlsFloor) -> Self {
         Self {
             oldest_tls,
             clusters: Mutex::default(),
@@ -154,7 +154,7 @@ impl KafkaPool {
 /// One cluster as one user: at most one native client.
 pub struct Cluster {
     endpoint: Endpoint,
-    oldest_tls: TlsVersion,
+    oldest_tls: TlsFloor,
     tokens: Option<Arc<Tokens>>,
     link: OnDemand<Link>,
     turns: Arc<Semaphore>,

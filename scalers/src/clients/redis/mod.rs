@@ -28,7 +28,7 @@ pub use self::login::Login;
 use self::node::Node;
 pub use self::question::Question;
 use self::sentinel::Sentinels;
-use super::TlsVersion;
+use super::TlsFloor;
 use super::names::Names;
 use super::tls::TlsSettings;
 use crate::answers::{Answers, Freshness};
@@ -80,14 +80,14 @@ impl fmt::Display for Product {
 
 /// All connections to Redis of the process.
 pub struct RedisPool {
-    oldest_tls: TlsVersion,
+    oldest_tls: TlsFloor,
     names: Names,
     /// They live as long as a scaler refers to them.
     servers: Mutex<HashMap<Endpoint, Weak<Servers>>>,
 }
 
 impl RedisPool {
-    pub fn new(oldest_tls: TlsVersion) -> Self {
+    pub fn new(oldest_tls: TlsFloor) -> Self {
         Self {
             oldest_tls,
             names: Names::of_the_system(),

@@ -4,18 +4,18 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use crate::clients::TlsVersion;
+use crate::clients::TlsFloor;
 use crate::clients::names::Names;
 
 /// Makes connections for clients of databases, whose own resolvers and TLS settings would be others than those of all other
 /// clients.
 pub struct Connector {
-    pub oldest_tls: TlsVersion,
+    pub oldest_tls: TlsFloor,
     names: Names,
 }
 
 impl Connector {
-    pub fn new(oldest_tls: TlsVersion) -> Self {
+    pub fn new(oldest_tls: TlsFloor) -> Self {
         Self {
             oldest_tls,
             names: Names::of_the_system(),

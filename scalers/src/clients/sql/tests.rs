@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 
 use super::*;
-use crate::clients::TlsVersion;
+use crate::clients::TlsFloor;
 
 /// Counts what is asked of it.
 #[derive(Default)]
@@ -89,7 +89,7 @@ impl Session for FakeSession {
 
 fn server() -> (Arc<Counts>, Arc<Server<Fake>>) {
     let counts = Arc::new(Counts::default());
-    let pool = Pool::new(Arc::new(Connector::new(TlsVersion::default())));
+    let pool = Pool::new(Arc::new(Connector::new(TlsFloor::default())));
     let server = pool.server(Fake(counts.clone()));
     assert!(Arc::ptr_eq(&server, &pool.server(Fake(counts.clone()))));
     (counts, server)
