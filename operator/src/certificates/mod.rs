@@ -184,7 +184,11 @@ impl Certificates {
         let announced = targets.into_iter().enumerate().map(|(index, target)| {
             let tell = carried.clone();
             let tell = move |bundle| tell.send_modify(|all| all[index] = bundle);
-            announce::announce(client.clone(), target, self.believed.clone(), tell)
+            let recheck = match &self.followed {
+                Followed::Secret(secret) => Some(secret.recheck(&client)),
+                Followed::Files(_) => None,
+            };
+            announce::announce(client.clone(), target, self.believed.clone(), recheck, tell)
         });
         let rotated = async {
             match &self.followed {
