@@ -4,10 +4,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// That places run out is told this often at most.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// The places for connections.
 #[derive(Clone)]
@@ -24,6 +27,8 @@ struct Inner {
 struct Taken {
     next: u64,
     by: HashMap<u64, Arc<Activity>>,
+    /// When it was last told that there is no place left.
+    told: Option<Instant>,
 }
 
 /// What a connection does. It ends where `given_up` says so.
@@ -75,6 +80,13 @@ impl Connections {
     fn try_place(&self) -> Option<Place> {
         let mut taken = self.taken();
         if taken.by.len() >= self.0.places {
+            if taken.told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
+                taken.told = Some(Instant::now());
+                tracing::warn!(
+                    "all {} places for connections are taken: a new one gets that of one that does nothing",
+                    self.0.places
+                );
+            }
             let idle = taken
                 .by
                 .iter()
@@ -160,8 +172,6 @@ impl Activity {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;

@@ -12,7 +12,7 @@ use crate::credential_sources::{
     secret, service_account,
 };
 use crate::installed::{Installed, play_installed};
-use crate::scene::{PATH, SCALED_OBJECTS, SOON, Scene, condition};
+use crate::scene::{PATH, SCALED_OBJECTS, Scene, condition};
 
 /// What Vault is asked with a token, and where a ServiceAccount logs in.
 const LOOKUP: &str = "auth/token/lookup-self";
@@ -263,8 +263,6 @@ fn no_name_leads_to_another_namespace() {
         });
         ensure!(there.is_none(), "{there:?}");
         drop(operator);
-        scene.close().await?;
-        let _ = SOON;
-        Ok(())
+        scene.close().await
     });
 }

@@ -13,6 +13,7 @@ mod cluster;
 mod event_source;
 mod neighbours;
 mod referred;
+mod request;
 mod sales;
 mod scaled_job;
 mod scaled_object;
@@ -22,20 +23,18 @@ mod verdict;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
+use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
 use sakidori_api::ScaledObject;
 use sakidori_engine::EventType;
 use sakidori_scalers::Context;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
@@ -45,6 +44,7 @@ use tracing::{info, warn};
 use allowance::Allowance;
 pub use cluster::ClusterReads;
 pub use neighbours::Neighbours;
+use request::{BODIES_KIB, BODY_BYTES, Limit, kibibytes, parse};
 use verdict::Verdict;
 
 use crate::clock::Clock;
@@ -52,14 +52,6 @@ use crate::events::EventPublisher;
 use crate::lock::lock;
 use crate::prometheus::Metrics;
 
-/// The largest review: the object and the one before it, each as large as the API server takes (controller-runtime's limit, too).
-const BODY_BYTES: usize = 7 * 1024 * 1024;
-/// All reviews under way together. Most have some kilobytes.
-const BODIES_KIB: u32 = 32 * 1024;
-/// What the API server waits for an answer where it doesn't say (`timeoutSeconds`).
-const DEFAULT_TIMEOUT: u32 = 10;
-/// The longest `timeoutSeconds` that the API server takes; whoever says more isn't one.
-const LONGEST_TIMEOUT: u32 = 30;
 /// Checks of parameters that run at the same time: they take the processor, which the scaling needs too.
 const CHECKS_AT_ONCE: usize = 2;
 /// Reviews at the same time that read the cluster. An API server has a few under way; a client that is none has no more of the
@@ -318,38 +310,6 @@ async fn decided(
     verdict
 }
 
-/// `?timeout=10s`, which the API server adds to each request.
-#[derive(Deserialize)]
-struct Limit {
-    timeout: Option<String>,
-}
-
-impl Limit {
-    /// How long an answer may take, with some time left for its way.
-    fn budget(&self) -> Duration {
-        let given = self.timeout.as_deref();
-        let seconds = given.and_then(|text| text.strip_suffix('s')?.parse().ok());
-        let seconds: u32 = seconds.unwrap_or(DEFAULT_TIMEOUT).min(LONGEST_TIMEOUT);
-        Duration::from_secs(seconds.into()) * 3 / 4
-    }
-}
-
-/// What the body takes of [`BODIES_KIB`]; all that one may take where the client doesn't say.
-fn kibibytes(headers: &HeaderMap) -> u32 {
-    let length = headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let bytes = length.unwrap_or(BODY_BYTES).min(BODY_BYTES);
-    u32::try_from(bytes / 1024 + 1).unwrap_or(BODIES_KIB)
-}
-
-fn parse(body: &Bytes) -> Result<AdmissionRequest<DynamicObject>, String> {
-    let review: AdmissionReview<DynamicObject> = serde_json::from_slice(body)
-        .map_err(|error| format!("this is no AdmissionReview of admission.k8s.io/v1: {error}"))?;
-    review
-        .try_into()
-        .map_err(|_| "the AdmissionReview has no request".to_owned())
-}
-
 fn refusal(status: StatusCode, message: &str) -> Response {
     warn!(%status, "a webhook request was not answered: {message}");
     (status, message.to_owned()).into_response()
@@ -446,19 +406,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_answer_comes_before_the_api_server_gives_up() {
-        let budget = |timeout: Option<&str>| {
-            let timeout = timeout.map(str::to_owned);
-            Limit { timeout }.budget()
-        };
-        assert_eq!(budget(Some("10s")), Duration::from_millis(7500));
-        assert_eq!(budget(Some("1s")), Duration::from_millis(750));
-        assert_eq!(budget(Some("soon")), Duration::from_millis(7500));
-        assert_eq!(budget(None), Duration::from_millis(7500));
-        assert_eq!(budget(Some("4000000000s")), Duration::from_millis(22500));
-    }
-
     fn object(metadata: Value, spec: Value) -> DynamicObject {
         let object = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata, "spec": spec});
         serde_json::from_value(object).unwrap()
@@ -502,14 +449,5 @@ mod tests {
         assert!(!is_going(&let_go, Some(&let_go)));
         assert!(!is_going(&let_go, None));
         assert!(is_going(&deleted, Some(&held)));
-    }
-
-    #[test]
-    fn a_body_is_counted_by_what_it_says() {
-        let headers =
-            |length: &str| HeaderMap::from_iter([(CONTENT_LENGTH, length.parse().unwrap())]);
-        assert_eq!(kibibytes(&headers("2048")), 3);
-        assert_eq!(kibibytes(&headers("99999999999")), 7169);
-        assert_eq!(kibibytes(&HeaderMap::new()), 7169);
     }
 }

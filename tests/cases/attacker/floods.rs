@@ -59,6 +59,10 @@ fn idle_connections_keep_nobody_out() {
                 serves_others(&place).await?;
             }
             let more = resident(&operator)?.saturating_sub(before);
+            println!(
+                "{}: {CONNECTIONS} idle connections took {more} KiB",
+                place.name
+            );
             ensure!(more < MEMORY_KIB, "{} took {more} KiB", place.name);
             drop(held);
             serves_others(&place).await?;
@@ -119,6 +123,7 @@ fn large_headers_and_bodies_are_cut_off() {
             serves_others(&place).await?;
         }
         let more = resident(&operator)?.saturating_sub(before);
+        println!("it took {more} KiB");
         ensure!(more < MEMORY_KIB, "they took {more} KiB");
         Ok(())
     });
@@ -179,6 +184,7 @@ fn requests_that_are_taken_back_at_once_keep_nobody_out() {
             .await?;
         }
         let more = resident(&operator)?.saturating_sub(before);
+        println!("it took {more} KiB");
         ensure!(more < MEMORY_KIB, "they took {more} KiB");
         Ok(())
     });
