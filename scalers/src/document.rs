@@ -10,6 +10,7 @@ use crate::clients::Clients;
 use crate::http::{
     Authentication, AuthenticationParameters, Bounds, decompress, host_of, parse_url,
 };
+use crate::limits::apart;
 use crate::params;
 use crate::scaler::{ScalerError, Trigger};
 
@@ -77,15 +78,11 @@ impl Document {
         let (encoding, limit) = (answer.encoding.clone(), limits.bytes);
         let body = answer.accepted().map_err(at_host)?;
         // A few KiB may become megabytes: not where polls run.
-        let text = tokio::task::spawn_blocking(move || {
+        let text = apart(move || {
             let bytes = decompress(encoding.as_deref(), &body, limit)?;
             String::from_utf8(bytes.into_owned())
                 .map_err(|_| ScalerError::Malformed("the answer is no text in UTF-8".to_owned()))
         });
-        match text.await {
-            Ok(text) => text.map_err(at_host),
-            // It never ends but by a panic, which is told where all panics of scalers are.
-            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
-        }
+        text.await.map_err(at_host)
     }
 }

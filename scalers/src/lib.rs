@@ -33,6 +33,7 @@ mod kafka;
 mod keda_types;
 mod kubernetes_resource;
 mod kubernetes_workload;
+mod limits;
 mod metric;
 mod metrics_api;
 #[cfg(feature = "mysql")]

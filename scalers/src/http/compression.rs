@@ -5,7 +5,7 @@ use std::io::Read;
 
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-use super::answer::too_large;
+use crate::limits::too_large;
 use crate::scaler::ScalerError;
 
 /// For `Accept-Encoding`.

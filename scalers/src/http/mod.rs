@@ -12,6 +12,8 @@ pub use address::{user_of, without_user};
 #[cfg(feature = "prometheus")]
 pub use answer::Answer;
 pub use answer::Bounds;
+#[cfg(any(feature = "aws", feature = "nats"))]
+pub use answer::BODY_LIMIT;
 #[cfg(feature = "aws")]
 pub use answer::ask;
 #[cfg(any(feature = "nats", all(feature = "aws", feature = "prometheus")))]

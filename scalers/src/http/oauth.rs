@@ -82,6 +82,8 @@ struct TokenAnswer {
     expires_in: Option<Duration>,
 }
 
+/// The most of a token server's answer that is read: a token with hundreds of groups in it is some tens of KiB.
+const ANSWER_BYTES: usize = 256 * 1024;
 /// A token is renewed this long before it ends (golang.org/x/oauth2: 10 s).
 const RENEW_BEFORE: Duration = Duration::from_secs(10);
 /// How long a token of unknown end is used.
@@ -175,7 +177,11 @@ impl Tokens {
         place: Place,
         within: Duration,
     ) -> Result<TokenAnswer, ScalerError> {
-        let answer = fetch(client, self.request(place), within, Bounds::default())
+        let bounds = Bounds {
+            bytes: ANSWER_BYTES,
+            ..Bounds::default()
+        };
+        let answer = fetch(client, self.request(place), within, bounds)
             .await?
             .accepted();
         let body = answer.map_err(|error| match error {

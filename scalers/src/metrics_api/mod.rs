@@ -24,6 +24,7 @@
 //!         activationTargetValue: "3"
 //! ```
 
+mod effort;
 mod exposition;
 pub(crate) mod value;
 

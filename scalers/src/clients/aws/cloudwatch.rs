@@ -13,7 +13,7 @@ use super::client::{Asker, AwsClient, Question};
 use super::error::refusal;
 use super::signature::sign;
 use crate::answers::Answers;
-use crate::http::{ask, parse_url};
+use crate::http::{BODY_LIMIT, ask, parse_url};
 use crate::scaler::ScalerError;
 
 const SERVICE: &str = "monitoring";
@@ -75,7 +75,7 @@ impl Question for MetricValue {
         let credentials = asker.credentials().await?;
         sign(&mut request, SERVICE, &asker.region, &credentials, now)
             .map_err(ScalerError::Malformed)?;
-        let answer = tokio::time::timeout(asker.within, ask(&client, request)).await;
+        let answer = tokio::time::timeout(asker.within, ask(&client, request, BODY_LIMIT)).await;
         let answer =
             answer.map_err(|_| ScalerError::Unreachable("no answer in time".to_owned()))??;
         if !answer.status.is_success() {

@@ -72,9 +72,8 @@ impl Failure {
     }
 
     pub fn explain(self, password: Option<&str>, received: &Received) -> ScalerError {
-        if let Some(limit) = received.past_limit() {
-            let limit = limit / (1024 * 1024);
-            return ScalerError::Malformed(format!("the answer is larger than {limit} MiB"));
+        if let Some(error) = received.too_large() {
+            return error;
         }
         match self {
             Self::Refused(refusal) => refusal.explain(password),
