@@ -163,24 +163,28 @@ mod tests {
     #[test]
     fn limits_are_told_in_their_unit() {
         let told = too_large(10 << 20).to_string();
-        assert_eq!(
-            told,
-            "malformed answer: the answer is larger than 10 MiB"
-        );
+        assert_eq!(told, "malformed answer: the answer is larger than 10 MiB");
         assert_eq!(size(64 << 10), "64 KiB");
     }
 
     #[test]
     fn long_texts_are_cut_between_characters() {
         let cut = shortened("ä".repeat(1000));
-        assert!(cut.len() <= LONGEST_TEXT + 3 && cut.ends_with("ä…"), "{cut}");
+        assert!(
+            cut.len() <= LONGEST_TEXT + 3 && cut.ends_with("ä…"),
+            "{cut}"
+        );
         assert_eq!(shortened("short".to_owned()), "short");
     }
 
     #[test]
     fn json_has_a_depth() {
-        let told = |text: &str| not_json(&serde_json::from_str::<serde_json::Value>(text).unwrap_err());
-        assert_eq!(told(&"[".repeat(10_000)), "the answer nests deeper than 128 levels");
+        let told =
+            |text: &str| not_json(&serde_json::from_str::<serde_json::Value>(text).unwrap_err());
+        assert_eq!(
+            told(&"[".repeat(10_000)),
+            "the answer nests deeper than 128 levels"
+        );
         assert_eq!(told("[hunter2]"), "the answer is no JSON");
     }
 
@@ -195,7 +199,10 @@ mod tests {
         assert_eq!(read("{}").unwrap(), [0; 0]);
         assert_eq!(read(r#"{"list": [1, 2, 3]}"#).unwrap(), [1, 2, 3]);
         let error = read(r#"{"list": [1, 2, 3, 4]}"#).unwrap_err().to_string();
-        assert!(error.starts_with("a list has more than 3 elements"), "{error}");
+        assert!(
+            error.starts_with("a list has more than 3 elements"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

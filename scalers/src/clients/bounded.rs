@@ -50,10 +50,15 @@ impl Received {
             let left = limit.saturating_add(GREETING);
             self.left.store(left, Ordering::Relaxed);
         }
+        self.is_answered();
+    }
+
+    /// What was large is no longer in memory. Whoever keeps a connection without asking says so at the end of each question.
+    pub fn is_answered(&self) {
         *self.room() = None;
     }
 
-    /// The same without the room for a greeting: for what would do harm long before that.
+    /// As [`Received::allow`], without the room for a greeting: for what would do harm long before that.
     #[cfg(feature = "postgresql")]
     pub fn allow_no_more_than(&self, limit: usize) {
         self.allow(limit);

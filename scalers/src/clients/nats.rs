@@ -66,8 +66,10 @@ impl Monitoring {
         freshness: &Freshness,
     ) -> Result<Arc<JetStream>, ScalerError> {
         let ask = || {
-            let asked = get::<JetStream>(Arc::clone(&self.client), url.clone(), self.timeout, BODY_LIMIT);
-            async move { asked.await?.bounded() }
+            let client = Arc::clone(&self.client);
+            let asked = get::<JetStream>(client, url.clone(), self.timeout, BODY_LIMIT);
+            let place = place(&url);
+            async move { asked.await?.bounded().map_err(|error| error.at(&place)) }
         };
         self.streams.get(&url, freshness, ask).await
     }
@@ -100,6 +102,11 @@ const MOST_ACCOUNTS: usize = 10_000;
 /// The most servers of a cluster, each of which may be asked. A full mesh of a hundred is beyond what anybody runs.
 const MOST_SERVERS: usize = 100;
 
+/// What messages call a server.
+fn place(url: &Url) -> String {
+    format!("NATS at {}", host_of(url))
+}
+
 /// One question.
 async fn get<T: DeserializeOwned + Send + 'static>(
     client: Arc<Client>,
@@ -107,7 +114,7 @@ async fn get<T: DeserializeOwned + Send + 'static>(
     within: Duration,
     bytes: usize,
 ) -> Result<Arc<T>, ScalerError> {
-    let place = format!("NATS at {}", host_of(&url));
+    let place = place(&url);
     let path = url.path().to_owned();
     let answer = async {
         let request = Request::new(Method::GET, url);

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::address::{host_of, without_user};
 use super::compression::ACCEPTED;
+use super::threads;
 use crate::clients::tls::with_causes;
 use crate::limits::{Held, Room, apart, too_large};
 use crate::scaler::ScalerError;
@@ -94,6 +95,18 @@ impl Body {
         self.bytes
     }
 
+    /// Takes room now, for what becomes large when it is decompressed.
+    pub async fn take_room(&mut self, place: &str) {
+        if self.room.is_none() {
+            self.room = Some(ROOM.enter(place).await);
+        }
+    }
+
+    /// Its room alone, for what was made of it.
+    pub fn into_room(self) -> Option<Held> {
+        self.room
+    }
+
     /// `place` is the host and port that it comes from.
     async fn push(&mut self, chunk: &[u8], place: &str) {
         if self.bytes.len() + chunk.len() > LARGE && self.room.is_none() {
@@ -164,7 +177,9 @@ pub async fn fetch(
     within: Duration,
     bounds: Bounds,
 ) -> Result<Answer, ScalerError> {
-    match timeout(within, follow(client, request, bounds)).await {
+    let client = client.clone();
+    let asked = threads::apart(async move { follow(&client, request, bounds).await });
+    match timeout(within, asked).await {
         Ok(answer) => answer,
         Err(_) => Err(ScalerError::Unreachable(format!(
             "no complete answer within {} ms",
@@ -180,11 +195,15 @@ pub async fn fetch(
 /// As [`fetch`].
 #[cfg(feature = "aws")]
 pub async fn ask(client: &Client, request: Request, most: usize) -> Result<Answer, ScalerError> {
-    let (again, place) = (request.try_clone(), host_of(request.url()));
-    let response = send(client, request, again.as_ref())
-        .await
-        .map_err(|error| ScalerError::Unreachable(describe(error)))?;
-    read(response, most, &place).await
+    let (client, again) = (client.clone(), request.try_clone());
+    let place = host_of(request.url());
+    threads::apart(async move {
+        let response = send(&client, request, again.as_ref())
+            .await
+            .map_err(|error| ScalerError::Unreachable(describe(error)))?;
+        read(response, most, &place).await
+    })
+    .await
 }
 
 async fn follow(
@@ -273,11 +292,7 @@ fn may_know_credentials(from: &Url, to: &Url) -> bool {
         || (from.host() == to.host() && from.scheme() == "http" && to.scheme() == "https")
 }
 
-async fn read(
-    mut response: Response,
-    limit: usize,
-    place: &str,
-) -> Result<Answer, ScalerError> {
+async fn read(mut response: Response, limit: usize, place: &str) -> Result<Answer, ScalerError> {
     let status = response.status();
     let retry_after = response
         .headers()

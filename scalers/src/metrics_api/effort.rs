@@ -60,12 +60,12 @@ impl Content {
 pub fn check(location: &str, content: &Content) -> Result<(), String> {
     if steps(location, content) > MOST_STEPS {
         return Err(format!(
-            "finding valueLocation {location:?} in this answer takes more than the limit of {MOST_STEPS} steps: use fewer * and shorter queries, or a smaller answer"
+            "finding a place in this answer takes more than the limit of {MOST_STEPS} steps: use fewer * and shorter queries, or a smaller answer; valueLocation is {location:?}"
         ));
     }
     if copied(location).saturating_mul(content.bytes) > MOST_COPIED {
         return Err(format!(
-            "valueLocation {location:?} makes more copies of this answer than the limit of {} MiB: use fewer modifiers, lists and #, or a smaller answer",
+            "finding a place in this answer makes more copies of it than the limit of {} MiB: use fewer modifiers, lists and #, or a smaller answer; valueLocation is {location:?}",
             MOST_COPIED / (1024 * 1024)
         ));
     }
@@ -98,9 +98,14 @@ fn copied(location: &str) -> u64 {
     let copies = count("@") + count("#") + lists;
     // A list holds each of its members, and an object their names, which are parts of the location and are escaped; it may be
     // made for each value of one byte.
-    let names = if location.contains('{') { 6 * length } else { 0 };
+    let names = if location.contains('{') {
+        6 * length
+    } else {
+        0
+    };
     let members = count(",").div_ceil(lists.max(1)) + 4 + names;
-    let power = |base: u64, times: u64| base.saturating_pow(u32::try_from(times).unwrap_or(u32::MAX));
+    let power =
+        |base: u64, times: u64| base.saturating_pow(u32::try_from(times).unwrap_or(u32::MAX));
     // Members are spread over the lists in the way that makes most.
     let by_lists = power(members, lists);
     let by_indents = power(length * (LEVELS + 1), count("pretty"));

@@ -312,6 +312,8 @@ mod tests {
             "jobs{a=\"b\" c=\"d\"}",
             "jobs x",
             "jobs{a=~\"(\"}",
+            // Larger than the limit, as a program.
+            "jobs{a=~\"(\\\\w{50}){50}\"}",
         ] {
             assert!(parse_selector(location).is_err(), "{location:?}");
         }

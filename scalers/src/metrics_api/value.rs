@@ -98,7 +98,8 @@ impl Survey {
                 (b'\\', Some(_)) => {
                     let escape = bytes.next().map(|(_, escape)| escape);
                     if escape == Some(b'u') && !is_four_hex_digits(json, at + 2) {
-                        problem = Some("\\u stands before something else than four hexadecimal digits");
+                        problem =
+                            Some("\\u stands before something else than four hexadecimal digits");
                     }
                 }
                 (b'"', Some(begin)) => {
@@ -152,6 +153,10 @@ fn not_yaml(error: &serde_saphyr::Error) -> String {
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. } => {
             "the answer repeats itself too often by anchors".to_owned()
+        }
+        // The parser has a limit of its own for lists in one line.
+        other if other.to_string().contains("nesting") => {
+            "the answer nests deeper than 64 levels".to_owned()
         }
         _ => "the answer is no YAML".to_owned(),
     }

@@ -499,4 +499,26 @@ mod tests {
         let long = format!(r#"{{"status":"error","error":"{}"}}"#, "ä".repeat(1000));
         assert!(told(422, long.as_bytes()).chars().count() < 400);
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Servers answer anything. What has no value is an error, or nothing: never a number.
+        #[test]
+        fn no_answer_panics(
+            piece in r#"([\[\]{},:]|"value"|"values"|"histogram"|"metric"|null|"1"|"NaN"|1|1e999|true|"){0,20}"#,
+        ) {
+            let _ = parse(piece.as_bytes());
+            for text in [
+                format!(r#"{{"data":{{"result":{piece}}}}}"#),
+                format!(r#"{{"data":{{"result":[{piece}]}}}}"#),
+                format!(r#"{{"data":{{"result":[{{"value":[{piece}]}}]}}}}"#),
+                format!(r#"{{"data":{{"resultType":"scalar","result":[{piece}]}}}}"#),
+            ] {
+                if let Ok(Found::Number(number)) = parse(text.as_bytes()) {
+                    prop_assert!(number == 1.0 || number.is_nan(), "{text}: {number}");
+                }
+            }
+        }
+    }
 }

@@ -469,4 +469,21 @@ mod tests {
             assert_eq!(domain(region), expected, "{region}");
         }
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(
+            piece in r#"(</?(member|Values|StatusCode|a)( a=["'])?/?>|<!\[CDATA\[|\]\]>|&[a-z#0-9]{0,3};|[<>&1é]){0,15}"#,
+        ) {
+            let whole = format!(
+                "<GetMetricDataResponse><GetMetricDataResult><MetricDataResults>{piece}</MetricDataResults></GetMetricDataResult></GetMetricDataResponse>"
+            );
+            let _ = newest_value(piece.as_bytes());
+            if let Ok(Some(number)) = newest_value(whole.as_bytes()) {
+                prop_assert!(number.is_finite());
+            }
+        }
+    }
 }

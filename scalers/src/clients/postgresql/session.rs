@@ -173,6 +173,7 @@ impl sql::Session for Session {
         if self.client.batch_execute("ROLLBACK").await.is_ok() {
             self.in_transaction = false;
         }
+        self.received.is_answered();
         number
     }
 }

@@ -1,5 +1,8 @@
 //! Sources that mean harm: each is told by the limit that it passed, in bounded time and memory, and nobody beside it waits.
 
+mod crowd;
+mod documents;
+mod hints;
 mod http;
 #[cfg(feature = "postgresql")]
 mod recursion;
@@ -54,7 +57,12 @@ fn alone(name: &str) -> bool {
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: u64 = peak.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    let kib: u64 = peak
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
     kib / 1024
 }
 

@@ -127,7 +127,8 @@ fn types_without_end_do_not_exhaust_the_stack() {
         println!("{deepest} types in one another: {error}");
         assert!(deepest > 10, "the server was not asked about types");
         assert!(
-            error.starts_with("malformed answer") && error.contains("their types is larger than 16 KiB"),
+            error.starts_with("malformed answer")
+                && error.contains("their types is larger than 16 KiB"),
             "{error}"
         );
     });

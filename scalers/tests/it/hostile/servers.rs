@@ -31,19 +31,26 @@ pub fn serving(
 pub fn endless(start: &'static [u8], then: &'static [u8]) -> u16 {
     serving(move |stream| {
         let _ = stream.get_mut().read(&mut [0; 4096])?;
-        let stream = stream.get_mut();
-        stream.write_all(start)?;
-        let many = then.repeat((64 * 1024 / then.len()).max(1));
-        loop {
-            stream.write_all(&many)?;
-        }
+        go_on(stream.get_mut(), start, then)
     })
 }
 
-/// The same, one byte every 20 ms.
+/// The same of a server that speaks first.
+pub fn endless_at_once(start: &'static [u8], then: &'static [u8]) -> u16 {
+    serving(move |stream| go_on(stream.get_mut(), start, then))
+}
+
+fn go_on(stream: &mut TcpStream, start: &[u8], then: &[u8]) -> Result<()> {
+    stream.write_all(start)?;
+    let many = then.repeat((64 * 1024 / then.len()).max(1));
+    loop {
+        stream.write_all(&many)?;
+    }
+}
+
+/// The port of a server that sends this, and then a byte every 20 ms.
 pub fn trickling(start: &'static [u8]) -> u16 {
     serving(move |stream| {
-        let _ = stream.get_mut().read(&mut [0; 4096])?;
         stream.get_mut().write_all(start)?;
         trickle(stream.get_mut(), b" ")
     })
@@ -75,8 +82,6 @@ pub enum Mischief {
     SlowHeaders,
     /// Headers without end.
     EndlessHeaders,
-    /// `103 Early Hints` again and again.
-    EndlessHints,
     /// Sends on to itself.
     Redirects,
     /// Half of what it promised, and the connection is closed.
@@ -86,7 +91,7 @@ pub enum Mischief {
 }
 
 impl Mischief {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Endless,
         Self::Trickle,
         Self::Gigabyte,
@@ -95,7 +100,6 @@ impl Mischief {
         Self::Deep,
         Self::SlowHeaders,
         Self::EndlessHeaders,
-        Self::EndlessHints,
         Self::Redirects,
         Self::CutOff,
         Self::NoText,
@@ -177,16 +181,13 @@ fn answer(stream: &mut TcpStream, mischief: Mischief) -> Result<()> {
                 stream.write_all(b"x-more: and more\r\n")?;
             }
         }
-        Mischief::EndlessHints => loop {
-            stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")?;
-        },
         Mischief::Redirects => write!(
             stream,
             "HTTP/1.1 302 Found\r\nlocation: /again\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         ),
         Mischief::CutOff => write!(stream, "{OK}content-length: 100\r\n\r\n{{\"depth\":1"),
         Mischief::NoText => {
-            write!(stream, "{OK}content-length: 12\r\n\r\n")?;
+            write!(stream, "{OK}content-length: 11\r\n\r\n")?;
             stream.write_all(b"{\"\xff\xfe\":12345")
         }
     }

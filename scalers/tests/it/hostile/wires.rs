@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use sakidori_scalers::Trigger;
 
-use super::servers::{endless, trickling};
+use super::servers::{endless, endless_at_once, trickling};
 use super::{alone, context, peak, run, value};
 
 /// Longer than any of them waits: 22 s for a query, and 5 s for a sign of life before it.
@@ -39,13 +39,29 @@ fn redis(port: u16) -> Trigger {
 fn rows_of_redis() -> Vec<Row> {
     let larger = "the answer is larger than 1 MiB";
     vec![
-        row("malformed", larger, redis(endless(b"$1073741824\r\n", b"x"))),
-        row("malformed", larger, redis(endless(b"*1000000000\r\n", b":1\r\n"))),
-        row("malformed", larger, redis(endless(b"%1000000000\r\n", b"_\r\n"))),
+        row(
+            "malformed",
+            larger,
+            redis(endless(b"$1073741824\r\n", b"x")),
+        ),
+        row(
+            "malformed",
+            larger,
+            redis(endless(b"*1000000000\r\n", b":1\r\n")),
+        ),
+        row(
+            "malformed",
+            larger,
+            redis(endless(b"%1000000000\r\n", b"_\r\n")),
+        ),
         row("malformed", larger, redis(endless(b"+", b"x"))),
         row("malformed", larger, redis(endless(b"-ERR ", b"x"))),
         // Deeper than any list is.
-        row("malformed", "not in Redis' protocol", redis(endless(b"", b"*1\r\n"))),
+        row(
+            "malformed",
+            "not in Redis' protocol",
+            redis(endless(b"", b"*1\r\n")),
+        ),
         row("malformed", larger, redis(endless(b":", b"9"))),
         row("unreachable", "no answer within 5s", redis(trickling(b"+"))),
     ]
@@ -70,12 +86,15 @@ fn rows_of_mysql() -> Vec<Row> {
         row(
             "malformed",
             "the answer is larger than 1 MiB",
-            mysql(endless(b"\xff\xff\xff\x00", b"x")),
+            mysql(endless_at_once(b"\xff\xff\xff\x00", b"x")),
         ),
         row(
             "malformed",
             "",
-            mysql(endless(b"\x05\x00\x00\x00\x0a8.0\x00", b"\x00\x00\x00\x01")),
+            mysql(endless_at_once(
+                b"\x05\x00\x00\x00\x0a8.0\x00",
+                b"\x00\x00\x00\x01",
+            )),
         ),
         row(
             "unreachable",
@@ -148,13 +167,13 @@ fn amqp(port: u16) -> Trigger {
 fn rows_of_amqp() -> Vec<Row> {
     vec![
         // A frame of two gigabytes.
-        row(
-            "",
-            "",
-            amqp(endless(b"\x01\x00\x00\x7f\xff\xff\xff", b"x")),
-        ),
+        row("", "", amqp(endless(b"\x01\x00\x00\x7f\xff\xff\xff", b"x"))),
         row("", "", amqp(endless(b"", b"x"))),
-        row("unreachable", "no connection within 10s", amqp(trickling(b"\x01"))),
+        row(
+            "unreachable",
+            "no connection within 10s",
+            amqp(trickling(b"\x01")),
+        ),
         // Signs of life, and nothing else.
         row(
             "",
@@ -192,7 +211,11 @@ fn rows_of_grpc() -> Vec<Row> {
     let of = |kind: &str| {
         [
             row("unreachable", "", grpc(kind, endless(SETTINGS, SETTINGS))),
-            row("unreachable", "", grpc(kind, endless(HEADERS, CONTINUATION))),
+            row(
+                "unreachable",
+                "",
+                grpc(kind, endless(HEADERS, CONTINUATION)),
+            ),
             row("unreachable", "", grpc(kind, endless(b"", b"x"))),
             row("unreachable", "", grpc(kind, trickling(SETTINGS))),
         ]
