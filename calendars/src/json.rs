@@ -59,8 +59,15 @@ struct JsonEvent {
 pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
     check_text(text)?;
     let malformed = UnreadableText::malformed;
-    let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|error| malformed(format!("no JSON: {error}")))?;
+    let value: Value =
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+            let error = error.to_string();
+            // The library tells its own limit in words alone.
+            malformed(match error.starts_with("recursion limit exceeded") {
+                true => "it nests deeper than 128 levels".to_owned(),
+                false => format!("no JSON: {error}"),
+            })
+        })?;
     let lists = match value {
         Value::Array(list) => vec![("events", list)],
         Value::Object(mut object) => {

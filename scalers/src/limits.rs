@@ -9,7 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::scaler::ScalerError;
@@ -28,13 +28,46 @@ pub fn size(bytes: usize) -> String {
     }
 }
 
-/// What is wrong with a JSON text. Nothing of it is repeated.
-pub fn not_json(error: &serde_json::Error) -> String {
-    // The library tells its own limit in words alone.
-    match error.to_string().starts_with("recursion limit exceeded") {
-        true => "the answer nests deeper than 128 levels".to_owned(),
-        false => "the answer is no JSON".to_owned(),
+/// What JSON is read to: as deep as the library goes where it keeps what it reads. Where it skips a value it would go on without end.
+const DEEPEST: usize = 128;
+
+/// Reads JSON, of which nothing is repeated in errors but the names of fields.
+///
+/// # Errors
+/// By its depth, or the library's own words.
+pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, NotJson> {
+    if nests_deeper(json, DEEPEST) {
+        return Err(NotJson::Deep);
     }
+    serde_json::from_slice(json).map_err(NotJson::Other)
+}
+
+/// Why a JSON text can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum NotJson {
+    #[error("the answer nests deeper than {DEEPEST} levels")]
+    Deep,
+    #[error(transparent)]
+    Other(serde_json::Error),
+}
+
+/// Whether lists and objects nest deeper than that.
+fn nests_deeper(json: &[u8], than: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > than {
+            return true;
+        }
+    }
+    false
 }
 
 /// The most of a text that is repeated, in bytes. Servers write their messages themselves; what holds the whole sentence of an honest
@@ -85,6 +118,10 @@ pub fn at_most<'de, const MOST: usize, T: Deserialize<'de>, D: Deserializer<'de>
     }
     deserializer.deserialize_seq(List::<T, MOST>(PhantomData))
 }
+
+/// A larger answer waits for room, and is taken apart on a thread of its own: thousands of polls share a few threads, and a parser needs
+/// milliseconds for a megabyte (a debug build fifty times that).
+pub const LARGE: usize = 256 * 1024;
 
 /// Room for large answers. Whoever finds none waits, within its own time limit. One place has only a part of it, so that a server
 /// whose answers never end leaves room for those of others.
@@ -179,13 +216,25 @@ mod tests {
 
     #[test]
     fn json_has_a_depth() {
-        let told =
-            |text: &str| not_json(&serde_json::from_str::<serde_json::Value>(text).unwrap_err());
-        assert_eq!(
-            told(&"[".repeat(10_000)),
-            "the answer nests deeper than 128 levels"
+        let read = |text: &str| {
+            let read = from_json::<serde::de::IgnoredAny>(text.as_bytes());
+            read.map_err(|error| error.to_string()).err()
+        };
+        let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(read(&deep(128)), None);
+        let told = read(&deep(129));
+        assert_eq!(told.unwrap(), "the answer nests deeper than 128 levels");
+        assert!(
+            read(&"{\"a\":[".repeat(10_000))
+                .unwrap()
+                .contains("nests deeper")
         );
-        assert_eq!(told("[hunter2]"), "the answer is no JSON");
+        assert_eq!(
+            read(&format!("{:?}", "\"[\\".repeat(10_000))),
+            None,
+            "a text"
+        );
+        assert!(read("[hunter2").unwrap().starts_with("expected"));
     }
 
     #[test]

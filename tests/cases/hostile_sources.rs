@@ -74,8 +74,8 @@ fn all() -> Result<Vec<Hostile>> {
             Mischief::Deep,
             [
                 "nests deeper than 100 levels",
-                "data.result",
-                "recursion limit",
+                "nests deeper than 128 levels",
+                "nests deeper than 128 levels",
             ],
         )?,
     ])

@@ -183,6 +183,11 @@ fn small_parts_and_long_ones_end_in_a_named_limit() {
             json::read(&filled("[", "{\"\":1},", "{}]"), utc),
             parts,
         ),
+        (
+            "levels",
+            json::read(&"[".repeat(10_000), utc),
+            "nests deeper than 128 levels",
+        ),
         ("numbers", json::read(&filled("[", "1,", "1]"), utc), parts),
     ] {
         match read {

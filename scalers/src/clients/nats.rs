@@ -12,7 +12,7 @@ use super::http::HttpPool;
 use super::tls::TlsSettings;
 use crate::answers::{Answers, Freshness};
 use crate::http::{BODY_LIMIT, Bounds, fetch, host_of};
-use crate::limits::at_most;
+use crate::limits::{at_most, from_json};
 use crate::scaler::ScalerError;
 
 /// All monitoring endpoints of the process.
@@ -123,10 +123,7 @@ async fn get<T: DeserializeOwned + Send + 'static>(
             ..Bounds::default()
         };
         let answer = fetch(&client, request, within, bounds).await?;
-        let parsed = answer
-            .accepted()?
-            .parse(|body| serde_json::from_slice(body));
-        let parsed = parsed.await;
+        let parsed = answer.accepted()?.parse(from_json).await;
         parsed.map_err(|error| {
             ScalerError::Malformed(format!("the answer is no {path} of NATS: {error}"))
         })

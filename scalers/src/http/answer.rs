@@ -11,7 +11,7 @@ use super::address::{host_of, without_user};
 use super::compression::ACCEPTED;
 use super::threads;
 use crate::clients::tls::with_causes;
-use crate::limits::{Held, Room, apart, too_large};
+use crate::limits::{Held, LARGE, Room, apart, too_large};
 use crate::scaler::ScalerError;
 
 /// The most of an answer that is read. What holds one number is a few KiB, 500 queues of RabbitMQ are 1 MiB; more is a wrong
@@ -20,10 +20,6 @@ pub const BODY_LIMIT: usize = 10 * 1024 * 1024;
 
 /// The most of a refusal that is read: so much that the connection is usually left clean for the next request.
 const REFUSAL_LIMIT: usize = 64 * 1024;
-
-/// A larger answer waits for room, and is taken apart on a thread of its own: thousands of polls share a few threads, and a
-/// parser needs milliseconds for a megabyte (a debug build fifty times that).
-const LARGE: usize = 256 * 1024;
 
 /// Large answers in memory at the same time, over all triggers: 160 MiB, where each is as large as it may be.
 const LARGE_AT_ONCE: usize = 16;

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use super::address;
 use super::answer::{Bounds, fetch};
+use crate::limits::from_json;
 use crate::params::{AUTHENTICATION, Field, Parameters, QueryString};
 use crate::scaler::ScalerError;
 
@@ -189,7 +190,7 @@ impl Tokens {
             ScalerError::Malformed(what) => ScalerError::Unauthorized(what),
             other => other,
         })?;
-        serde_json::from_slice(&body).map_err(|_| {
+        from_json(&body).map_err(|_| {
             ScalerError::Malformed("the answer is no JSON object with an access_token".to_owned())
         })
     }

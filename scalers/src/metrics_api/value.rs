@@ -155,7 +155,7 @@ fn not_yaml(error: &serde_saphyr::Error) -> String {
             "the answer repeats itself too often by anchors".to_owned()
         }
         // The parser has a limit of its own for lists in one line.
-        other if other.to_string().contains("nesting") => {
+        other if other.to_string().contains("recursion limit") => {
             "the answer nests deeper than 64 levels".to_owned()
         }
         _ => "the answer is no YAML".to_owned(),

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::limits::not_json;
+use crate::limits::{NotJson, from_json};
 use crate::scaler::ScalerError;
 
 /// How much is shown of a server's words, and of a query.
@@ -241,9 +241,10 @@ fn vector(body: &[u8]) -> Result<Found, String> {
 const NO_RESULT: &str = "the answer has no data.result as Prometheus' query API has";
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|error| match error.is_data() {
-        true => NO_RESULT.to_owned(),
-        false => not_json(&error),
+    from_json(body).map_err(|error| match error {
+        NotJson::Other(error) if error.is_data() => NO_RESULT.to_owned(),
+        NotJson::Other(_) => "the answer is no JSON".to_owned(),
+        deep @ NotJson::Deep => deep.to_string(),
     })
 }
 
@@ -308,7 +309,7 @@ pub fn refusal(status: StatusCode, body: &[u8]) -> String {
     ) {
         return text;
     }
-    let envelope = serde_json::from_slice::<Envelope>(body).ok();
+    let envelope = from_json::<Envelope>(body).ok();
     match envelope.as_ref().and_then(words) {
         Some(words) => format!("{text}: {words}"),
         None => text,

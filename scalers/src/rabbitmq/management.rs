@@ -12,7 +12,7 @@ use url::Url;
 use super::mode::{Counts, Operation};
 use super::parameters::RabbitMq;
 use crate::http::{Authentication, parse_url, without_user};
-use crate::limits::at_most;
+use crate::limits::{at_most, from_json};
 use crate::scaler::ScalerError;
 
 /// The most queues of one answer, whose names are remembered: RabbitMQ gives 500 on a page.
@@ -223,7 +223,7 @@ impl Queue {
 /// # Errors
 /// When the answer is not a queue with counts.
 pub fn one(answer: &[u8], ready_only: bool) -> Result<Counts, String> {
-    let queue: Queue = serde_json::from_slice(answer).map_err(|error| error.to_string())?;
+    let queue: Queue = from_json(answer).map_err(|error| error.to_string())?;
     queue
         .counts(ready_only)
         .ok_or_else(|| no_counts(&queue.name))
@@ -234,7 +234,7 @@ pub fn one(answer: &[u8], ready_only: bool) -> Result<Counts, String> {
 /// # Errors
 /// When it is no page of queues.
 pub fn page(answer: &[u8]) -> Result<Page, String> {
-    serde_json::from_slice(answer).map_err(|error| error.to_string())
+    from_json(answer).map_err(|error| error.to_string())
 }
 
 /// The counts of all queues of a page as one queue's.

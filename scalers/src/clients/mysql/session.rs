@@ -336,13 +336,7 @@ mod tests {
     async fn one_row_of_one_column_is_a_number() {
         let column = b"\x03def".to_vec();
         let end = vec![END, 0, 0, 0, 0];
-        let sent = [
-            vec![1],
-            column,
-            end.clone(),
-            b"\x0242".to_vec(),
-            end,
-        ];
+        let sent = [vec![1], column, end.clone(), b"\x0242".to_vec(), end];
         assert_eq!(answer(&packets(&sent)).await, Ok(42.0));
     }
 

@@ -146,7 +146,12 @@ fn rows_of_other_formats() -> Vec<Row> {
             "more than 250000 values",
         ),
         yaml("anchors", "a19.0", anchors, "more than 250000 values"),
-        yaml("levels", "a", "[".repeat(10_000), "nests deeper than 64 levels"),
+        yaml(
+            "levels",
+            "a",
+            "[".repeat(10_000),
+            "nests deeper than 64 levels",
+        ),
         lines(
             "an expression and a long label",
             regex,
