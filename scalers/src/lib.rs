@@ -69,6 +69,7 @@ mod sql_query;
 pub use answers::{Answers, Freshness};
 pub use check::{Known, check};
 pub use document::{Document, DocumentLimits, Text};
+pub use http::over_http;
 pub use keda_types::{KEDA_TYPES, feature_of};
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::address::{host_of, without_user};
 use super::compression::ACCEPTED;
-use super::threads;
+use super::threads::over_http;
 use crate::clients::tls::with_causes;
 use crate::limits::{Held, LARGE, Room, apart, too_large};
 use crate::scaler::ScalerError;
@@ -174,7 +174,7 @@ pub async fn fetch(
     bounds: Bounds,
 ) -> Result<Answer, ScalerError> {
     let client = client.clone();
-    let asked = threads::apart(async move { follow(&client, request, bounds).await });
+    let asked = over_http(async move { follow(&client, request, bounds).await });
     match timeout(within, asked).await {
         Ok(answer) => answer,
         Err(_) => Err(ScalerError::Unreachable(format!(
@@ -193,7 +193,7 @@ pub async fn fetch(
 pub async fn ask(client: &Client, request: Request, most: usize) -> Result<Answer, ScalerError> {
     let (client, again) = (client.clone(), request.try_clone());
     let place = host_of(request.url());
-    threads::apart(async move {
+    over_http(async move {
         let response = send(&client, request, again.as_ref())
             .await
             .map_err(|error| ScalerError::Unreachable(describe(error)))?;

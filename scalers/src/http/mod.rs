@@ -27,3 +27,4 @@ pub use compression::{decompress, is_compressed};
 pub use oauth::OAuthParameters;
 #[cfg(feature = "kafka")]
 pub use oauth::Tokens;
+pub use threads::over_http;

@@ -10,15 +10,11 @@ use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
-use crate::scaler::ScalerError;
-
 /// So many servers may do that at a time before anybody waits. The kernel shares the processors among all threads.
 const THREADS: usize = 8;
 
-/// Does this on the threads for HTTP. Dropped, it ends there, too.
-pub async fn apart<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ScalerError>> + Send + 'static,
-) -> Result<T, ScalerError> {
+/// Does this on the threads for HTTP: all exchanges of the client's belong there. Dropped, it ends there, too.
+pub async fn over_http<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let Some(runtime) = threads() else {
         return work.await;
     };
@@ -26,10 +22,11 @@ pub async fn apart<T: Send + 'static>(
     let _ends = Ends(task.abort_handle());
     match task.await {
         Ok(done) => done,
-        // A panic is told where all panics of scalers are; nothing else ends it.
         Err(ended) => match ended.try_into_panic() {
+            // Told where all panics of scalers are.
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(ScalerError::Unreachable("asking was given up".to_owned())),
+            // Nothing ends it but dropping this.
+            Err(_) => std::future::pending().await,
         },
     }
 }
@@ -63,25 +60,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_that_is_held_up_holds_up_nobody_else() {
-        let busy = apart(async {
+        let busy = over_http(async {
             // As the library does.
             std::thread::sleep(Duration::from_millis(500));
-            Ok(1)
+            1
         });
         let (busy, quick) = tokio::join!(busy, async {
             let own = timeout(Duration::from_millis(400), sleep(Duration::from_millis(10)));
-            let other = timeout(Duration::from_millis(400), apart(async { Ok(2) }));
+            let other = timeout(Duration::from_millis(400), over_http(async { 2 }));
             (own.await.is_ok(), other.await.unwrap())
         });
-        assert_eq!((busy, quick), (Ok(1), (true, Ok(2))));
+        assert_eq!((busy, quick), (1, (true, 2)));
     }
 
     #[tokio::test]
     async fn what_nobody_waits_for_ends() {
         let (ended, mut alive) = tokio::sync::oneshot::channel::<()>();
-        let never = apart(async move {
+        let never = over_http(async move {
             let _ended = ended;
-            std::future::pending::<Result<(), _>>().await
+            std::future::pending::<()>().await;
         });
         assert!(timeout(Duration::from_millis(10), never).await.is_err());
         let closed = timeout(Duration::from_secs(10), &mut alive).await;
