@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use crate::json::UnreadableText;
-use crate::limits::check_text;
+use crate::limits::{check_entries, check_problems, check_text};
 use crate::spec::Events;
 use crate::table::Columns;
 
@@ -21,7 +21,9 @@ pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
         .into_iter()
         .max_by_key(|separator| (first.matches(*separator).count(), *separator == ','))
         .unwrap_or(',');
-    let mut rows = rows(text, separator)?.into_iter();
+    let rows = rows(text, separator)?;
+    check_entries(rows.len())?;
+    let mut rows = rows.into_iter();
     let Some(columns) = Columns::find(&rows.next().unwrap_or_default()) else {
         return Err(UnreadableText::Malformed(format!(
             "the first line names no columns name and start: expected name,start,end,labels,multiplier, found {:?}",
@@ -29,7 +31,7 @@ pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
         )));
     };
     let rows = rows.map(|row| row.into_iter().map(Some).collect());
-    Ok(columns.read(rows, zone))
+    Ok(check_problems(columns.read(rows, zone))?)
 }
 
 /// Splits a table into cells (RFC 4180): quoted cells may hold separators, line breaks and doubled quotes.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::limits::{LimitError, check_text};
+use crate::limits::{LimitError, check_entries, check_problems, check_text, shorten};
 use crate::problem::FieldError;
 use crate::spec::{EventSpec, Events, Reading, RecurringSpec};
 
@@ -18,6 +18,14 @@ pub enum UnreadableText {
     Limit(#[from] LimitError),
     #[error("{0}")]
     Malformed(String),
+}
+
+impl UnreadableText {
+    /// What it quotes is cut where it is long.
+    pub(crate) fn malformed(mut why: String) -> Self {
+        shorten(&mut why);
+        Self::Malformed(why)
+    }
 }
 
 #[derive(Deserialize)]
@@ -50,9 +58,16 @@ struct JsonEvent {
 /// For a text that is too long or no JSON of this form. What is wrong with single events is in the result.
 pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
     check_text(text)?;
-    let malformed = |why: String| UnreadableText::Malformed(why);
-    let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|error| malformed(format!("no JSON: {error}")))?;
+    let malformed = UnreadableText::malformed;
+    let value: Value =
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+            let error = error.to_string();
+            // The library tells its own limit in words alone.
+            malformed(match error.starts_with("recursion limit exceeded") {
+                true => "it nests deeper than 128 levels".to_owned(),
+                false => format!("no JSON: {error}"),
+            })
+        })?;
     let lists = match value {
         Value::Array(list) => vec![("events", list)],
         Value::Object(mut object) => {
@@ -77,6 +92,7 @@ pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
             ));
         }
     };
+    check_entries(lists.iter().map(|(_, list)| list.len()).sum())?;
     let mut reading = Reading::default();
     for (key, list) in lists {
         for (index, value) in list.into_iter().enumerate() {
@@ -91,7 +107,7 @@ pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
             reading.take(index, &name, &format!("{key}[{index}]"), event);
         }
     }
-    Ok(reading.events)
+    Ok(check_problems(reading.events)?)
 }
 
 impl JsonEvent {

@@ -1,6 +1,8 @@
 //! One text by HTTP, such as a calendar: bounded in time and size, and from the host that was asked.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +10,9 @@ use reqwest::{Client, Url};
 
 use crate::clients::Clients;
 use crate::http::{
-    Authentication, AuthenticationParameters, Bounds, decompress, host_of, parse_url,
+    Authentication, AuthenticationParameters, Bounds, decompress, host_of, is_compressed, parse_url,
 };
+use crate::limits::{Held, apart};
 use crate::params;
 use crate::scaler::{ScalerError, Trigger};
 
@@ -28,6 +31,34 @@ pub struct DocumentLimits {
     pub within: Duration,
     /// On the same host; to another host none is followed.
     pub redirects: usize,
+}
+
+/// A text that was read. A large one has room in memory until it is dropped: that of several at once is bounded.
+pub struct Text {
+    text: String,
+    _room: Option<Held>,
+}
+
+/// Never prints the text, which may be a Secret's.
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a text of {} bytes", self.text.len())
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<String> for Text {
+    /// One that is in memory anyway.
+    fn from(text: String) -> Self {
+        Self { text, _room: None }
+    }
 }
 
 impl Document {
@@ -61,7 +92,7 @@ impl Document {
 
     /// # Errors
     /// With the host and never the URL, which may hold a secret; also for an answer that is no text in UTF-8.
-    pub async fn read(&self, limits: &DocumentLimits) -> Result<String, ScalerError> {
+    pub async fn read(&self, limits: &DocumentLimits) -> Result<Text, ScalerError> {
         let bounds = Bounds {
             bytes: limits.bytes,
             redirects: limits.redirects,
@@ -75,17 +106,20 @@ impl Document {
         let at_host = |error: ScalerError| error.at(&host_of(&self.url));
         let answer = answer.map_err(at_host)?;
         let (encoding, limit) = (answer.encoding.clone(), limits.bytes);
-        let body = answer.accepted().map_err(at_host)?;
-        // A few KiB may become megabytes: not where polls run.
-        let text = tokio::task::spawn_blocking(move || {
-            let bytes = decompress(encoding.as_deref(), &body, limit)?;
-            String::from_utf8(bytes.into_owned())
-                .map_err(|_| ScalerError::Malformed("the answer is no text in UTF-8".to_owned()))
-        });
-        match text.await {
-            Ok(text) => text.map_err(at_host),
-            // It never ends but by a panic, which is told where all panics of scalers are.
-            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        let mut body = answer.accepted().map_err(at_host)?;
+        if is_compressed(encoding.as_deref(), &body) {
+            body.take_room(&host_of(&self.url)).await;
         }
+        // A few KiB may become megabytes: not where polls run.
+        let text = apart(move || {
+            let bytes = decompress(encoding.as_deref(), &body, limit)?;
+            let text = String::from_utf8(bytes.into_owned());
+            let no_text = |_| ScalerError::Malformed("the answer is no text in UTF-8".to_owned());
+            Ok(Text {
+                text: text.map_err(no_text)?,
+                _room: body.into_room(),
+            })
+        });
+        text.await.map_err(at_host)
     }
 }

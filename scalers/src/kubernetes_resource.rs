@@ -31,6 +31,7 @@ use sakidori_engine::Quantity;
 use serde::Deserialize;
 
 use crate::answers::Freshness;
+use crate::limits::{LARGE, apart};
 use crate::metric::{MetricSpec, Reading};
 use crate::metrics_api::Format as DocumentFormat;
 use crate::metrics_api::value::{self, Found};
@@ -134,14 +135,14 @@ fn build(trigger: &Trigger, context: &Context) -> Result<Box<dyn Scaler>, BuildE
         metric: [MetricSpec::milli(trigger, &name, resource.target_value)?],
         namespace: trigger.namespace.clone(),
         cluster: Arc::clone(&context.cluster),
-        resource,
+        resource: Arc::new(resource),
     }))
 }
 
 struct ResourceScaler {
     metric: [MetricSpec; 1],
     namespace: String,
-    resource: Resource,
+    resource: Arc<Resource>,
     cluster: Arc<dyn Cluster>,
 }
 
@@ -157,14 +158,20 @@ impl Scaler for ResourceScaler {
             resource_name: name,
             key,
             ..
-        } = &self.resource;
+        } = &*self.resource;
         let place = format!("{kind} {}/{name}", self.namespace);
         let stored = self.cluster.stored(*kind, &self.namespace, name, key);
         let value = match stored.await {
-            Ok(Stored::Value(value)) => self
-                .resource
-                .number(&value)
-                .map_err(|error| ScalerError::Malformed(format!("key {key} of {place}: {error}"))),
+            Ok(Stored::Value(value)) => {
+                let resource = Arc::clone(&self.resource);
+                let number = match value.len() > LARGE {
+                    true => apart(move || resource.number(&value)).await,
+                    false => resource.number(&value),
+                };
+                number.map_err(|error| {
+                    ScalerError::Malformed(format!("key {key} of {place}: {error}"))
+                })
+            }
             Ok(Stored::NoKey) => Err(ScalerError::NotFound(format!(
                 "key {key} not found in {place}"
             ))),

@@ -33,6 +33,7 @@ mod kafka;
 mod keda_types;
 mod kubernetes_resource;
 mod kubernetes_workload;
+mod limits;
 mod metric;
 mod metrics_api;
 #[cfg(feature = "mysql")]
@@ -67,7 +68,8 @@ mod sql_query;
 
 pub use answers::{Answers, Freshness};
 pub use check::{Known, check};
-pub use document::{Document, DocumentLimits};
+pub use document::{Document, DocumentLimits, Text};
+pub use http::over_http;
 pub use keda_types::{KEDA_TYPES, feature_of};
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};
 pub use params::Warning;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::answers::Freshness;
 use crate::clients::Clients;
 use crate::clients::aws::AwsIdentity;
+use crate::limits::shortened;
 use crate::metric::{MetricSpec, MetricType, Reading};
 use crate::params::ParamErrors;
 
@@ -107,10 +108,11 @@ pub enum ScalerError {
 }
 
 impl ScalerError {
-    /// The same error with the place that it came from: a host, never a whole URL.
+    /// The same error with the place that it came from: a host, never a whole URL. What a server wrote may be long: its beginning
+    /// says it.
     #[must_use]
     pub fn at(self, place: &str) -> Self {
-        self.map(|message| format!("{place}: {message}"))
+        self.map(|message| format!("{place}: {}", shortened(message)))
     }
 
     /// The same error with another text.

@@ -36,6 +36,7 @@ mod external_push;
 mod fallback;
 mod formula;
 mod freshness;
+mod hostile_sources;
 mod hpa_shape;
 mod hpa_transfer;
 mod hpa_upkeep;

@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Result;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -19,6 +21,12 @@ pub enum Mischief {
     Trickle,
     /// Sends without end, and without saying how much it will be.
     Endless,
+    /// Promises a gigabyte, and sends it.
+    Gigabyte,
+    /// Sends a hundred million bytes as a hundred thousand, by gzip.
+    Bomb,
+    /// Sends lists in one another, 10,000 of them.
+    Deep,
     /// Promises the whole answer, sends half of it and closes the connection.
     CutOff,
     /// Speaks TLS, with a certificate that has expired.
@@ -59,7 +67,12 @@ impl RawSource {
         // An error means that one is chosen already, and ring is the only one that is compiled in.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (authority, tls) = match mischief {
-            Mischief::Trickle | Mischief::Endless | Mischief::CutOff => (None, None),
+            Mischief::Trickle
+            | Mischief::Endless
+            | Mischief::Gigabyte
+            | Mischief::Bomb
+            | Mischief::Deep
+            | Mischief::CutOff => (None, None),
             Mischief::Expired | Mischief::OtherHost => {
                 let authority = Authority::new("raw source")?;
                 let right = authority.issue("source", &[], &["127.0.0.1"])?;
@@ -99,6 +112,15 @@ impl RawSource {
         self.broken.store(true, Ordering::SeqCst);
     }
 
+    /// From the next connection on it is what it was.
+    pub fn mend_it(&self) {
+        self.broken.store(false, Ordering::SeqCst);
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its address.
     pub fn url(&self) -> String {
         let scheme = if self.authority.is_some() {
@@ -135,10 +157,20 @@ impl Behaviour {
             line.clear();
         }
         let stream = stream.get_mut();
+        let body = match mischief {
+            Some(Mischief::Bomb) => bomb(),
+            Some(Mischief::Deep) => deep(),
+            _ => self.body.as_bytes(),
+        };
         let length = match mischief {
             Some(Mischief::Endless) => String::new(),
             Some(Mischief::Trickle) => "content-length: 10000\r\n".to_owned(),
-            _ => format!("content-length: {}\r\n", self.body.len()),
+            Some(Mischief::Gigabyte) => format!("content-length: {}\r\n", 1 << 30),
+            Some(Mischief::Bomb) => format!(
+                "content-encoding: gzip\r\ncontent-length: {}\r\n",
+                body.len()
+            ),
+            _ => format!("content-length: {}\r\n", body.len()),
         };
         let head = format!("HTTP/1.1 200 OK\r\n{length}connection: close\r\n\r\n");
         stream.write_all(head.as_bytes())?;
@@ -151,16 +183,45 @@ impl Behaviour {
             Some(Mischief::Endless) => loop {
                 stream.write_all(&[b' '; 64 * 1024])?;
             },
+            Some(Mischief::Gigabyte) => {
+                for _ in 0..(1 << 30) / (64 * 1024) {
+                    stream.write_all(&[b' '; 64 * 1024])?;
+                }
+                Ok(stream.flush()?)
+            }
             Some(Mischief::CutOff) => {
                 stream.write_all(&self.body.as_bytes()[..self.body.len() / 2])?;
                 Ok(stream.flush()?)
             }
             _ => {
-                stream.write_all(self.body.as_bytes())?;
+                stream.write_all(body)?;
                 Ok(stream.flush()?)
             }
         }
     }
+}
+
+/// A hundred million bytes, by gzip.
+fn bomb() -> &'static [u8] {
+    static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
+    BOMB.get_or_init(|| {
+        let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
+        for _ in 0..1600 {
+            // Into memory, which doesn't fail.
+            let _ = bomb.write_all(&[b' '; 64 * 1024]);
+        }
+        bomb.finish().unwrap_or_default()
+    })
+}
+
+/// What is deep where a `metrics-api` trigger looks for its value, where a `prometheus` trigger does, and where a calendar has its events.
+fn deep() -> &'static [u8] {
+    static DEEP: OnceLock<String> = OnceLock::new();
+    let whole = DEEP.get_or_init(|| {
+        let lists = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        format!("{{\"value\":{lists},\"data\":{{\"result\":[{{\"value\":{lists}}}]}},\"events\":{lists}}}")
+    });
+    whole.as_bytes()
 }
 
 fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>> {

@@ -20,7 +20,7 @@ use jiff::tz::TimeZone;
 use self::event::Entry;
 use self::zones::Zones;
 use crate::json::UnreadableText;
-use crate::limits::check_text;
+use crate::limits::{check_entries, check_problems, check_text};
 use crate::problem::Problem;
 use crate::spec::Events;
 
@@ -30,7 +30,8 @@ use crate::spec::Events;
 /// For a text that is too long, no iCalendar, or cut off. What is wrong with single events is in the result.
 pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
     check_text(text)?;
-    let components = lines::components(text).map_err(UnreadableText::Malformed)?;
+    let components = lines::components(text).map_err(UnreadableText::malformed)?;
+    check_entries(components.len())?;
     let zones = Zones::new(&components);
     let mut all = Events::default();
     // The entries of one UID: the event itself, and changed occurrences of it.
@@ -70,5 +71,5 @@ pub fn read(text: &str, zone: &TimeZone) -> Result<Events, UnreadableText> {
     events.sort_by_key(|(index, _)| *index);
     all.events
         .extend(events.into_iter().map(|(_, event)| event));
-    Ok(all)
+    Ok(check_problems(all)?)
 }

@@ -44,9 +44,15 @@ impl Zones {
     }
 }
 
+/// The longest name that is looked up. Those of the database have some 30 letters, and a prefix may be a URL.
+const LONGEST_NAME: usize = 255;
+
 /// A zone by its name alone.
 fn named(id: &str) -> Option<TimeZone> {
     let id = id.trim();
+    if id.len() > LONGEST_NAME {
+        return None;
+    }
     if let Ok(zone) = TimeZone::get(id) {
         return Some(zone);
     }

@@ -117,6 +117,93 @@ fn a_long_text_is_read_in_time() {
     assert!(start.elapsed() < SOON);
 }
 
+/// Of the smallest parts, 5 MiB would be a gigabyte in memory; of the longest, hours of comparing.
+#[test]
+fn small_parts_and_long_ones_end_in_a_named_limit() {
+    const MOST: usize = 5 * 1024 * 1024 - 200;
+    let filled = |begin: &str, piece: &str, end: &str| {
+        format!("{begin}{}{end}", piece.repeat(MOST / piece.len()))
+    };
+    let calendar = |piece: &str| {
+        filled(
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\n",
+            piece,
+            "\nEND:VEVENT\nEND:VCALENDAR\n",
+        )
+    };
+    let zone = format!(
+        "BEGIN:VCALENDAR\n{}END:VCALENDAR\n",
+        vevent(
+            0,
+            &format!("DTEND;TZID={}:20260101T000000", "a/".repeat(MOST / 2 - 200))
+        )
+    );
+    let utc = &TimeZone::UTC;
+    let rows = format!("name,start,end\n{}", "a\n".repeat(60_000));
+    let bad = format!("name,start,end\n{}", "a,b,c\n".repeat(20_000));
+    let parts = "more than the limit of 1000000 parts";
+    for (name, read, told) in [
+        ("properties", ics::read(&calendar("A:\n"), utc), parts),
+        ("parameters", ics::read(&calendar(";B="), utc), parts),
+        (
+            "events",
+            ics::read(
+                &filled(
+                    "BEGIN:VCALENDAR\n",
+                    "BEGIN:VEVENT\nEND:VEVENT\n",
+                    "END:VCALENDAR\n",
+                ),
+                utc,
+            ),
+            "entries are more than the limit of 50000",
+        ),
+        ("a zone", ics::read(&zone, utc), ""),
+        (
+            "cells",
+            csv::read(&filled("name,start,end\n", ",", "\n"), utc),
+            parts,
+        ),
+        (
+            "one line",
+            csv::read(&filled("name,start,end\n", "x", ""), utc),
+            "",
+        ),
+        (
+            "rows",
+            csv::read(&rows, utc),
+            "60001 entries are more than the limit of 50000",
+        ),
+        (
+            "bad rows",
+            csv::read(&bad, utc),
+            "40000 problems are more than the limit of 10000",
+        ),
+        (
+            "objects",
+            json::read(&filled("[", "{\"\":1},", "{}]"), utc),
+            parts,
+        ),
+        (
+            "levels",
+            json::read(&"[".repeat(10_000), utc),
+            "nests deeper than 128 levels",
+        ),
+        ("numbers", json::read(&filled("[", "1,", "1]"), utc), parts),
+    ] {
+        match read {
+            Ok(events) => {
+                assert!(told.is_empty(), "{name}: expected {told:?}");
+                let longest = events.problems.iter().map(|one| one.message.len()).max();
+                assert!(longest.unwrap_or_default() < 600, "{name}: {longest:?}");
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!told.is_empty() && error.contains(told), "{name}: {error}");
+            }
+        }
+    }
+}
+
 #[test]
 fn past_a_limit_the_last_copy_counts() {
     let now = at("2026-01-01T00:00:00Z");

@@ -9,7 +9,8 @@ use sakidori_api::{CalendarSource, KeyRef};
 use sakidori_calendars::table;
 use sakidori_calendars::{Events, Refresh, csv, ics, json, limits};
 use sakidori_engine::ObjectKey;
-use sakidori_scalers::{Document, DocumentLimits};
+use sakidori_scalers::{Document, DocumentLimits, Text};
+use tokio::sync::Semaphore;
 
 use super::follow::Around;
 use crate::authentication;
@@ -20,6 +21,9 @@ use crate::references::Reference;
 const WITHIN: Duration = Duration::from_secs(10);
 /// From where calendars are published to where they are is one redirect, or two.
 const REDIRECTS: usize = 5;
+
+/// Texts that are taken apart at the same time: it takes the processor, which the scaling needs too, and many times a text's memory.
+static TURNS: Semaphore = Semaphore::const_new(1);
 
 /// Asks a source. `owner` stands for this source among the [`References`](crate::references::References), and its namespace is
 /// where what it refers to is. Takes seconds, never minutes.
@@ -36,8 +40,13 @@ pub async fn read(
         Ok(content) => (content, zone.clone()),
         Err(message) => return Refresh::Failed(message),
     };
-    // 5 MiB take a while to read: not where polls run.
-    let parsed = tokio::task::spawn_blocking(move || content.parse(&zone)).await;
+    // 5 MiB take a while to read: not where polls run. Never closed.
+    let turn = TURNS.acquire().await;
+    let parsed = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        content.parse(&zone)
+    })
+    .await;
     match parsed {
         Ok(Ok(events)) => Refresh::Read(events),
         Ok(Err(message)) => Refresh::Failed(message),
@@ -49,7 +58,7 @@ pub async fn read(
 enum Content {
     Text {
         format: String,
-        text: String,
+        text: Text,
     },
     #[cfg(feature = "postgresql")]
     Rows(sakidori_scalers::Rows),
@@ -85,9 +94,9 @@ async fn content(
         return rows(around, owner, source, used).await;
     }
     let text = if let Some(key) = &source.config_map_key_ref {
-        config_map(around, owner, key, used).await
+        config_map(around, owner, key, used).await.map(Text::from)
     } else if let Some(key) = &source.secret_key_ref {
-        secret(around, owner, key, used).await
+        secret(around, owner, key, used).await.map(Text::from)
     } else if let Some(url) = &source.url {
         fetched(around, owner, source, url, used).await
     } else {
@@ -147,7 +156,7 @@ async fn fetched(
     source: &CalendarSource,
     url: &str,
     used: &mut HashSet<Reference>,
-) -> Result<String, String> {
+) -> Result<Text, String> {
     let parameters = parameters(around, owner, source, used).await?;
     let document = Document::new(url, parameters, &around.clients)?;
     let limits = DocumentLimits {

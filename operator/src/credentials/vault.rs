@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use reqwest::{Method as Verb, StatusCode, Url};
 use sakidori_scalers::clients::Clients;
 use sakidori_scalers::clients::tls::TlsSettings;
+use sakidori_scalers::over_http;
 use serde_json::{Map, Value, json};
 
 use super::Fetched;
@@ -301,18 +302,21 @@ impl Sent<'_> {
             };
             format!("asking Vault: {what}")
         };
-        let mut response = request.send().await.map_err(unreachable)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > LIMIT {
-                return Err("Vault's answer is larger than 2 MiB".to_owned());
+        over_http(async move {
+            let mut response = request.send().await.map_err(unreachable)?;
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+                if body.len() + chunk.len() > LIMIT {
+                    return Err("Vault's answer is larger than 2 MiB".to_owned());
+                }
+                body.extend_from_slice(&chunk);
             }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer {
-            status: response.status(),
-            body,
+            Ok(Answer {
+                status: response.status(),
+                body,
+            })
         })
+        .await
     }
 }
 

@@ -35,7 +35,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// stead would make servers in Go close the connection, unless they come five minutes apart.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// A message is a few numbers and names; what is larger is a mistake, and must not fill the memory.
-const LARGEST_MESSAGE: usize = 1024 * 1024;
+/// Hundreds of calls may be under way.
+const LARGEST_MESSAGE: usize = 256 * 1024;
 /// The most of a server's own words that is repeated.
 const LONGEST_REASON: usize = 300;
 /// How long a server counts as silent after a call that it left unanswered.

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use super::http::HttpPool;
 use super::tls::TlsSettings;
 use crate::answers::{Answers, Freshness};
-use crate::http::{Bounds, fetch, host_of};
+use crate::http::{BODY_LIMIT, Bounds, fetch, host_of};
+use crate::limits::{at_most, from_json};
 use crate::scaler::ScalerError;
 
 /// All monitoring endpoints of the process.
@@ -64,7 +65,12 @@ impl Monitoring {
         url: Url,
         freshness: &Freshness,
     ) -> Result<Arc<JetStream>, ScalerError> {
-        let ask = || get(Arc::clone(&self.client), url.clone(), self.timeout);
+        let ask = || {
+            let client = Arc::clone(&self.client);
+            let asked = get::<JetStream>(client, url.clone(), self.timeout, BODY_LIMIT);
+            let place = place(&url);
+            async move { asked.await?.bounded().map_err(|error| error.at(&place)) }
+        };
         self.streams.get(&url, freshness, ask).await
     }
 
@@ -77,9 +83,28 @@ impl Monitoring {
         url: Url,
         freshness: &Freshness,
     ) -> Result<Arc<Server>, ScalerError> {
-        let ask = || get(Arc::clone(&self.client), url.clone(), self.timeout);
+        let ask = || {
+            let client = Arc::clone(&self.client);
+            get(client, url.clone(), self.timeout, ABOUT_SERVER)
+        };
         self.servers.get(&url, freshness, ask).await
     }
+}
+
+/// The most that a server says of itself: some tens of KiB.
+const ABOUT_SERVER: usize = 1024 * 1024;
+/// The most that is remembered of one server's streams: some 25,000 consumers.
+const MOST_REMEMBERED: usize = 4 * 1024 * 1024;
+/// What each of them takes, besides its name.
+const NAMED: usize = 100;
+/// The most accounts of one server. Each is 72 bytes in memory, and may be two in the answer.
+const MOST_ACCOUNTS: usize = 10_000;
+/// The most servers of a cluster, each of which may be asked. A full mesh of a hundred is beyond what anybody runs.
+const MOST_SERVERS: usize = 100;
+
+/// What messages call a server.
+fn place(url: &Url) -> String {
+    format!("NATS at {}", host_of(url))
 }
 
 /// One question.
@@ -87,16 +112,18 @@ async fn get<T: DeserializeOwned + Send + 'static>(
     client: Arc<Client>,
     url: Url,
     within: Duration,
+    bytes: usize,
 ) -> Result<Arc<T>, ScalerError> {
-    let place = format!("NATS at {}", host_of(&url));
+    let place = place(&url);
     let path = url.path().to_owned();
     let answer = async {
         let request = Request::new(Method::GET, url);
-        let answer = fetch(&client, request, within, Bounds::default()).await?;
-        let parsed = answer
-            .accepted()?
-            .parse(|body| serde_json::from_slice(body));
-        let parsed = parsed.await;
+        let bounds = Bounds {
+            bytes,
+            ..Bounds::default()
+        };
+        let answer = fetch(&client, request, within, bounds).await?;
+        let parsed = answer.accepted()?.parse(from_json).await;
         parsed.map_err(|error| {
             ScalerError::Malformed(format!("the answer is no {path} of NATS: {error}"))
         })
@@ -110,7 +137,11 @@ async fn get<T: DeserializeOwned + Send + 'static>(
 pub struct JetStream {
     #[serde(default)]
     disabled: bool,
-    #[serde(default, rename = "account_details")]
+    #[serde(
+        default,
+        rename = "account_details",
+        deserialize_with = "at_most::<MOST_ACCOUNTS, _, _>"
+    )]
     accounts: Vec<Account>,
     /// Of a server that is in a cluster.
     meta_cluster: Option<MetaCluster>,
@@ -166,6 +197,28 @@ pub struct ConsumerName {
 }
 
 impl JetStream {
+    /// # Errors
+    /// Where it is more than is to be remembered until somebody asks again.
+    fn bounded(self: Arc<Self>) -> Result<Arc<Self>, ScalerError> {
+        let streams = || self.accounts.iter().flat_map(|account| &account.streams);
+        let accounts = self.accounts.iter();
+        let accounts = accounts.map(|account| NAMED + account.id.len() + account.name.len());
+        let names = streams().map(|stream| NAMED + stream.name.len());
+        let consumers = streams().flat_map(|stream| &stream.consumers);
+        let consumers = consumers.map(|consumer| {
+            let leader = consumer.cluster.as_ref();
+            NAMED + consumer.name.len() + leader.map_or(0, |group| group.leader.len())
+        });
+        let size: usize = accounts.chain(names).chain(consumers).sum();
+        match size > MOST_REMEMBERED {
+            true => Err(ScalerError::Malformed(format!(
+                "the accounts, streams and consumers of the answer take more than {} MiB of memory",
+                MOST_REMEMBERED / (1024 * 1024)
+            ))),
+            false => Ok(self),
+        }
+    }
+
     /// Whether this server is one of several.
     pub fn is_clustered(&self) -> bool {
         let meta = self.meta_cluster.as_ref();
@@ -248,7 +301,7 @@ pub struct Server {
     #[serde(default, rename = "server_name")]
     pub name: String,
     /// Where clients reach the servers of the cluster, `HOST:PORT`. None where the cluster doesn't advertise them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<MOST_SERVERS, _, _>")]
     pub connect_urls: Vec<String>,
     #[serde(default)]
     pub cluster: Routes,
@@ -257,7 +310,7 @@ pub struct Server {
 /// The addresses that the servers of a cluster are told to find one another at.
 #[derive(Debug, Default, Deserialize)]
 pub struct Routes {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<MOST_SERVERS, _, _>")]
     pub urls: Vec<String>,
 }
 

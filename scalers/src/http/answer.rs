@@ -5,29 +5,27 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Request, Response, StatusCode, Url};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::address::{host_of, without_user};
 use super::compression::ACCEPTED;
+use super::threads::over_http;
 use crate::clients::tls::with_causes;
+use crate::limits::{Held, LARGE, Room, apart, too_large};
 use crate::scaler::ScalerError;
 
 /// The most of an answer that is read. What holds one number is a few KiB, 500 queues of RabbitMQ are 1 MiB; more is a wrong
 /// URL or an attack.
-const BODY_LIMIT: usize = 10 * 1024 * 1024;
+pub const BODY_LIMIT: usize = 10 * 1024 * 1024;
 
 /// The most of a refusal that is read: so much that the connection is usually left clean for the next request.
 const REFUSAL_LIMIT: usize = 64 * 1024;
 
-/// A larger answer waits for room, and is taken apart on a thread of its own: thousands of polls share a few threads, and a
-/// parser needs milliseconds for a megabyte (a debug build fifty times that).
-const LARGE: usize = 256 * 1024;
-
-/// Large answers in memory at the same time, over all triggers: 160 MiB, where each is as large as it may be. Whoever waits for room
-/// does so within its own time limit.
+/// Large answers in memory at the same time, over all triggers: 160 MiB, where each is as large as it may be.
 const LARGE_AT_ONCE: usize = 16;
-static ROOM: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
+/// Of these, those of one host and port.
+const LARGE_OF_ONE: usize = 4;
+static ROOM: Room = Room::new(LARGE_AT_ONCE, LARGE_OF_ONE);
 
 /// Redirects that are followed (Go's client: 10).
 const MOST_REDIRECTS: usize = 10;
@@ -75,7 +73,7 @@ pub struct Answer {
 pub struct Body {
     bytes: Vec<u8>,
     /// A large one's.
-    room: Option<SemaphorePermit<'static>>,
+    room: Option<Held>,
 }
 
 impl Deref for Body {
@@ -93,10 +91,22 @@ impl Body {
         self.bytes
     }
 
-    async fn push(&mut self, chunk: &[u8]) {
+    /// Takes room now, for what becomes large when it is decompressed.
+    pub async fn take_room(&mut self, place: &str) {
+        if self.room.is_none() {
+            self.room = Some(ROOM.enter(place).await);
+        }
+    }
+
+    /// Its room alone, for what was made of it.
+    pub fn into_room(self) -> Option<Held> {
+        self.room
+    }
+
+    /// `place` is the host and port that it comes from.
+    async fn push(&mut self, chunk: &[u8], place: &str) {
         if self.bytes.len() + chunk.len() > LARGE && self.room.is_none() {
-            // The semaphore is never closed.
-            self.room = ROOM.acquire().await.ok();
+            self.room = Some(ROOM.enter(place).await);
         }
         self.bytes.extend_from_slice(chunk);
     }
@@ -106,13 +116,9 @@ impl Body {
         self,
         parse: impl FnOnce(&[u8]) -> T + Send + 'static,
     ) -> T {
-        if self.room.is_none() {
-            return parse(&self);
-        }
-        match tokio::task::spawn_blocking(move || parse(&self)).await {
-            Ok(parsed) => parsed,
-            // It never ends but by a panic, which is told where all panics of scalers are.
-            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        match self.room {
+            None => parse(&self),
+            Some(_) => apart(move || parse(&self)).await,
         }
     }
 }
@@ -167,7 +173,9 @@ pub async fn fetch(
     within: Duration,
     bounds: Bounds,
 ) -> Result<Answer, ScalerError> {
-    match timeout(within, follow(client, request, bounds)).await {
+    let client = client.clone();
+    let asked = over_http(async move { follow(&client, request, bounds).await });
+    match timeout(within, asked).await {
         Ok(answer) => answer,
         Err(_) => Err(ScalerError::Unreachable(format!(
             "no complete answer within {} ms",
@@ -176,18 +184,22 @@ pub async fn fetch(
     }
 }
 
-/// Sends a request that may be sent twice, whatever its method, and reads the whole answer. It follows no redirect, and takes as
-/// long as it takes: callers bound it in time.
+/// Sends a request that may be sent twice, whatever its method, and reads the whole answer, of `most` bytes. It follows no redirect,
+/// and takes as long as it takes: callers bound it in time.
 ///
 /// # Errors
 /// As [`fetch`].
 #[cfg(feature = "aws")]
-pub async fn ask(client: &Client, request: Request) -> Result<Answer, ScalerError> {
-    let again = request.try_clone();
-    let response = send(client, request, again.as_ref())
-        .await
-        .map_err(|error| ScalerError::Unreachable(describe(error)))?;
-    read(response, BODY_LIMIT).await
+pub async fn ask(client: &Client, request: Request, most: usize) -> Result<Answer, ScalerError> {
+    let (client, again) = (client.clone(), request.try_clone());
+    let place = host_of(request.url());
+    over_http(async move {
+        let response = send(&client, request, again.as_ref())
+            .await
+            .map_err(|error| ScalerError::Unreachable(describe(error)))?;
+        read(response, most, &place).await
+    })
+    .await
 }
 
 async fn follow(
@@ -203,7 +215,7 @@ async fn follow(
             request.headers_mut().insert(ACCEPT_ENCODING, accepted);
         }
         let host = host_of(request.url());
-        let redirected_to = (host != first).then_some(host);
+        let redirected_to = (host != first).then(|| host.clone());
         let at = |error| placed(error, redirected_to.as_deref());
         let again = (request.method() == Method::GET).then(|| request.try_clone());
         let again = again.flatten();
@@ -221,7 +233,7 @@ async fn follow(
                 }
             }
             _ => {
-                let mut answer = read(response, bounds.bytes).await.map_err(at)?;
+                let mut answer = read(response, bounds.bytes, &host).await.map_err(at)?;
                 answer.redirected_to = redirected_to;
                 return Ok(answer);
             }
@@ -276,7 +288,7 @@ fn may_know_credentials(from: &Url, to: &Url) -> bool {
         || (from.host() == to.host() && from.scheme() == "http" && to.scheme() == "https")
 }
 
-async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerError> {
+async fn read(mut response: Response, limit: usize, place: &str) -> Result<Answer, ScalerError> {
     let status = response.status();
     let retry_after = response
         .headers()
@@ -304,13 +316,13 @@ async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerErro
     {
         if !status.is_success() && body.len() + chunk.len() >= REFUSAL_LIMIT {
             let rest = REFUSAL_LIMIT - body.len();
-            body.push(&chunk[..rest.min(chunk.len())]).await;
+            body.push(&chunk[..rest.min(chunk.len())], place).await;
             break;
         }
         if body.len() + chunk.len() > limit {
             return Err(too_large(limit));
         }
-        body.push(&chunk).await;
+        body.push(&chunk, place).await;
     }
     Ok(Answer {
         status,
@@ -321,14 +333,6 @@ async fn read(mut response: Response, limit: usize) -> Result<Answer, ScalerErro
         headers,
         body,
     })
-}
-
-/// The error for what is larger than `limit`.
-pub(super) fn too_large(limit: usize) -> ScalerError {
-    ScalerError::Malformed(format!(
-        "the answer is larger than {} MiB",
-        limit / (1024 * 1024)
-    ))
 }
 
 /// An error of the HTTP client with its causes, which say more than it does, and without the URL.

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-use super::answer::too_large;
+use crate::limits::too_large;
 use crate::scaler::ScalerError;
 
 /// For `Accept-Encoding`.
@@ -13,6 +13,11 @@ pub const ACCEPTED: &str = "gzip, deflate";
 
 /// How a gzip file begins, and no text does.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Whether a body becomes another one, which may be larger.
+pub fn is_compressed(encoding: Option<&str>, body: &[u8]) -> bool {
+    encoding.is_some() || body.starts_with(&GZIP)
+}
 
 /// What a body is without the compression that its `Content-Encoding` names. A file that is compressed itself (`sales.csv.gz`) is
 /// decompressed, too.

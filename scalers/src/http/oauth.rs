@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use super::address;
 use super::answer::{Bounds, fetch};
+use crate::limits::from_json;
 use crate::params::{AUTHENTICATION, Field, Parameters, QueryString};
 use crate::scaler::ScalerError;
 
@@ -82,6 +83,8 @@ struct TokenAnswer {
     expires_in: Option<Duration>,
 }
 
+/// The most of a token server's answer that is read: a token with hundreds of groups in it is some tens of KiB.
+const ANSWER_BYTES: usize = 256 * 1024;
 /// A token is renewed this long before it ends (golang.org/x/oauth2: 10 s).
 const RENEW_BEFORE: Duration = Duration::from_secs(10);
 /// How long a token of unknown end is used.
@@ -175,7 +178,11 @@ impl Tokens {
         place: Place,
         within: Duration,
     ) -> Result<TokenAnswer, ScalerError> {
-        let answer = fetch(client, self.request(place), within, Bounds::default())
+        let bounds = Bounds {
+            bytes: ANSWER_BYTES,
+            ..Bounds::default()
+        };
+        let answer = fetch(client, self.request(place), within, bounds)
             .await?
             .accepted();
         let body = answer.map_err(|error| match error {
@@ -183,7 +190,7 @@ impl Tokens {
             ScalerError::Malformed(what) => ScalerError::Unauthorized(what),
             other => other,
         })?;
-        serde_json::from_slice(&body).map_err(|_| {
+        from_json(&body).map_err(|_| {
             ScalerError::Malformed("the answer is no JSON object with an access_token".to_owned())
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! `!=`, `=~` and `!~` mean what they do in PromQL; KEDA takes each of them for `=`.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 /// A metric's name and what its labels have to be.
 #[derive(Debug)]
@@ -24,6 +24,14 @@ enum Test {
     Equals(String),
     Matches(Regex),
 }
+
+/// The largest regular expression, compiled, in bytes, and the most of labels that is compared with such, over all samples: in the
+/// worst case, each byte of one is compared with each state of the other. Some thousands of samples fit.
+const LARGEST_REGEX: usize = 128 * 1024;
+const MOST_COMPARED: usize = 512 * 1024;
+
+/// The most labels of one sample.
+const MOST_LABELS: usize = 1000;
 
 const EXPECTED: &str = "expected a metric such as jobs or jobs{queue=\"a\"}";
 
@@ -57,8 +65,15 @@ pub fn parse_selector(text: &str) -> Result<Selector, String> {
                 // Anchored, as in PromQL.
                 let anchored = format!("^(?s:{value})$");
                 Test::Matches(
-                    Regex::new(&anchored)
-                        .map_err(|_| broken("a label's regular expression is none"))?,
+                    RegexBuilder::new(&anchored)
+                        .size_limit(LARGEST_REGEX)
+                        .build()
+                        .map_err(|error| match error {
+                            regex::Error::CompiledTooBig(_) => {
+                                broken("a label's regular expression is too large")
+                            }
+                            _ => broken("a label's regular expression is none"),
+                        })?,
                 )
             } else {
                 Test::Equals(value.clone())
@@ -90,6 +105,7 @@ pub fn parse_selector(text: &str) -> Result<Selector, String> {
 pub fn value(text: &str, location: &str) -> Result<f64, String> {
     let selector = parse_selector(location)?;
     let mut found_name = false;
+    let mut left = MOST_COMPARED;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -105,11 +121,7 @@ pub fn value(text: &str, location: &str) -> Result<f64, String> {
             continue;
         }
         found_name = true;
-        if selector
-            .matchers
-            .iter()
-            .all(|matcher| matcher.holds(&sample.labels))
-        {
+        if selector.picks(&sample, &mut left)? {
             return Ok(sample.value);
         }
     }
@@ -120,13 +132,38 @@ pub fn value(text: &str, location: &str) -> Result<f64, String> {
     }
 }
 
+impl Selector {
+    /// Whether all matchers hold. `left` is how much may still be compared with regular expressions.
+    fn picks(&self, sample: &Sample<'_>, left: &mut usize) -> Result<bool, String> {
+        for matcher in &self.matchers {
+            let value = matcher.value(&sample.labels);
+            if let Test::Matches(_) = matcher.test {
+                *left = left.checked_sub(value.len()).ok_or_else(|| {
+                    format!(
+                        "the labels of {:?} are longer than the {} KiB that are compared with regular expressions: use =, or ask for fewer samples",
+                        self.name,
+                        MOST_COMPARED / 1024
+                    )
+                })?;
+            }
+            if !matcher.holds(value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
 impl Matcher {
     /// A label that a sample doesn't have counts as empty.
-    fn holds(&self, labels: &[(String, String)]) -> bool {
-        let value = labels
+    fn value<'l>(&self, labels: &'l [(String, String)]) -> &'l str {
+        labels
             .iter()
             .find(|(label, _)| *label == self.label)
-            .map_or("", |(_, value)| value);
+            .map_or("", |(_, value)| value)
+    }
+
+    fn holds(&self, value: &str) -> bool {
         let holds = match &self.test {
             Test::Equals(expected) => value == expected,
             Test::Matches(regex) => regex.is_match(value),
@@ -150,7 +187,7 @@ impl<'t> Sample<'t> {
         if cursor.take("{") {
             while !cursor.take("}") {
                 let label = cursor.word().to_owned();
-                if label.is_empty() || !cursor.take("=") {
+                if label.is_empty() || labels.len() == MOST_LABELS || !cursor.take("=") {
                     return None;
                 }
                 labels.push((label, cursor.string()?));
@@ -275,6 +312,8 @@ mod tests {
             "jobs{a=\"b\" c=\"d\"}",
             "jobs x",
             "jobs{a=~\"(\"}",
+            // Larger than the limit, as a program.
+            "jobs{a=~\"(\\\\w{50}){50}\"}",
         ] {
             assert!(parse_selector(location).is_err(), "{location:?}");
         }

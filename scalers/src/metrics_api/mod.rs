@@ -24,9 +24,11 @@
 //!         activationTargetValue: "3"
 //! ```
 
+mod effort;
 mod exposition;
 pub(crate) mod value;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -265,13 +267,13 @@ fn service_of(url: &Url) -> Result<(String, String), String> {
 /// The URL of each endpoint, each address once. The URL's port counts where the endpoint has it, else the scheme's own (KEDA).
 fn endpoint_urls(service: &Url, endpoints: &[Endpoint]) -> Vec<Url> {
     let wanted = service.port_or_known_default();
-    let mut seen = Vec::new();
+    // A Service may have tens of thousands.
+    let mut seen = HashSet::new();
     let mut urls = Vec::new();
     for endpoint in endpoints {
-        if seen.contains(&endpoint.address.as_str()) {
+        if !seen.insert(endpoint.address.as_str()) {
             continue;
         }
-        seen.push(&endpoint.address);
         let host = if endpoint.address.contains(':') {
             format!("[{}]", endpoint.address)
         } else {

@@ -6,6 +6,7 @@ use sakidori_engine::Quantity;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use super::effort::{self, Content};
 use super::{Format, exposition};
 
 /// The longest location, in bytes. gjson recurses once per step of a path, and an overflow of the stack would end the
@@ -39,8 +40,7 @@ pub fn find(body: &[u8], format: Format, location: &str) -> Result<Found, String
     match format {
         Format::Json => json(text, location),
         Format::Yaml => {
-            let document =
-                serde_saphyr::from_str(text).map_err(|_| "the answer is no YAML".to_owned())?;
+            let document = serde_saphyr::from_str(text).map_err(|error| not_yaml(&error))?;
             scalar(at(&document, location)?, location)
         }
         Format::Xml => scalar(at_xml(&xml(text)?, location)?, location),
@@ -49,13 +49,14 @@ pub fn find(body: &[u8], format: Format, location: &str) -> Result<Found, String
 }
 
 fn json(text: &str, location: &str) -> Result<Found, String> {
-    let nesting = Nesting::of(text);
-    if nesting.deepest > DEEPEST {
+    let survey = Survey::of(text);
+    if survey.deepest > DEEPEST {
         return Err(format!("the answer nests deeper than {DEEPEST} levels"));
     }
-    if !nesting.complete {
-        return Err("the answer is no JSON: a bracket or a string is left open".to_owned());
+    if let Some(problem) = survey.problem {
+        return Err(format!("the answer is no JSON: {problem}"));
     }
+    effort::check(location, &survey.content)?;
     let found = gjson::get(text, location);
     match found.kind() {
         // gjson takes any run of digits, signs and dots for a number, and makes 0 of what is none: replicas would fall.
@@ -74,32 +75,90 @@ fn json(text: &str, location: &str) -> Result<Found, String> {
     }
 }
 
-/// How a JSON document nests. No check of it as a whole: gjson, like KEDA's, finds a number in several documents after one
-/// another, and before what is no JSON.
-struct Nesting {
+/// What is seen of a JSON document at one look. No check of it as a whole: gjson, like KEDA's, finds a number in several documents
+/// after one another, and before what is no JSON.
+struct Survey {
     deepest: usize,
-    /// All brackets and strings are closed. What was cut off may have been cut within the number.
-    complete: bool,
+    /// What gjson must not see: what was cut off may have been cut within the number, and of an escape that is none gjson makes what
+    /// is no text.
+    problem: Option<&'static str>,
+    content: Content,
 }
 
-impl Nesting {
+impl Survey {
     fn of(json: &str) -> Self {
-        let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-        for byte in json.bytes() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_string => escaped = true,
-                b'"' => in_string = !in_string,
-                b'[' | b'{' if !in_string => {
+        let mut content = Content::new(json.len());
+        let (mut depth, mut deepest) = (0usize, 0);
+        // Where the string begins that is open.
+        let mut string = None;
+        let mut problem = None;
+        let mut bytes = json.bytes().enumerate();
+        while let Some((at, byte)) = bytes.next() {
+            match (byte, string) {
+                (b'\\', Some(_)) => {
+                    let escape = bytes.next().map(|(_, escape)| escape);
+                    if escape == Some(b'u') && !is_four_hex_digits(json, at + 2) {
+                        problem =
+                            Some("\\u stands before something else than four hexadecimal digits");
+                    }
+                }
+                (b'"', Some(begin)) => {
+                    content.string((at - begin) as u64);
+                    string = None;
+                }
+                (b'"', None) => string = Some(at),
+                (b'[' | b'{', None) => {
                     depth += 1;
                     deepest = deepest.max(depth);
+                    content.values += 1;
                 }
-                b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+                (b']' | b'}', None) => depth = depth.saturating_sub(1),
+                (b',' | b':' | b'\n', None) => content.values += 1,
                 _ => {}
             }
         }
-        let complete = depth == 0 && !in_string;
-        Self { deepest, complete }
+        if depth > 0 || string.is_some() {
+            problem = Some("a bracket or a string is left open");
+        }
+        Self {
+            deepest,
+            problem,
+            content,
+        }
+    }
+}
+
+fn is_four_hex_digits(json: &str, at: usize) -> bool {
+    json.as_bytes()
+        .get(at..at + 4)
+        .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// YAML's reader has limits of its own: on levels, values, and on what repeats itself by anchors.
+fn not_yaml(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    use serde_saphyr::budget::BudgetBreach;
+    let mut cause = error.without_snippet();
+    while let Error::AliasError { error, .. } = cause {
+        cause = error.without_snippet();
+    }
+    match cause {
+        Error::Budget { breach, .. } => match breach {
+            BudgetBreach::Depth { .. } => "the answer nests deeper than 64 levels".to_owned(),
+            BudgetBreach::Nodes { .. } => "the answer has more than 250000 values".to_owned(),
+            _ => "the answer is past a limit of YAML's reader: it is too large, or repeats itself too often by anchors".to_owned(),
+        },
+        Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            "the answer repeats itself too often by anchors".to_owned()
+        }
+        // The parser has a limit of its own for lists in one line.
+        other if other.to_string().contains("recursion limit") => {
+            "the answer nests deeper than 64 levels".to_owned()
+        }
+        _ => "the answer is no YAML".to_owned(),
     }
 }
 
@@ -151,11 +210,24 @@ fn wrong(location: &str, found: &str) -> String {
     )
 }
 
+/// The most elements and attributes of an XML document. In memory each is up to 700 bytes; a document that people write has hundreds.
+const MOST_XML: usize = 100_000;
+
 /// An XML document as nested maps: an element that occurs several times is a list, an attribute is a key with `@`, an element
 /// with nothing but text is that text.
 fn xml(text: &str) -> Result<Value, String> {
     const BROKEN: &str = "the answer is no XML";
     let mut reader = Reader::from_str(text);
+    let mut left = MOST_XML;
+    let mut count = || match left.checked_sub(1) {
+        Some(fewer) => {
+            left = fewer;
+            Ok(())
+        }
+        None => Err(format!(
+            "the answer has more than {MOST_XML} elements and attributes"
+        )),
+    };
     let mut open: Vec<(String, Element)> = vec![(String::new(), Element::default())];
     loop {
         let event = reader.read_event().map_err(|_| BROKEN.to_owned())?;
@@ -165,12 +237,17 @@ fn xml(text: &str) -> Result<Value, String> {
                 return Err(format!("the answer nests deeper than {DEEPEST} levels"));
             }
             Event::Start(ref tag) | Event::Empty(ref tag) => {
+                count()?;
                 let mut element = Element::default();
-                for attribute in tag.attributes() {
+                // Its own check for names that occur twice compares each with all before.
+                for attribute in tag.attributes().with_checks(false) {
+                    count()?;
                     let attribute = attribute.map_err(|_| BROKEN.to_owned())?;
                     let key = format!("@{}", attribute.key.as_ref());
                     let value = attribute.value.clone().into_owned();
-                    element.fields.insert(key, Value::String(value));
+                    if element.fields.insert(key, Value::String(value)).is_some() {
+                        return Err(BROKEN.to_owned());
+                    }
                 }
                 let name = AsRef::<str>::as_ref(&tag.name()).to_owned();
                 if matches!(event, Event::Empty(_)) {

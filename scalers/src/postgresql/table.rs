@@ -91,8 +91,7 @@ impl Table {
             limits.within.as_millis()
         );
         client.batch_execute(&begin).await.map_err(failed)?;
-        // Only one statement can be prepared: what ends the transaction and goes on to write is two.
-        let statement = client.prepare(&self.query).await.map_err(failed)?;
+        let statement = session.prepare(&self.query, limits.bytes).await?;
         let columns: Vec<_> = statement
             .columns()
             .iter()

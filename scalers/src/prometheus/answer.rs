@@ -4,6 +4,8 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::points::{Counted, Point, Sample};
+use crate::limits::{NotJson, from_json};
 use crate::scaler::ScalerError;
 
 /// How much is shown of a server's words, and of a query.
@@ -52,19 +54,10 @@ struct Holding<T> {
 
 #[derive(Deserialize)]
 struct Element {
-    value: Option<Vec<Point>>,
+    value: Option<Sample>,
     /// Points in time: the query asks for a range.
     values: Option<IgnoredAny>,
     histogram: Option<IgnoredAny>,
-}
-
-/// The time and the value of a sample.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Point {
-    Text(String),
-    Null(()),
-    Other(IgnoredAny),
 }
 
 /// Reads an answer that came with a status of success.
@@ -101,32 +94,37 @@ pub fn parse(body: &[u8]) -> Result<Found, String> {
 
 fn vector(body: &[u8]) -> Result<Found, String> {
     // An answer without a `result` is no empty one, but `null` is in Go.
-    let elements: Option<Vec<Element>> = read::<Answer<_>>(body)?.data.result;
-    let mut elements = elements.unwrap_or_default();
-    let element = match (elements.len(), elements.pop()) {
-        (1, Some(element)) => element,
-        (_, None) => return Ok(Found::Nothing),
-        (several, _) => return Ok(Found::Several(several)),
+    let elements: Option<Counted<Element>> = read::<Answer<_>>(body)?.data.result;
+    let element = match elements {
+        None | Some(Counted { first: None, .. }) => return Ok(Found::Nothing),
+        Some(Counted {
+            first: Some(element),
+            count: 1,
+        }) => element,
+        Some(Counted { count, .. }) => return Ok(Found::Several(count)),
     };
     if element.values.is_some() || element.histogram.is_some() {
         return Err(
             "the query gives a range vector or a histogram: expected one number".to_owned(),
         );
     }
-    match element.value.unwrap_or_default().as_slice() {
-        [] | [_, Point::Null(()), ..] => Ok(Found::NoValue),
-        [_, Point::Text(text), ..] => number(text),
-        [_, Point::Other(_), ..] => Err("the value is no number in quotes".to_owned()),
-        [_] => Err("the query didn't return enough values".to_owned()),
+    let sample = element.value.unwrap_or_default();
+    match sample.value {
+        Some(Point::Null) => Ok(Found::NoValue),
+        Some(Point::Text(text)) => number(&text),
+        Some(Point::Other) => Err("the value is no number in quotes".to_owned()),
+        None if sample.time => Err("the query didn't return enough values".to_owned()),
+        None => Ok(Found::NoValue),
     }
 }
 
 const NO_RESULT: &str = "the answer has no data.result as Prometheus' query API has";
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|error| match error.is_data() {
-        true => NO_RESULT.to_owned(),
-        false => "the answer is no JSON".to_owned(),
+    from_json(body).map_err(|error| match error {
+        NotJson::Other(error) if error.is_data() => NO_RESULT.to_owned(),
+        NotJson::Other(_) => "the answer is no JSON".to_owned(),
+        deep @ NotJson::Deep => deep.to_string(),
     })
 }
 
@@ -191,7 +189,7 @@ pub fn refusal(status: StatusCode, body: &[u8]) -> String {
     ) {
         return text;
     }
-    let envelope = serde_json::from_slice::<Envelope>(body).ok();
+    let envelope = from_json::<Envelope>(body).ok();
     match envelope.as_ref().and_then(words) {
         Some(words) => format!("{text}: {words}"),
         None => text,
@@ -381,5 +379,27 @@ mod tests {
         }
         let long = format!(r#"{{"status":"error","error":"{}"}}"#, "ä".repeat(1000));
         assert!(told(422, long.as_bytes()).chars().count() < 400);
+    }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Servers answer anything. What has no value is an error, or nothing: never a number.
+        #[test]
+        fn no_answer_panics(
+            piece in r#"([\[\]{},:]|"value"|"values"|"histogram"|"metric"|null|"1"|"NaN"|1|1e999|true|"){0,20}"#,
+        ) {
+            let _ = parse(piece.as_bytes());
+            for text in [
+                format!(r#"{{"data":{{"result":{piece}}}}}"#),
+                format!(r#"{{"data":{{"result":[{piece}]}}}}"#),
+                format!(r#"{{"data":{{"result":[{{"value":[{piece}]}}]}}}}"#),
+                format!(r#"{{"data":{{"resultType":"scalar","result":[{piece}]}}}}"#),
+            ] {
+                if let Ok(Found::Number(number)) = parse(text.as_bytes()) {
+                    prop_assert!(number == 1.0 || number.is_nan(), "{text}: {number}");
+                }
+            }
+        }
     }
 }

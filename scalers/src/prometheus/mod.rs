@@ -60,6 +60,7 @@
 
 pub(crate) mod answer;
 mod identity;
+mod points;
 pub(crate) mod question;
 
 use std::collections::BTreeMap;

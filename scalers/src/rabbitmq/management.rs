@@ -12,7 +12,11 @@ use url::Url;
 use super::mode::{Counts, Operation};
 use super::parameters::RabbitMq;
 use crate::http::{Authentication, parse_url, without_user};
+use crate::limits::{at_most, from_json};
 use crate::scaler::ScalerError;
+
+/// The most queues of one answer, whose names are remembered: RabbitMQ gives 500 on a page.
+const MOST_QUEUES: usize = 10_000;
 
 /// How much of a refusal is shown.
 const LONGEST_REFUSAL: usize = 300;
@@ -83,12 +87,16 @@ impl Management {
                 String::from_utf8_lossy(shown).trim(),
             )));
         }
+        let (body, ready_only) = (answer.body, self.ready_only);
         let counts = match self.operation {
-            None => one(&answer.body, self.ready_only),
-            Some(operation) => {
-                let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-                all(&answer.body, self.ready_only, operation, &mut counted)
-            }
+            None => body.parse(move |body| one(body, ready_only)).await,
+            Some(operation) => match body.parse(page).await {
+                Ok(page) => {
+                    let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+                    all(&page, ready_only, operation, &mut counted)
+                }
+                Err(error) => Err(error),
+            },
         };
         counts.map_err(ScalerError::Malformed)
     }
@@ -176,8 +184,10 @@ struct Details {
     rate: f64,
 }
 
+/// The queues of an answer.
 #[derive(Debug, Deserialize)]
-struct Page {
+pub struct Page {
+    #[serde(deserialize_with = "at_most::<MOST_QUEUES, _, _>")]
     items: Vec<Queue>,
     #[serde(default)]
     page_count: i64,
@@ -213,26 +223,33 @@ impl Queue {
 /// # Errors
 /// When the answer is not a queue with counts.
 pub fn one(answer: &[u8], ready_only: bool) -> Result<Counts, String> {
-    let queue: Queue = serde_json::from_slice(answer).map_err(|error| error.to_string())?;
+    let queue: Queue = from_json(answer).map_err(|error| error.to_string())?;
     queue
         .counts(ready_only)
         .ok_or_else(|| no_counts(&queue.name))
 }
 
-/// The counts of all queues of the API's answer as one queue's.
+/// The queues of the API's answer.
+///
+/// # Errors
+/// When it is no page of queues.
+pub fn page(answer: &[u8]) -> Result<Page, String> {
+    from_json(answer).map_err(|error| error.to_string())
+}
+
+/// The counts of all queues of a page as one queue's.
 ///
 /// `counted` remembers the queues that had counts before. A queue without is new, and empty, if it had none before;
 /// otherwise (and if no queue has had any) its count is missing, which is an error: the sum without it would be too low.
 ///
 /// # Errors
-/// When the answer is no page of queues, there are more pages, or counts are missing.
+/// When there are more pages, or counts are missing.
 pub fn all(
-    answer: &[u8],
+    page: &Page,
     ready_only: bool,
     operation: Operation,
     counted: &mut HashSet<String>,
 ) -> Result<Counts, String> {
-    let page: Page = serde_json::from_slice(answer).map_err(|error| error.to_string())?;
     if page.page_count > 1 {
         return Err("regex matches more queues than can be recovered at once".to_owned());
     }
@@ -411,7 +428,8 @@ mod tests {
     fn a_queue_that_lost_its_count_is_an_error_and_a_new_one_is_empty() {
         let mut counted = HashSet::new();
         let mut sum = |queues: &[&str]| {
-            all(&page(queues), false, Operation::Sum, &mut counted).map(|counts| counts.messages)
+            let page = super::page(&page(queues))?;
+            all(&page, false, Operation::Sum, &mut counted).map(|counts| counts.messages)
         };
         // Just started: nothing is known of any.
         assert!(sum(&["a", "b"]).is_err());
@@ -430,11 +448,12 @@ mod tests {
     #[test]
     fn one_page_must_do() {
         let answer = br#"{"items":[{"name":"a","messages":3}],"page_count":2}"#;
-        let error = all(answer, false, Operation::Sum, &mut HashSet::new()).unwrap_err();
+        let page = super::page(answer).unwrap();
+        let error = all(&page, false, Operation::Sum, &mut HashSet::new()).unwrap_err();
         assert_eq!(
             error,
             "regex matches more queues than can be recovered at once"
         );
-        assert!(all(b"{}", false, Operation::Sum, &mut HashSet::new()).is_err());
+        assert!(super::page(b"{}").is_err());
     }
 }

@@ -9,6 +9,7 @@ mod bystanders;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod external;
+mod hostile;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod metrics_api;

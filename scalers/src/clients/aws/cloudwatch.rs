@@ -13,7 +13,7 @@ use super::client::{Asker, AwsClient, Question};
 use super::error::refusal;
 use super::signature::sign;
 use crate::answers::Answers;
-use crate::http::{ask, parse_url};
+use crate::http::{BODY_LIMIT, ask, parse_url};
 use crate::scaler::ScalerError;
 
 const SERVICE: &str = "monitoring";
@@ -75,7 +75,7 @@ impl Question for MetricValue {
         let credentials = asker.credentials().await?;
         sign(&mut request, SERVICE, &asker.region, &credentials, now)
             .map_err(ScalerError::Malformed)?;
-        let answer = tokio::time::timeout(asker.within, ask(&client, request)).await;
+        let answer = tokio::time::timeout(asker.within, ask(&client, request, BODY_LIMIT)).await;
         let answer =
             answer.map_err(|_| ScalerError::Unreachable("no answer in time".to_owned()))??;
         if !answer.status.is_success() {
@@ -467,6 +467,23 @@ mod tests {
             ("us-isob-east-1", "sc2s.sgov.gov"),
         ] {
             assert_eq!(domain(region), expected, "{region}");
+        }
+    }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(
+            piece in r#"(</?(member|Values|StatusCode|a)( a=["'])?/?>|<!\[CDATA\[|\]\]>|&[a-z#0-9]{0,3};|[<>&1é]){0,15}"#,
+        ) {
+            let whole = format!(
+                "<GetMetricDataResponse><GetMetricDataResult><MetricDataResults>{piece}</MetricDataResults></GetMetricDataResult></GetMetricDataResponse>"
+            );
+            let _ = newest_value(piece.as_bytes());
+            if let Ok(Some(number)) = newest_value(whole.as_bytes()) {
+                prop_assert!(number.is_finite());
+            }
         }
     }
 }

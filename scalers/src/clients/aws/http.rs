@@ -16,6 +16,10 @@ use reqwest::{Client, Method, Request, Url};
 use crate::http::ask;
 use crate::scaler::ScalerError;
 
+/// The most of an answer that the SDK is given. It takes answers apart where polls run; the largest of AWS's that are asked for, a page of
+/// DynamoDB's, has 1 MiB of items, which are counted and not sent.
+const ANSWER_BYTES: usize = 1024 * 1024;
+
 /// What the SDK sends its requests through.
 #[derive(Clone)]
 pub(super) struct SdkHttp(pub Result<Arc<Client>, String>);
@@ -78,7 +82,7 @@ impl HttpConnector for Connector {
 
 /// One request and its answer.
 async fn exchange(client: &Client, request: &HttpRequest) -> Result<HttpResponse, ScalerError> {
-    let answer = ask(client, outgoing(request)?).await?;
+    let answer = ask(client, outgoing(request)?, ANSWER_BYTES).await?;
     let malformed = |_| ScalerError::Malformed("the answer is no HTTP".to_owned());
     let status = answer.status.as_u16().try_into().map_err(malformed)?;
     let mut response = HttpResponse::new(status, answer.body.into_bytes().into());

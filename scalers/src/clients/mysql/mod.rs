@@ -83,7 +83,7 @@ impl Endpoint for Database {
         let stream =
             stream.map_err(|error| ScalerError::Unreachable(error.to_string()).at(&place))?;
         let received = Arc::new(Received::new(ANSWER_BYTES));
-        let stream = Bounded::new(stream, received.clone());
+        let stream = Bounded::new(stream, received.clone(), place.clone());
         let password = self.password.clone();
         match login::log_in(stream, &self, tls).await {
             Ok(packets) => {

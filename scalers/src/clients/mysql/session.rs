@@ -72,9 +72,8 @@ impl Failure {
     }
 
     pub fn explain(self, password: Option<&str>, received: &Received) -> ScalerError {
-        if let Some(limit) = received.past_limit() {
-            let limit = limit / (1024 * 1024);
-            return ScalerError::Malformed(format!("the answer is larger than {limit} MiB"));
+        if let Some(error) = received.too_large() {
+            return error;
         }
         match self {
             Self::Refused(refusal) => refusal.explain(password),
@@ -195,6 +194,7 @@ impl sql::Session for Session {
             Ok(packets) => answer.ask(packets, query).await,
             Err(closed) => Err(closed),
         };
+        received.is_answered();
         // A statement without rows may have set anything.
         self.is_open_question = match &read {
             Ok(()) => answer.columns.is_none(),
@@ -303,4 +303,54 @@ fn end(packet: &[u8]) -> Result<Option<u16>, Failure> {
         [END, _, _, low, high] => Some(u16::from_le_bytes([*low, *high])),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// Packets in order, whatever they hold.
+    fn packets(contents: &[Vec<u8>]) -> Vec<u8> {
+        let packet = |(number, content): (u8, &Vec<u8>)| {
+            let [a, b, c, ..] = (content.len() as u32).to_le_bytes();
+            [&[a, b, c, number], &content[..]].concat()
+        };
+        (1..).zip(contents).flat_map(packet).collect()
+    }
+
+    async fn answer(sent: &[u8]) -> Result<f64, String> {
+        let (mut server, client) = tokio::io::duplex(sent.len() + 1024);
+        server.write_all(sent).await.unwrap();
+        // What is asked stays in the pipe; the answer has an end.
+        server.shutdown().await.unwrap();
+        let mut answer = Answer::default();
+        let asked = answer.ask(&mut Packets::new(client), "select 1").await;
+        asked.map_err(|failure| format!("{failure:?}"))?;
+        answer.number().map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn one_row_of_one_column_is_a_number() {
+        let column = b"\x03def".to_vec();
+        let end = vec![END, 0, 0, 0, 0];
+        let sent = [vec![1], column, end.clone(), b"\x0242".to_vec(), end];
+        assert_eq!(answer(&packets(&sent)).await, Ok(42.0));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics_or_hangs(
+            contents in proptest::collection::vec(proptest::collection::vec(prop_oneof![
+                Just(0_u8), Just(1), Just(0xfb), Just(0xfc), Just(0xfe), Just(0xff), any::<u8>(),
+            ], 0..12), 0..8),
+            rest in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let sent = [packets(&contents), rest].concat();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let _ = runtime.block_on(answer(&sent));
+        }
+    }
 }

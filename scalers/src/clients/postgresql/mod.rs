@@ -153,7 +153,7 @@ async fn log_in(
     let stream = connector.tcp(host, port).await;
     let stream = stream.map_err(|error| ScalerError::Unreachable(error.to_string()).at(&place))?;
     let received = Arc::new(Received::new(bytes));
-    let stream = Bounded::new(stream, received.clone());
+    let stream = Bounded::new(stream, received.clone(), place.clone());
     let connected = config(database)
         .connect_raw(stream, Tls::new(host, tls.map(Arc::new)))
         .await;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
-use tokio_postgres::{Client, Connection, Error, SimpleQueryMessage};
+use tokio_postgres::{Client, Connection, Error, SimpleQueryMessage, Statement};
 
 use super::Role;
 use super::number::Value;
@@ -17,10 +17,16 @@ use super::tls::Stream;
 use crate::clients::bounded::{Bounded, Received};
 use crate::clients::sql::{self, ANSWER_BYTES, QUERY_TIMEOUT, value};
 use crate::clients::tls::with_causes;
+use crate::limits::size;
 use crate::scaler::ScalerError;
 
 /// For the farewell, and for what is still under way when nobody waits for it any more.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// In bytes: what a server says of a query's columns and their types, before it is asked for rows. The client asks for the type that an array
+/// is made of, and for the one that that is made of, by recursion: a server that goes on so for ever, with 67 bytes a type, must not
+/// use up a thread's stack, which would end the process. A debug build's holds more than 500.
+const DESCRIPTION_BYTES: usize = 16 * 1024;
 
 /// A connection that is logged in. Dropped, it is closed.
 pub struct Session {
@@ -86,10 +92,28 @@ impl Session {
         }
     }
 
+    /// Prepares a query, of whose answer `bytes` are read. Only one statement can be prepared: what ends the transaction and goes on
+    /// to write is two.
+    ///
+    /// # Errors
+    /// As [`Session::explain`].
+    pub async fn prepare(&self, query: &str, bytes: usize) -> Result<Statement, ScalerError> {
+        self.received.allow_no_more_than(DESCRIPTION_BYTES);
+        let prepared = self.client.prepare(query).await;
+        if self.received.past_limit().is_some() {
+            let error = format!(
+                "what the server says of the query's columns and their types is larger than {}",
+                size(DESCRIPTION_BYTES)
+            );
+            return Err(self.at(ScalerError::Malformed(error)));
+        }
+        self.received.allow(bytes);
+        prepared.map_err(|error| self.explain(&error))
+    }
+
     async fn first_value(&self, query: &str) -> Result<f64, ScalerError> {
         let failed = |error| self.explain(&error);
-        // Only one statement can be prepared: what ends the transaction and goes on to write is two.
-        let statement = self.client.prepare(query).await.map_err(failed)?;
+        let statement = self.prepare(query, ANSWER_BYTES).await?;
         if !statement.params().is_empty() {
             let error = "the query has parameters, such as $1, which nobody gives";
             return Err(self.at(ScalerError::Malformed(error.to_owned())));
@@ -149,6 +173,7 @@ impl sql::Session for Session {
         if self.client.batch_execute("ROLLBACK").await.is_ok() {
             self.in_transaction = false;
         }
+        self.received.is_answered();
         number
     }
 }
@@ -159,11 +184,8 @@ pub(super) fn explain(
     password: Option<&str>,
     received: &Received,
 ) -> ScalerError {
-    let told = match (received.past_limit(), error.as_db_error()) {
-        (Some(limit), _) => {
-            let limit = limit / (1024 * 1024);
-            ScalerError::Malformed(format!("the answer is larger than {limit} MiB"))
-        }
+    let told = match (received.too_large(), error.as_db_error()) {
+        (Some(error), _) => error,
         (None, Some(error)) => refused(error),
         (None, None) => failed(error),
     };

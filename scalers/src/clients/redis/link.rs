@@ -29,8 +29,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For one question on an open connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// In bytes. Answers are numbers and short texts, but a group's consumers are listed, and all groups of a stream.
-const LONGEST_ANSWER: usize = 10 * 1024 * 1024;
+/// In bytes. Answers are numbers and short texts, but a group's consumers are listed, and all groups of a stream: some 5,000 of them
+/// fit.
+const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// How to connect, as whom.
 pub struct Dialer {
@@ -90,7 +91,7 @@ impl Link {
         let stream = dialer.names.connect(&address.host, address.port).await;
         let stream = stream.map_err(unreachable)?;
         let received = Arc::new(Received::new(LONGEST_ANSWER));
-        let stream = Bounded::new(stream, received.clone());
+        let stream = Bounded::new(stream, received.clone(), address.to_string());
         let link = match &dialer.tls {
             None => Self::over(stream, received, dialer.place(address)).await?,
             Some(config) => {
@@ -199,9 +200,8 @@ impl Link {
     }
 
     fn failed(&self, error: &RedisError) -> ScalerError {
-        if let Some(limit) = self.received.past_limit() {
-            let limit = limit / (1024 * 1024);
-            return ScalerError::Malformed(format!("the answer is larger than {limit} MiB"));
+        if let Some(error) = self.received.too_large() {
+            return error;
         }
         match error.kind() {
             ErrorKind::Parse => {

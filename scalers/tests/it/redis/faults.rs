@@ -134,7 +134,7 @@ async fn an_answer_without_end_is_not_taken() {
     ]);
     let (text, _) = fails(&trigger).await;
     assert!(
-        text.starts_with("malformed answer:") && text.contains("the answer is larger than 10 MiB"),
+        text.starts_with("malformed answer:") && text.contains("the answer is larger than 1 MiB"),
         "{text}"
     );
 }
