@@ -97,12 +97,7 @@ impl Poller {
             })
     }
 
-    async fn poll_prepared(
-        &self,
-        key: &ObjectKey,
-        ask: Ask,
-        prepared: &Prepared,
-    ) -> PollOutcome {
+    async fn poll_prepared(&self, key: &ObjectKey, ask: Ask, prepared: &Prepared) -> PollOutcome {
         self.metrics.observe_lateness(key, ask.due.elapsed());
         let scale = async {
             match timeout(SCALE_WITHIN, self.targets.scale(&prepared.target)).await {

@@ -122,9 +122,7 @@ async fn count(State(calls): State<Calls>, request: Request, next: Next) -> Resp
 
 /// What a path such as `/api.MetricsService/GetMetrics` is counted under.
 fn labels(path: &str) -> [&'static str; 3] {
-    let called = path
-        .strip_prefix('/')
-        .and_then(|path| path.split_once('/'));
+    let called = path.strip_prefix('/').and_then(|path| path.split_once('/'));
     let known = METHODS
         .iter()
         .find(|[_, service, method]| called == Some((service, method)));

@@ -188,6 +188,13 @@ impl RawMetrics {
         })
     }
 
+    /// Forgets all subscribers, whose streams end: for the end of a term of leading, since who leads next knows none of them.
+    pub fn forget_all(&self) {
+        let mut subscribers = self.lock();
+        *subscribers = Subscribers::default();
+        self.count(&subscribers);
+    }
+
     /// Streams that are open.
     pub fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)

@@ -210,7 +210,9 @@ async fn answer<T>(
 ) -> Result<Response<T>, Status> {
     match timeout(LEADER_ANSWERS_WITHIN, call).await {
         Ok(answer) => answer.map_err(|status| as_told(&status)),
-        Err(_) => Err(Status::unavailable("the replica that leads does not answer")),
+        Err(_) => Err(Status::unavailable(
+            "the replica that leads does not answer",
+        )),
     }
 }
 

@@ -21,9 +21,7 @@ use sakidori_values::keda::raw_metrics_service_client::RawMetricsServiceClient;
 use sakidori_values::keda::{
     RawMetricsRequest, RawMetricsResponse, ScaledObjectRef, SubscriptionAck, SubscriptionRequest,
 };
-use sakidori_values::{
-    Calls, Leader, Raw, RawMetrics, RawMetricsMode, TriggerRead, keda_services,
-};
+use sakidori_values::{Calls, Leader, Raw, RawMetrics, RawMetricsMode, TriggerRead, keda_services};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::service::Routes;

@@ -72,14 +72,8 @@ const METRICS_CLIENT: &[(&str, &str)] = &[
         "main.go",
         include_str!("../../servers/metricsclient/main.go"),
     ),
-    (
-        "go.mod",
-        include_str!("../../servers/metricsclient/go.mod"),
-    ),
-    (
-        "go.sum",
-        include_str!("../../servers/metricsclient/go.sum"),
-    ),
+    ("go.mod", include_str!("../../servers/metricsclient/go.mod")),
+    ("go.sum", include_str!("../../servers/metricsclient/go.sum")),
 ];
 
 /// The programs a cluster consists of.

@@ -126,7 +126,10 @@ mod tests {
         // An HPA asks every 15 s.
         let asked: Vec<f64> = (0..9).map(|number| f64::from(number) * 15.0).collect();
         assert_eq!(sent(30, &asked), [0.0, 30.0, 60.0, 90.0, 120.0]);
-        assert_eq!(sent(20, &asked), [0.0, 30.0, 45.0, 60.0, 90.0, 105.0, 120.0]);
+        assert_eq!(
+            sent(20, &asked),
+            [0.0, 30.0, 45.0, 60.0, 90.0, 105.0, 120.0]
+        );
         // After a pause nothing is made up for.
         assert_eq!(sent(30, &[0.0, 100.0, 101.0, 130.0]), [0.0, 100.0, 130.0]);
     }

@@ -158,6 +158,18 @@ fn a_stream_that_ends_leaves_the_subscriptions() {
 }
 
 #[test]
+fn a_term_leaves_nothing_to_the_next() {
+    let (raw, now) = (raw(), Instant::now());
+    raw.subscribe("tool", trigger(0), now).unwrap();
+    let stream = raw.open("tool", now).unwrap();
+    raw.forget_all();
+    assert_eq!(taken(&stream), Some(None));
+    drop(stream);
+    assert_eq!(raw.subscribe("tool", trigger(0), now), Ok(false));
+    assert_eq!(raw.streams(), 0);
+}
+
+#[test]
 fn who_takes_nothing_for_a_minute_is_unsubscribed() {
     let (raw, start) = (raw(), Instant::now());
     let at = |seconds| start + Duration::from_secs(seconds);
