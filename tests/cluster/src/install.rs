@@ -191,6 +191,7 @@ pub fn everything() -> Result<()> {
         "external scaler: {}",
         external_scaler()?.display()
     ));
+    say(&format!("gRPC client:   {}", metrics_client()?.display()));
     say(&format!(
         "moto:          {}",
         crate::python::moto()?.display()
