@@ -1,21 +1,29 @@
 //! KEDA's gRPC services as tools see them that are written for KEDA: the client is Go, on KEDA's own generated code.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sakidori_test_cluster::eventually;
 use sakidori_test_cluster::pki::Authority;
 use sakidori_test_servers::{Connection, MetricsClient, RawMetricsStream};
+use sakidori_tests::Operator;
 use sakidori_tests::bed;
+use sakidori_tests::certificates::Certificates;
 use sakidori_tests::throughout::throughout;
 use serde_json::{Value, json};
 
+use crate::installed::play_installed;
 use crate::scene::{PATH, SOON, Scene, merge, play, same};
 
-/// A client of the shared operator with the operator's own certificate, which tools have from its Secret.
+/// A client of the shared operator.
 async fn tool() -> Result<MetricsClient> {
-    let operator = bed::shared()?.operator.lock().await;
+    tool_of(&*bed::shared()?.operator.lock().await).await
+}
+
+/// A client with the operator's own certificate, which tools have from its Secret.
+async fn tool_of(operator: &Operator) -> Result<MetricsClient> {
     let (address, certificates) = (operator.metrics_service_address(), operator.certificates());
     MetricsClient::new(address, certificates, Connection::Mutual).await
 }
@@ -198,6 +206,77 @@ fn a_raw_stream_shows_each_poll_until_the_last_subscription_ends() {
         // No error among what it said.
         told(scene, &stream, "incoming-orders")?;
         Ok(())
+    });
+}
+
+#[test]
+fn a_replica_that_does_not_lead_serves_both_and_a_stream_ends_with_its_leader() {
+    play_installed(async |installed| {
+        let _lease = installed.lease.lock().await;
+        let scene = Scene::open(&installed.cluster, "grpc-pair").await?;
+        let mut settings = installed.watching("grpc-pair");
+        settings.leader_elect = true;
+        let on = ("RAW_METRICS_GRPC_PROTOCOL".into(), "enabled".into());
+        settings.environment.push(on);
+        let certificates = Arc::new(Certificates::new()?);
+        let mut leader = Operator::start_with(settings.clone(), certificates.clone())?;
+        leader.wait_ready(SOON).await?;
+        let mut other = Operator::start_with(settings, certificates)?;
+        scene.set(7);
+        let spec = json!({"triggers": [named(&scene, "queue")]});
+        scene.bring_up(1, spec).await?;
+        other.wait_ready(SOON).await?;
+
+        let tool = tool_of(&other).await?;
+        let get = ["get", "grpc-pair", "web", "s0-metric-api-value"];
+        let got = |expected: &'static str| {
+            let (tool, get) = (&tool, &get);
+            eventually("GetMetrics", SOON, async move || {
+                let got = tool.call(get).await?;
+                ensure!(got["items"][0]["value"]["string"] == expected, "{got}");
+                Ok(Some(()))
+            })
+        };
+        got("7").await?;
+        let subscribe = ["subscribe", "pair", "grpc-pair", "web", "queue"];
+        let acknowledged = async |expected: bool| {
+            eventually("an acknowledgement", SOON, async || {
+                let got = tool.call(&subscribe).await?;
+                same("it", &got, &json!({"wasSubscribed": expected}))?;
+                Ok(Some(()))
+            })
+            .await
+        };
+        acknowledged(false).await?;
+        acknowledged(true).await?;
+        let mut stream = tool.stream("pair")?;
+        let heard = async |stream: &RawMetricsStream, value: f64| {
+            eventually("a poll", SOON, async || {
+                let told = told(&scene, stream, "queue")?;
+                Ok(told.contains(&(value, true)).then_some(()))
+            })
+            .await
+        };
+        heard(&stream, 7.0).await?;
+
+        leader.terminate(Duration::from_secs(5)).await?;
+        eventually("the end of the stream", SOON, async || {
+            Ok(stream.has_ended().then_some(()))
+        })
+        .await?;
+        let last = stream.messages()?.pop().unwrap_or_default();
+        ensure!(last["code"] == "Unavailable", "{last}");
+        got("7").await?;
+        // The new leader knows of no subscription.
+        eventually("the end of the former leader's term", SOON, async || {
+            let got = tool.call(&subscribe).await?;
+            Ok((got["wasSubscribed"] == false).then_some(()))
+        })
+        .await?;
+        let stream = tool.stream("pair")?;
+        scene.set(8);
+        heard(&stream, 8.0).await?;
+        got("8").await
     });
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::lock::lock;
 use crate::keda::{RawMetric, RawMetricsResponse, ScaledObjectRef};
+use crate::lock::lock;
 
 mod mode;
 #[cfg(test)]

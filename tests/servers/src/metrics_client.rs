@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use sakidori_test_cluster::install;
@@ -41,6 +42,8 @@ pub struct MetricsClient {
     /// The folder of `ca.crt`, `tls.crt` and `tls.key`.
     certificates: PathBuf,
     connection: Connection,
+    /// How many were begun: each has a log of its own.
+    streams: AtomicUsize,
     sandbox: Sandbox,
 }
 
@@ -64,6 +67,7 @@ impl MetricsClient {
             address,
             certificates,
             connection,
+            streams: AtomicUsize::new(0),
             sandbox: Sandbox::new("sakidori-metrics-client")?,
         })
     }
@@ -93,9 +97,10 @@ impl MetricsClient {
     /// When the client can't be started.
     pub fn stream(&self, subscriber: &str) -> Result<RawMetricsStream> {
         let command = self.command(&["stream", subscriber]);
+        let name = format!("stream-{}", self.streams.fetch_add(1, Ordering::Relaxed));
         Ok(RawMetricsStream {
-            process: self.sandbox.spawn(subscriber, command)?,
-            log: self.sandbox.log(subscriber),
+            process: self.sandbox.spawn(&name, command)?,
+            log: self.sandbox.log(&name),
         })
     }
 }
