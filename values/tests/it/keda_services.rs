@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rustls_pki_types::ServerName;
 use sakidori_engine::Quantity;
 use sakidori_metrics_adapter::{
     CertificateHandle, ExternalMetricValue, ExternalMetrics, HttpsServer, MetricError,
-    ServingCertificate,
 };
 use sakidori_test_cluster::eventually;
 use sakidori_test_cluster::pki::Authority;
@@ -28,12 +26,7 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-const NAME: &str = "keda-operator.keda.svc";
-const SOON: Duration = Duration::from_secs(10);
-
-fn name() -> ServerName<'static> {
-    ServerName::try_from(NAME).unwrap()
-}
+use crate::installation::{NAME, SOON, certificate, name};
 
 /// Says how the metric was asked for.
 struct Echo;
@@ -67,14 +60,9 @@ struct Installation {
 
 impl Installation {
     fn new() -> Result<Self> {
-        let authority = Authority::new("ours")?;
-        let identity = authority.issue("process", &[], &[NAME])?;
-        let certificate = CertificateHandle::new(&ServingCertificate {
-            certificate_pem: identity.certificate.into_bytes(),
-            key_pem: identity.key.into_bytes(),
-            authorities_pem: authority.certificate().as_bytes().to_vec(),
-        })?;
-        Ok(Self { certificate })
+        Ok(Self {
+            certificate: certificate(&Authority::new("ours")?, NAME)?,
+        })
     }
 
     fn replica(&self, leads: bool, mode: Option<RawMetricsMode>) -> Result<Replica> {
