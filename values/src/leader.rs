@@ -49,12 +49,14 @@ impl Leader {
         }
     }
 
-    /// Resolves when another leads than now, or none. Never, where nobody tells of changes any more.
+    /// Resolves when another leads than now. While it isn't known who does, the connection itself tells what becomes of the leader.
     pub fn change(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut address = self.address.clone();
         let now = address.borrow_and_update().clone();
         async move {
-            if address.wait_for(|address| *address != now).await.is_err() {
+            let other = |address: &Option<String>| address.is_some() && *address != now;
+            if address.wait_for(other).await.is_err() {
+                // Nobody tells of changes any more.
                 std::future::pending::<()>().await;
             }
         }

@@ -339,7 +339,14 @@ async fn streams_end_with_unavailable_when_another_leads_or_the_replica_stops() 
         installation.raw(other.address)?,
     );
     let mut passed = far.get_raw_metrics_stream(tool()).await?.into_inner();
+    // It isn't known for a moment who leads, and then it is another.
     other.leader.send_replace(None);
+    leader.poll(1.0);
+    far.subscribe_metric(queue()).await.unwrap_err();
+    near.subscribe_metric(queue()).await?;
+    leader.poll(2.0);
+    assert_eq!(next(&mut passed).await?, Some((2.0, false)));
+    other.leader.send_replace(Some("127.0.0.1:1".to_owned()));
     unavailable(&mut passed).await;
 
     other.leader.send_replace(Some(leader.address.to_string()));
