@@ -10,7 +10,7 @@ use clap::{ArgAction, Args};
 use jiff::SignedDuration;
 use sakidori_operator::{
     CertificateSettings, CertificateSource, ClientSettings, CredentialSettings, Namespaces,
-    Options, ServiceNames, TlsFloor,
+    Options, RawMetricsMode, ServiceNames, TlsFloor,
 };
 
 use crate::process::{Logs, address, until_signal};
@@ -31,6 +31,10 @@ Environment, for requests to event sources:
 
 Environment, for what is served:
   KEDA_SERVICE_TLS_CIPHER_LIST   The cipher suites of TLS 1.2 [default: KEDA_HTTP_TLS_CIPHER_LIST]
+
+Environment, for tools that read raw metrics (docs/grpc.md):
+  RAW_METRICS_GRPC_PROTOCOL      enabled: serve what polls read to subscribers
+  RAW_METRICS_MODE               all, hpa or pollinginterval: which of it [default: all]
 
 Environment, for credentials:
   KEDA_RESTRICT_SECRET_ACCESS    true: Secrets of the cluster object namespace only [default: false]
@@ -64,7 +68,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = ":9443", value_parser = address)]
     webhook_bind_address: SocketAddr,
 
-    /// Where the other processes of the installation get values, gRPC with mutual TLS.
+    /// Where the other processes of the installation get values, and tools KEDA's gRPC services: mutual TLS.
     #[arg(long, value_name = "ADDRESS", default_value = ":9666", value_parser = address)]
     metrics_service_bind_address: SocketAddr,
 
@@ -257,6 +261,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         publish_unmatched_parameters: variable("KEDA_CHECK_UNEXPECTED_SCALERS_PARAMS")
             .is_some_and(|value| value == "enabled"),
         clients,
+        raw_metrics: RawMetricsMode::from_environment(variable),
         identity: identity(arguments.external_metrics_bind_address),
         namespace,
     })

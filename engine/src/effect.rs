@@ -20,11 +20,13 @@ pub enum Effect {
     Prepare { key: ObjectKey, generation: i64 },
     /// Read the target's replicas and all triggers at once; answer with `Event::Polled`. `late` is by how much its time has
     /// passed already. What another object asked the same source less than `within` ago may be taken for an answer.
+    /// `for_hpa` where it is because an HPA reads.
     Poll {
         key: ObjectKey,
         poll: PollId,
         late: SignedDuration,
         within: SignedDuration,
+        for_hpa: bool,
     },
     /// From now on answer the HPA's reads of these metrics so, until the next poll: what counts is not what their scalers read. It is
     /// made of answers that were asked for `age` ago.

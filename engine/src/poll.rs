@@ -88,12 +88,17 @@ impl Polling {
     /// Polls now unless a poll is under way; the next one follows an interval from now. Whoever wants that (the HPA; an object that is new, or
     /// prepared anew) wants to know how it is and not how it was.
     pub(crate) fn poll_now(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
-        self.poll_within(turn, interval, RECENT);
+        self.poll_within(turn, interval, RECENT, false);
+    }
+
+    /// The same, because an HPA reads.
+    pub(crate) fn poll_for_hpa(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
+        self.poll_within(turn, interval, RECENT, true);
     }
 
     /// Polls again after an answer that is too old for what it leads to.
     pub(crate) fn poll_fresh(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
-        self.poll_within(turn, interval, SignedDuration::ZERO);
+        self.poll_within(turn, interval, SignedDuration::ZERO, false);
     }
 
     fn poll_within(
@@ -101,9 +106,10 @@ impl Polling {
         turn: &mut Turn<'_>,
         interval: SignedDuration,
         within: SignedDuration,
+        for_hpa: bool,
     ) {
         if !self.is_under_way(turn.now, interval) {
-            self.start(turn, SignedDuration::ZERO, within);
+            self.start(turn, SignedDuration::ZERO, within, for_hpa);
             self.plan(turn, after(turn.now, interval));
         } else if self.planned.is_none() {
             // Should the answer never come, this is when it is noticed.
@@ -128,7 +134,7 @@ impl Polling {
         if self.is_under_way(turn.now, interval) {
             self.missed.get_or_insert(planned);
         } else {
-            self.start(turn, late, self.shared_within(interval));
+            self.start(turn, late, self.shared_within(interval), false);
         }
     }
 
@@ -145,7 +151,7 @@ impl Polling {
     pub(crate) fn catch_up(&mut self, turn: &mut Turn<'_>, interval: SignedDuration) {
         if let Some(missed) = self.missed.filter(|_| self.under_way.is_none()) {
             let late = turn.now.duration_since(missed).max(SignedDuration::ZERO);
-            self.start(turn, late, self.shared_within(interval));
+            self.start(turn, late, self.shared_within(interval), false);
         }
     }
 
@@ -205,7 +211,13 @@ impl Polling {
             .is_some_and(|poll| now.duration_since(poll.since) < patience)
     }
 
-    fn start(&mut self, turn: &mut Turn<'_>, late: SignedDuration, within: SignedDuration) {
+    fn start(
+        &mut self,
+        turn: &mut Turn<'_>,
+        late: SignedDuration,
+        within: SignedDuration,
+        for_hpa: bool,
+    ) {
         let poll = PollId(*turn.next_poll);
         *turn.next_poll += 1;
         self.under_way = Some(UnderWay {
@@ -221,6 +233,7 @@ impl Polling {
             poll,
             late,
             within,
+            for_hpa,
         });
     }
 }

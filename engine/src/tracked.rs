@@ -159,7 +159,7 @@ impl Tracked {
 
     pub(crate) fn reading_wanted(&mut self, turn: &mut Turn<'_>) {
         if self.polled_as.is_some() {
-            self.polling.poll_now(turn, self.interval());
+            self.polling.poll_for_hpa(turn, self.interval());
         }
     }
 

@@ -20,7 +20,7 @@ use crate::control::Events;
 use crate::events::EventPublisher;
 use crate::gate::{Gate, QUICK_REQUEST};
 use crate::objects::Objects;
-use crate::poll::Poller;
+use crate::poll::{Ask, Poller};
 use crate::prepare::Preparer;
 use crate::sales;
 use crate::status::StatusWriter;
@@ -150,11 +150,15 @@ impl Executor {
                 poll,
                 late,
                 within,
+                for_hpa,
             } => {
-                let due = due(late);
-                let within = within.try_into().unwrap_or_default();
+                let ask = Ask {
+                    due: due(late),
+                    within: within.try_into().unwrap_or_default(),
+                    for_hpa,
+                };
                 self.tasks.spawn(async move {
-                    let outcome = this.poller.poll(&key, due, within).await;
+                    let outcome = this.poller.poll(&key, ask).await;
                     this.events.send(Event::Polled { key, poll, outcome });
                 });
             }
@@ -280,7 +284,7 @@ impl Executor {
         };
         for Served { metric, value } in metrics {
             self.poller
-                .observe_served(key, &prepared, &metric, value.as_ref().ok().copied());
+                .observe_served(key, &prepared, &metric, value.as_ref().ok().copied(), age);
             let Some(slot) = prepared.readings.slot(&metric) else {
                 continue;
             };

@@ -56,4 +56,5 @@ pub use metrics_adapter::{MetricsAdapterOptions, run as run_metrics_adapter};
 pub use options::Options;
 pub use run::run;
 pub use sakidori_scalers::clients::{ClientSettings, TlsFloor};
+pub use sakidori_values::RawMetricsMode;
 pub use watches::Namespaces;

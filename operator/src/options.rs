@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sakidori_scalers::clients::{ClientSettings, TlsFloor};
+use sakidori_values::RawMetricsMode;
 
 use crate::certificates::CertificateSettings;
 use crate::credentials::CredentialSettings;
@@ -48,6 +49,8 @@ pub struct Options {
     pub publish_unmatched_parameters: bool,
     /// What holds for all clients of event sources.
     pub clients: ClientSettings,
+    /// Which raw metrics subscribers are told; none where they are off.
+    pub raw_metrics: Option<RawMetricsMode>,
     /// Names this process in Events and in the election.
     pub identity: String,
 }

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::join_all;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v1::Scale;
 use sakidori_engine::{
     COMPOSITE_METRIC, Event, ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome,
 };
 use sakidori_scalers::{Freshness, Scaler, ScalerError};
+use sakidori_values::{RawMetrics, TriggerRead};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -37,10 +38,23 @@ const LONGEST_READ: Duration = Duration::from_secs(30);
 /// An API server that hangs (its etcd is away) must not hold up the triggers' next poll.
 const SCALE_WITHIN: Duration = Duration::from_secs(5);
 
+/// What is wanted of one poll.
+#[derive(Clone, Copy)]
+pub struct Ask {
+    /// What it was planned for.
+    pub due: Instant,
+    /// Answers that other objects got less than this ago are taken.
+    pub within: Duration,
+    /// An HPA reads.
+    pub for_hpa: bool,
+}
+
 pub struct Poller {
     objects: Arc<Objects>,
     targets: Arc<Targets>,
     metrics: Arc<Metrics>,
+    /// Where they are on.
+    raw: Option<Arc<RawMetrics>>,
     events: Events,
     gate: Gate,
 }
@@ -50,12 +64,14 @@ impl Poller {
         objects: Arc<Objects>,
         targets: Arc<Targets>,
         metrics: Arc<Metrics>,
+        raw: Option<Arc<RawMetrics>>,
         events: Events,
     ) -> Self {
         Self {
             objects,
             targets,
             metrics,
+            raw,
             events,
             gate: Gate::new(AT_ONCE, QUICK),
         }
@@ -65,14 +81,12 @@ impl Poller {
         &self.metrics
     }
 
-    /// Reads everything once, which was planned for `due`; answers that other objects got less than `within` ago are taken. Never fails as a whole: what can't be read is in the outcome.
-    pub async fn poll(&self, key: &ObjectKey, due: Instant, within: Duration) -> PollOutcome {
+    /// Reads everything once. Never fails as a whole: what can't be read is in the outcome.
+    pub async fn poll(&self, key: &ObjectKey, ask: Ask) -> PollOutcome {
         let Some(prepared) = self.objects.prepared(key) else {
             return nothing_read("the ScaledObject is gone");
         };
-        let poll = self
-            .gate
-            .pass(self.poll_prepared(key, due, within, &prepared));
+        let poll = self.gate.pass(self.poll_prepared(key, ask, &prepared));
         // A scaler's read is guarded by itself; this is for all around it: without an answer the engine would wait for a minute.
         AssertUnwindSafe(poll)
             .catch_unwind()
@@ -83,14 +97,8 @@ impl Poller {
             })
     }
 
-    async fn poll_prepared(
-        &self,
-        key: &ObjectKey,
-        due: Instant,
-        within: Duration,
-        prepared: &Prepared,
-    ) -> PollOutcome {
-        self.metrics.observe_lateness(key, due.elapsed());
+    async fn poll_prepared(&self, key: &ObjectKey, ask: Ask, prepared: &Prepared) -> PollOutcome {
+        self.metrics.observe_lateness(key, ask.due.elapsed());
         let scale = async {
             match timeout(SCALE_WITHIN, self.targets.scale(&prepared.target)).await {
                 Ok(Ok(scale)) => Ok(scale),
@@ -102,7 +110,7 @@ impl Poller {
             prepared
                 .triggers
                 .iter()
-                .map(|trigger| self.read(key, prepared, trigger, within)),
+                .map(|trigger| self.read(key, prepared, trigger, ask)),
         );
         let (scale, triggers) = tokio::join!(scale, triggers);
         let (triggers, ages): (Vec<_>, Vec<_>) = triggers.into_iter().unzip();
@@ -156,6 +164,7 @@ impl Poller {
         prepared: &Prepared,
         metric: &str,
         value: Option<Quantity>,
+        age: Duration,
     ) {
         if let Some(trigger) = prepared.triggers.iter().find(|trigger| {
             matches!(trigger.source, Source::Sale { .. }) && trigger.publishes(metric)
@@ -165,6 +174,7 @@ impl Poller {
                 Some(value) => {
                     self.metrics
                         .observe(key, &series, value, Duration::ZERO, value > 0.0);
+                    self.publish(key, prepared, trigger, &[(value, value > 0.0)], false, age);
                 }
                 None => self.metrics.observe_error(key, &series),
             };
@@ -195,11 +205,43 @@ impl Poller {
         key: &ObjectKey,
         prepared: &Prepared,
         trigger: &PreparedTrigger,
-        within: Duration,
+        ask: Ask,
     ) -> (TriggerOutcome, Duration) {
-        let freshness = Freshness::within(within);
+        let freshness = Freshness::within(ask.within);
         let outcome = self.read_fresh(key, prepared, trigger, &freshness).await;
-        (outcome, freshness.oldest())
+        let age = freshness.oldest();
+        if let TriggerOutcome::Read(readings) = &outcome {
+            let values: Vec<_> = readings
+                .iter()
+                .map(|reading| (reading.value, reading.active))
+                .collect();
+            self.publish(key, prepared, trigger, &values, ask.for_hpa, age);
+        }
+        (outcome, age)
+    }
+
+    /// Tells those who have subscribed to raw metrics what was read.
+    fn publish(
+        &self,
+        key: &ObjectKey,
+        prepared: &Prepared,
+        trigger: &PreparedTrigger,
+        values: &[(f64, bool)],
+        for_hpa: bool,
+        age: Duration,
+    ) {
+        if let Some(raw) = &self.raw {
+            let read = TriggerRead {
+                namespace: &key.namespace,
+                object: &key.name,
+                trigger: &trigger.label,
+                values,
+                asked: Timestamp::now() - age,
+                interval: prepared.readings.polling_interval,
+                for_hpa,
+            };
+            raw.publish(&read, Instant::now());
+        }
     }
 
     async fn read_fresh(

@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustls::pki_types::ServerName;
 use sakidori_engine::Event;
-use sakidori_metrics_adapter::{CertificateHandle, HttpsServer, ServerError};
-use sakidori_values::{Counts, Follower, Reads, Store, Teller};
+use sakidori_metrics_adapter::{CertificateHandle, ExternalMetrics, HttpsServer, ServerError};
+use sakidori_values::{
+    Calls, Counts, Follower, Leader, Raw, RawMetrics, Reads, Store, Teller, keda_services,
+};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -25,6 +27,8 @@ pub struct Replica {
     teller: Teller,
     follower: Follower,
     leads: Arc<watch::Sender<bool>>,
+    /// Where raw metrics are on.
+    raw: Option<Arc<RawMetrics>>,
 }
 
 impl Replica {
@@ -51,7 +55,18 @@ impl Replica {
             store,
             counts,
             leads: Arc::new(watch::Sender::new(false)),
+            raw: None,
         })
+    }
+
+    /// The same with raw metrics for subscribers, which the polls of this process are told to while it leads.
+    pub fn with_raw_metrics(mut self, raw: Option<Arc<RawMetrics>>) -> Self {
+        self.raw = raw;
+        self
+    }
+
+    pub fn raw_metrics(&self) -> Option<Arc<RawMetrics>> {
+        self.raw.clone()
     }
 
     pub fn store(&self) -> Arc<Store> {
@@ -101,7 +116,11 @@ impl Replica {
 
     /// Follows again; once nothing is left that writes readings of its own.
     pub fn follow_another(&self) {
+        // In this order: streams of raw metrics end because of this.
         self.leads.send_replace(false);
+        if let Some(raw) = &self.raw {
+            raw.forget_all();
+        }
     }
 
     /// Leads no more, and has given up the Lease: the others may try at once.
@@ -127,22 +146,35 @@ impl Replica {
         shutdown.run_until_cancelled(following).await;
     }
 
-    /// Serves gRPC to the other processes of the installation until `shutdown`.
+    /// Serves gRPC until `shutdown`: to the other processes of the installation, and to tools, for which `source` answers as it does for
+    /// HPAs.
     ///
     /// # Errors
     /// When TLS can't be set up, or the listener can't be used.
     pub async fn serve(
         self,
         listener: TcpListener,
+        source: Arc<dyn ExternalMetrics>,
+        calls: Calls,
         shutdown: CancellationToken,
     ) -> Result<(), ServerError> {
-        let router = Routes::new(self.teller.service())
+        let Follower {
+            certificate,
+            name,
+            leader,
+            ..
+        } = &self.follower;
+        let raw = Raw::new(
+            self.raw.clone(),
+            self.leads.subscribe(),
+            Leader::new(leader.clone(), certificate.clone(), name.clone()),
+            shutdown.clone(),
+        );
+        let routes = Routes::new(self.teller.service());
+        let router = keda_services(routes, source, raw)
             .prepare()
             .into_axum_router();
-        let Follower {
-            certificate, name, ..
-        } = &self.follower;
-        HttpsServer::mutual(certificate, name.clone(), router)?
+        HttpsServer::mutual(certificate, name.clone(), calls.counting(router))?
             .serve(listener, shutdown)
             .await
     }

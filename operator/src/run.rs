@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use kube::{Client, Config};
 use sakidori_metrics_adapter::Server;
 use sakidori_scalers::clients::Clients;
+use sakidori_values::{Calls, RawMetrics};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -75,10 +76,15 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         // There is no other.
         false => watch::channel(None).1,
     };
-    let replica = Replica::new(&options.namespace, certificate.clone(), leader)?;
+    let raw = options.raw_metrics.map(RawMetrics::new).map(Arc::new);
+    let replica =
+        Replica::new(&options.namespace, certificate.clone(), leader)?.with_raw_metrics(raw);
     metrics
         .add(Box::new(replica.metrics().context("registering metrics")?))
         .context("registering metrics")?;
+    let calls = Calls::new().context("registering metrics")?;
+    let collected = Box::new(calls.clone());
+    metrics.add(collected).context("registering metrics")?;
 
     let neighbours = Arc::new(Neighbours::new(options.watch.clone()));
     let (publisher, publishing) =
@@ -116,7 +122,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     };
     let values = Arc::new(replica.reads(options.external_metrics_wait));
     let ready = Arc::new(serving.clone());
-    let api = Server::new(client.clone(), certificate.clone(), values, ready)
+    let api = Server::new(client.clone(), certificate.clone(), values.clone(), ready)
         .and_then(|server| server.speaking(&serving::tls(&options)))
         .context("preparing the external metrics API")?;
 
@@ -151,10 +157,10 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let told = CancellationToken::new();
     let telling = {
         let (told, stop) = (told.clone(), shutdown.clone());
-        let serving = replica.clone().serve(values_listener, told);
+        let serving = replica.clone().serve(values_listener, values, calls, told);
         tokio::spawn(async move {
             if let Err(error) = serving.await {
-                error!(%error, "the gRPC server for other replicas ended");
+                error!(%error, "the gRPC server ended");
                 stop.cancel();
             }
         })

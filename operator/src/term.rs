@@ -291,6 +291,7 @@ fn build(
         objects.clone(),
         targets.clone(),
         metrics.clone(),
+        replica.raw_metrics(),
         events.clone(),
     ));
     let executor = Arc::new(Executor::new(

@@ -9,7 +9,7 @@ use sakidori_test_cluster::{Cluster, ClusterOptions};
 use sakidori_tests::bed::HPA_SYNC_PERIOD;
 use sakidori_tests::{OperatorSettings, canary, chart, manifests};
 use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 /// A client lives as long as the runtime that it was made on, and the cases share one.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
@@ -18,6 +18,8 @@ static INSTALLED: OnceCell<Installed> = OnceCell::const_new();
 /// The control plane, and what an operator in it is started with.
 pub struct Installed {
     pub cluster: Cluster,
+    /// Held by a case whose operators elect a leader: there is one Lease.
+    pub lease: Mutex<()>,
     settings: OperatorSettings,
 }
 
@@ -35,7 +37,11 @@ impl Installed {
             log_level: "debug".to_owned(),
             ..OperatorSettings::new(chart::service_account(&cluster).await?)
         };
-        Ok(Installed { cluster, settings })
+        Ok(Installed {
+            cluster,
+            lease: Mutex::default(),
+            settings,
+        })
     }
 
     /// For an operator that watches these namespaces.

@@ -42,6 +42,7 @@ mod hpa_transfer;
 mod hpa_upkeep;
 mod installed;
 mod isolation;
+mod keda_grpc;
 mod monitoring;
 mod operator_process;
 mod operator_restart;

@@ -239,6 +239,7 @@ fn it_is_alive_but_not_ready_until_it_has_seen_everything() {
 #[test]
 fn one_of_two_leads_and_the_other_takes_over() {
     play_installed(async |installed| {
+        let _lease = installed.lease.lock().await;
         let scene = Scene::open(&installed.cluster, "process-leader").await?;
         let settings = OperatorSettings {
             leader_elect: true,

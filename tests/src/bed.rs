@@ -77,6 +77,9 @@ impl Bed {
             let operator = Operator::install_with(&cluster, |settings| {
                 // So that what is said at that level is searched for secrets, too.
                 "debug".clone_into(&mut settings.log_level);
+                // It costs nothing while nobody has subscribed.
+                let raw = ("RAW_METRICS_GRPC_PROTOCOL".into(), "enabled".into());
+                settings.environment.push(raw);
                 change(settings);
             })
             .await?;

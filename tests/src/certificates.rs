@@ -38,6 +38,14 @@ impl Certificates {
         self.authority.certificate()
     }
 
+    /// Another certificate of the same authority.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn issue(&self, hosts: &[&str]) -> Result<Identity> {
+        self.authority.issue("another", &[], hosts)
+    }
+
     /// Writes `ca.crt`, `tls.crt` and `tls.key`, as the Secret is mounted.
     ///
     /// # Errors

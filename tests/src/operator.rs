@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use kube::Client;
+use sakidori_test_cluster::pki::Identity;
 use sakidori_test_cluster::ports::Port;
 use sakidori_test_cluster::sandbox::{Process, Sandbox};
 use sakidori_test_cluster::{Cluster, ExternalMetricsTrust, eventually};
@@ -330,6 +331,24 @@ impl Operator {
     /// The authority (PEM) of the certificate in its files.
     pub fn authority(&self) -> &str {
         self.certificates.authority()
+    }
+
+    /// Its own certificate and key, and the authority: a tool in the cluster has them from the Secret.
+    pub fn certificates(&self) -> PathBuf {
+        self.sandbox.dir().to_owned()
+    }
+
+    /// Another certificate of its authority.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn issue(&self, hosts: &[&str]) -> Result<Identity> {
+        self.certificates.issue(hosts)
+    }
+
+    /// Where its gRPC services are.
+    pub fn metrics_service_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.values.number()))
     }
 
     pub fn webhook_address(&self) -> SocketAddr {

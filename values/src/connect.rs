@@ -49,7 +49,8 @@ pub(crate) async fn connect(
         .map_err(|error| chain(&error))
 }
 
-async fn tls(
+/// A connection to `address` (HOST:PORT), which has to show a certificate for `name`.
+pub(crate) async fn tls(
     address: &str,
     certificate: &CertificateHandle,
     name: &ServerName<'static>,

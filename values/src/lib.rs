@@ -4,15 +4,20 @@
 //! fills it: in the replica that leads the operator, with its own readings; in any other a [`Follower`], with what the leader's
 //! [`Teller`] tells it.
 
+mod calls;
 mod changes;
 mod connect;
 mod counts;
 mod follower;
 #[cfg(test)]
 mod interleavings;
+mod leader;
 mod lock;
 mod messages;
+mod metrics_service;
 mod moment;
+mod raw_metrics;
+mod raw_metrics_service;
 mod readiness;
 mod readings;
 mod reads;
@@ -21,9 +26,21 @@ mod teller;
 mod telling;
 mod wishes;
 
+use std::sync::Arc;
+
+use sakidori_metrics_adapter::ExternalMetrics;
+use tonic::service::Routes;
+
+use keda::metrics_service_server::MetricsServiceServer;
+use keda::raw_metrics_service_server::RawMetricsServiceServer;
+
+pub use calls::Calls;
 pub use counts::{Counted, Counts};
 pub use follower::Follower;
+pub use leader::Leader;
 pub use moment::Moment;
+pub use raw_metrics::{RawMetrics, RawMetricsMode, RawStream, Refused, TriggerName, TriggerRead};
+pub use raw_metrics_service::Raw;
 pub use readings::{Failure, Latest, ObjectReadings, Slot, Taken};
 pub use reads::Reads;
 pub use store::{Served, State, Store, Writer};
@@ -42,3 +59,14 @@ pub use generated::api as keda;
 pub use generated::k8s::io::metrics::pkg::apis::external_metrics::v1beta1 as external_metrics;
 /// Between replicas.
 pub use generated::sakidori::values::v1 as wire;
+
+/// A request of KEDA's services holds a few names.
+const REQUEST_BYTES: usize = 64 * 1024;
+
+/// Adds KEDA's services to what a replica serves over gRPC: `source` answers the HPA's reads.
+pub fn keda_services(routes: Routes, source: Arc<dyn ExternalMetrics>, raw: Raw) -> Routes {
+    let metrics = metrics_service::Metrics::new(source);
+    let metrics = MetricsServiceServer::new(metrics).max_decoding_message_size(REQUEST_BYTES);
+    let raw = RawMetricsServiceServer::new(raw).max_decoding_message_size(REQUEST_BYTES);
+    routes.add_service(metrics).add_service(raw)
+}

@@ -19,7 +19,7 @@ use crate::readings::{Latest, ObjectReadings, Slot, Taken};
 use crate::store::{State, Store};
 
 /// The label by which an HPA names the ScaledObject.
-const SCALED_OBJECT_NAME: &str = "scaledobject.keda.sh/name";
+pub(crate) const SCALED_OBJECT_NAME: &str = "scaledobject.keda.sh/name";
 
 /// A reading younger than this is served as it is: HPAs of one target read their metrics one after the other.
 const FRESH: Duration = Duration::from_secs(1);

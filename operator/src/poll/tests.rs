@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
 use kube::core::{ApiResource, GroupVersionKind};
@@ -25,6 +24,15 @@ enum Panics {
     Reading,
     /// Reading fails, and telling of it panics: around what is guarded by itself.
     Telling,
+}
+
+/// A poll that takes no answer of others'.
+fn fresh() -> Ask {
+    Ask {
+        due: Instant::now(),
+        within: Duration::ZERO,
+        for_hpa: false,
+    }
 }
 
 struct Fragile {
@@ -133,6 +141,7 @@ fn poller(objects: &[(&str, &[Panics])]) -> (Poller, Vec<(ObjectKey, ScaledObjec
         index,
         targets,
         Arc::new(Metrics::new().unwrap()),
+        None,
         Events::channel().0,
     );
     (poller, all)
@@ -142,7 +151,7 @@ fn poller(objects: &[(&str, &[Panics])]) -> (Poller, Vec<(ObjectKey, ScaledObjec
 async fn a_panic_in_a_scaler_is_a_failed_read() {
     let (poller, objects) = poller(&[("web", &[Panics::Reading, Panics::Never])]);
     let (web, _) = &objects[0];
-    let outcome = poller.poll(web, Instant::now(), Duration::ZERO).await;
+    let outcome = poller.poll(web, fresh()).await;
     assert_eq!(outcome.replicas, Ok(2));
     let told = "trigger 0 (test): malformed answer: the scaler panicked: please report this";
     assert_eq!(
@@ -159,7 +168,7 @@ async fn a_panic_around_a_scaler_is_a_failed_poll() {
     let (poller, objects) = poller(&[("web", &[Panics::Telling])]);
     let (web, _) = &objects[0];
     for _ in 0..2 {
-        let outcome = poller.poll(web, Instant::now(), Duration::ZERO).await;
+        let outcome = poller.poll(web, fresh()).await;
         assert!(
             outcome
                 .replicas
@@ -205,7 +214,7 @@ async fn beside_a_scaler_that_panics_all_keep_their_rhythm_and_replicas() {
                     key, poll, late, ..
                 } => {
                     polls.push((key.clone(), now, late.try_into().unwrap()));
-                    let outcome = poller.poll(&key, Instant::now(), Duration::ZERO).await;
+                    let outcome = poller.poll(&key, fresh()).await;
                     events.push(Event::Polled { key, poll, outcome });
                 }
                 Effect::Scale { .. } => panic!("nothing is to be scaled: {effect:?}"),

@@ -66,6 +66,16 @@ const EXTERNAL_SCALER: &[(&str, &str)] = &[
     ),
 ];
 
+/// The client of an operator's gRPC services, in Go.
+const METRICS_CLIENT: &[(&str, &str)] = &[
+    (
+        "main.go",
+        include_str!("../../servers/metricsclient/main.go"),
+    ),
+    ("go.mod", include_str!("../../servers/metricsclient/go.mod")),
+    ("go.sum", include_str!("../../servers/metricsclient/go.sum")),
+];
+
 /// The programs a cluster consists of.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -116,18 +126,30 @@ pub fn programs() -> Result<Programs> {
 /// # Errors
 /// As [`programs`].
 pub fn external_scaler() -> Result<PathBuf> {
+    go_program("externalscaler", EXTERNAL_SCALER)
+}
+
+/// The same for the client of an operator's gRPC services.
+///
+/// # Errors
+/// As [`programs`].
+pub fn metrics_client() -> Result<PathBuf> {
+    go_program("metricsclient", METRICS_CLIENT)
+}
+
+fn go_program(name: &str, sources: &[(&str, &str)]) -> Result<PathBuf> {
     let cache = cache_dir()?;
-    let program = cache.join(format!("externalscaler-{}", hash_of(EXTERNAL_SCALER)));
+    let program = cache.join(format!("{name}-{}", hash_of(sources)));
     if program.exists() {
         return Ok(program);
     }
     let _lock = lock(&cache)?;
     if !program.exists() {
         say(&format!(
-            "building the external scaler of the tests into {}; half a minute",
+            "building {name} for tests into {}; half a minute",
             program.display()
         ));
-        build_sources(EXTERNAL_SCALER, "-s -w", &cache, &program)?;
+        build_sources(sources, "-s -w", &cache, &program)?;
     }
     Ok(program)
 }
@@ -169,6 +191,7 @@ pub fn everything() -> Result<()> {
         "external scaler: {}",
         external_scaler()?.display()
     ));
+    say(&format!("gRPC client:   {}", metrics_client()?.display()));
     say(&format!(
         "moto:          {}",
         crate::python::moto()?.display()

@@ -7,6 +7,7 @@
 //! - [`HttpSource`]: an HTTP server whose answers a test sets while it runs.
 //! - [`MariaDb`]: a real server, with TLS.
 //! - [`Kafka`]: a real broker, with listeners for each kind of login and of TLS.
+//! - [`MetricsClient`]: no server, but a client of the operator's gRPC services, in Go, on KEDA's own generated code.
 //! - [`Moto`]: AWS's APIs, served from memory.
 //! - [`Etcd`]: a real server, or a cluster, with users and TLS.
 //! - [`Nats`]: a real server with JetStream, or a cluster.
@@ -22,6 +23,7 @@ mod external_scaler;
 mod http_source;
 mod kafka;
 mod mariadb;
+mod metrics_client;
 mod moto;
 mod nats;
 mod postgresql;
@@ -40,6 +42,7 @@ pub use external_scaler::{Answers, ExternalScaler, ExternalScalerOptions, Seen};
 pub use http_source::{Answer, HttpSource, Received};
 pub use kafka::{Kafka, KafkaListener, Member};
 pub use mariadb::MariaDb;
+pub use metrics_client::{Connection, MetricsClient, RawMetricsStream};
 pub use moto::Moto;
 pub use nats::Nats;
 pub use postgresql::PostgreSql;

@@ -1,7 +1,8 @@
-//! The stream between replicas over mutual TLS on loopback: what it brings, what it costs, and what becomes of it when one side is slow,
-//! dead, silent, or somebody else.
+//! The stream between replicas, and KEDA's services, over mutual TLS on loopback: what they bring, what they cost, and what becomes of them
+//! when one side is slow, dead, silent, or somebody else.
 
 mod cost;
 mod faults;
 mod installation;
+mod keda_services;
 mod stream;
