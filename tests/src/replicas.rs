@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 use sakidori_test_cluster::audit::Write;
 use sakidori_test_cluster::{Cluster, Login, eventually};
 
@@ -140,6 +141,21 @@ impl<'a> Replicas<'a> {
             "nobody leads: replica {leader} was the last"
         );
         Ok(leader)
+    }
+
+    /// How long after `since` another than `old` took the Lease.
+    ///
+    /// # Errors
+    /// If none has.
+    pub fn taken_over(&self, old: usize, since: Timestamp) -> Result<Duration> {
+        let log = self.cluster.write_log()?;
+        for write in log.iter().filter(|write| holds_the_lease(write)) {
+            let received: Timestamp = write.received.parse()?;
+            if received > since && !self.each[old].wrote(write) {
+                return Ok(Duration::try_from(received.duration_since(since))?);
+            }
+        }
+        bail!("nobody has taken the Lease from replica {old}")
     }
 
     /// What was written by one of them that only who leads may write, while another held the Lease; a line each.
