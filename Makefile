@@ -61,10 +61,10 @@ headers:
 install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ, Kafka, PostgreSQL, Moto (says what it installs)
 	$(DEBUG)/test-cluster install
 
-# The cases of isolation measure times: they run by themselves, one after the other.
+# The cases of isolation and of failover measure times: they run by themselves, one after the other. What they measure is shown.
 test: install ## run all tests, against real servers on loopback
-	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --no-fail-fast -- --skip isolation::
-	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --test e2e -- isolation:: --test-threads 1
+	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --no-fail-fast -- --skip isolation:: --skip failover::
+	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --test e2e -- isolation:: failover:: --test-threads 1 --nocapture
 
 demo: install ## watch a real queue scale a real Deployment 0 -> N -> 0 (KEEP=1 leaves it running)
 	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/demo $(DEMO_ARGS)

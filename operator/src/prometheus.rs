@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use sakidori_engine::{ObjectKey, Shown};
 
@@ -58,6 +58,7 @@ pub struct Metrics {
     prescale_next_start: GaugeVec,
     prescale_lead: HistogramVec,
     source_reads: IntCounterVec,
+    tasks: IntGauge,
     validations: IntCounterVec,
     validation_errors: IntCounterVec,
     /// The namespaces that these two are counted for.
@@ -179,6 +180,7 @@ impl Metrics {
                 "Reads of event sources by trigger type",
                 &["type", "result"],
             )?,
+            tasks: task_gauge(&registry)?,
             validations: counter(
                 &registry,
                 "keda_webhook_scaled_object_validations_total",
@@ -478,6 +480,11 @@ impl Metrics {
 
     /// The text exposition format.
     pub fn text(&self) -> String {
+        // There is a runtime wherever somebody asks for them; a test of this file has none.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let tasks = runtime.metrics().num_alive_tasks();
+            self.tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
+        }
         let mut text = Vec::new();
         // Writing to memory can't fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
@@ -509,6 +516,15 @@ impl Metrics {
     fn is_registered(&self, key: &ObjectKey) -> bool {
         lock(&self.registered).contains_key(key)
     }
+}
+
+fn task_gauge(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
+    let metric = IntGauge::new(
+        "sakidori_process_tasks",
+        "Tasks of this process: one that grows for ever is a leak",
+    )?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
 fn gauge(

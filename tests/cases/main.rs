@@ -33,6 +33,7 @@ mod demo_sale;
 mod external;
 mod external_metrics_api;
 mod external_push;
+mod failover;
 mod fallback;
 mod formula;
 mod freshness;

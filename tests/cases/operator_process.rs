@@ -181,17 +181,6 @@ fn what_it_cannot_start_with_is_told_and_ends_it() {
     });
 }
 
-/// The status and text of a probe.
-async fn probe(operator: &Operator, path: &str) -> Result<(u16, String)> {
-    let url = format!("http://{}{path}", operator.health_probe_address());
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(5))
-        .build()?;
-    let answer = http.get(url).send().await?;
-    Ok((answer.status().as_u16(), answer.text().await?))
-}
-
 #[test]
 fn it_is_alive_but_not_ready_until_it_has_seen_everything() {
     play_installed(async |installed| {
@@ -212,26 +201,26 @@ fn it_is_alive_but_not_ready_until_it_has_seen_everything() {
         std::fs::write(&kubeconfig, text.to_string())?;
         let operator = Operator::start(OperatorSettings::new(kubeconfig))?;
         let (status, body) = eventually("answer of a probe", SOON, async || {
-            probe(&operator, "/readyz").await.map(Some)
+            operator.probe("/readyz").await.map(Some)
         })
         .await?;
         ensure!(
             status == 503 && body.contains("not listed"),
             "{status}: {body}"
         );
-        let (status, body) = probe(&operator, "/healthz").await?;
+        let (status, body) = operator.probe("/healthz").await?;
         ensure!(status == 200, "{status}: {body}");
         // Neither changes by itself.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        ensure!(probe(&operator, "/readyz").await?.0 == 503);
+        ensure!(operator.probe("/readyz").await?.0 == 503);
 
         let mut other = Operator::start(installed.watching("process-nothing"))?;
         other.wait_ready(SOON).await?;
         for path in ["/healthz", "/readyz"] {
-            let (status, body) = probe(&other, path).await?;
+            let (status, body) = other.probe(path).await?;
             ensure!(status == 200, "{path}: {status}: {body}");
         }
-        ensure!(probe(&other, "/other").await?.0 == 404);
+        ensure!(other.probe("/other").await?.0 == 404);
         Ok(())
     });
 }
@@ -251,7 +240,7 @@ fn one_of_two_leads_and_the_other_takes_over() {
         let mut second = Operator::start_with(settings, certificates)?;
         scene.bring_up(0, json!({})).await?;
         scene.stays("web", 0, PATH, 3).await?;
-        let (status, body) = probe(&second, "/healthz").await?;
+        let (status, body) = second.probe("/healthz").await?;
         ensure!(status == 200, "{status}: {body}");
         second.wait_ready(SOON).await?;
         // Both serve, and only one of them works.
@@ -277,7 +266,7 @@ fn one_of_two_leads_and_the_other_takes_over() {
         // Back again, the first one waits for its turn.
         first.restart()?;
         first.wait_ready(SOON).await?;
-        ensure!(probe(&second, "/readyz").await?.0 == 200);
+        ensure!(second.probe("/readyz").await?.0 == 200);
         let log = std::fs::read_to_string(first.log_path())?;
         let leads = log.matches("\"leading\"").count();
         ensure!(leads == 1, "it led {leads} times");

@@ -140,8 +140,12 @@ impl Bed {
     }
 }
 
-/// kube's client otherwise repeats what was answered with 503, for minutes: a failing read would look like one that hangs.
-async fn without_retries(cluster: &Cluster) -> Result<Client> {
+/// An administrator's client. kube's own otherwise repeats what was answered with 503, for minutes: a failing read would look like one
+/// that hangs.
+///
+/// # Errors
+/// If the kubeconfig can't be used.
+pub async fn without_retries(cluster: &Cluster) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;

@@ -1,12 +1,15 @@
 //! What the demo, the benchmark and the end-to-end cases share beyond the test bed: the operator as a process, applying
 //! manifests, and looking at what happened.
 
+pub mod balancer;
 pub mod bed;
 pub mod binary;
 pub mod canary;
 pub mod certificates;
 pub mod chart;
 pub mod demo;
+pub mod footprint;
+pub mod load;
 pub mod manifests;
 pub mod memory;
 pub mod namespace;
@@ -14,8 +17,11 @@ pub mod observe;
 pub mod operator;
 pub mod processor;
 pub mod raw_source;
+pub mod reads;
 pub mod reference;
+pub mod replicas;
 pub mod rhythm;
+pub mod terms;
 pub mod throughout;
 pub mod webhooks;
 

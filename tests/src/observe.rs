@@ -7,6 +7,7 @@ use kube::Client;
 use kube::api::Api;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// `spec.replicas` and `status.readyReplicas` of a Deployment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,17 +87,32 @@ pub async fn external_metric(
     metric: &str,
     scaled_object: &str,
 ) -> Result<ExternalMetricValue> {
-    let path = format!(
+    let path = external_metric_path(namespace, metric, scaled_object);
+    let list: Value = client
+        .request(http::Request::get(path).body(Vec::new())?)
+        .await?;
+    first_value(metric, list)
+}
+
+/// The path of a metric of a ScaledObject in the external metrics API.
+pub fn external_metric_path(namespace: &str, metric: &str, scaled_object: &str) -> String {
+    format!(
         "/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{}?labelSelector={}",
         utf8_percent_encode(metric, NON_ALPHANUMERIC),
         utf8_percent_encode(
             &format!("scaledobject.keda.sh/name={scaled_object}"),
             NON_ALPHANUMERIC
         ),
-    );
-    let list: ExternalMetricValueList = client
-        .request(http::Request::get(path).body(Vec::new())?)
-        .await?;
+    )
+}
+
+/// The value in an answer of the external metrics API.
+///
+/// # Errors
+/// If there is none in it.
+pub fn first_value(metric: &str, answer: Value) -> Result<ExternalMetricValue> {
+    let list: ExternalMetricValueList = serde_json::from_value(answer)
+        .with_context(|| format!("the answer for {metric} is no list of values"))?;
     list.items
         .into_iter()
         .next()

@@ -209,14 +209,18 @@ impl Operator {
     /// # Errors
     /// If the API server refuses one of the objects.
     pub async fn register(&self, cluster: &Cluster) -> Result<()> {
-        let trust = if self.settings.cert_rotation {
+        cluster
+            .register_external_metrics(self.ports.external_metrics.number(), &self.trust())
+            .await
+    }
+
+    /// Whom the API server has to be told to believe.
+    pub fn trust(&self) -> ExternalMetricsTrust {
+        if self.settings.cert_rotation {
             ExternalMetricsTrust::Unknown
         } else {
             ExternalMetricsTrust::Authority(self.authority().to_owned())
-        };
-        cluster
-            .register_external_metrics(self.ports.external_metrics.number(), &trust)
-            .await
+        }
     }
 
     /// Waits until the API server says that the registered API answers.

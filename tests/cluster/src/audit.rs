@@ -1,6 +1,8 @@
 //! Counts what was written to the API server, and by whom, from its audit log.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -17,6 +19,9 @@ pub(crate) const POLICY: &str = r#"{
     {"level": "None"}
   ]
 }"#;
+
+/// Where an audit event says which token it was (Kubernetes' `CredentialIDKey`), and what the token's id follows.
+const CREDENTIAL: (&str, &str) = ("authentication.kubernetes.io/credential-id", "JTI=");
 
 /// One completed write request, successful or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,12 +40,34 @@ pub struct Write {
     pub name: String,
     /// The authenticated user.
     pub username: String,
+    /// Which of the user's tokens it was: [`Login::credential`](crate::Login::credential). Empty for a certificate.
+    pub credential: String,
     /// The client's User-Agent.
     pub user_agent: String,
     /// The HTTP status of the response, 0 when there was none.
     pub code: u16,
     /// When the request arrived, RFC 3339 with microseconds.
     pub received: String,
+}
+
+/// `2026-11-30T12:06:32.613616Z patch scaledobjects/status web (200)`.
+impl std::fmt::Display for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            received,
+            verb,
+            resource,
+            subresource,
+            name,
+            code,
+            ..
+        } = self;
+        let slash = if subresource.is_empty() { "" } else { "/" };
+        write!(
+            f,
+            "{received} {verb} {resource}{slash}{subresource} {name} ({code})"
+        )
+    }
 }
 
 /// What writes are counted by.
@@ -114,15 +141,16 @@ impl std::fmt::Display for WriteCounts {
     }
 }
 
-/// Reads the log. A last line that is still being written is left out.
-pub(crate) fn read(path: &Path) -> Result<Vec<Write>> {
-    let text = std::fs::read(path)
+/// Reads the log from byte `start` on, and gives where the next read goes on. A last line that is still being written is left
+/// out.
+pub(crate) fn read(path: &Path, start: u64) -> Result<(Vec<Write>, u64)> {
+    let text = text_from(path, start)
         .with_context(|| format!("can't read the audit log {}", path.display()))?;
     let complete = text
         .iter()
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |end| end + 1);
-    text[..complete]
+    let writes: Result<Vec<Write>> = text[..complete]
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| {
@@ -135,7 +163,16 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Write>> {
             })?;
             Ok(event.into())
         })
-        .collect()
+        .collect();
+    Ok((writes?, start + complete as u64))
+}
+
+fn text_from(path: &Path, start: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok(text)
 }
 
 #[derive(Deserialize)]
@@ -157,6 +194,8 @@ struct Event {
 struct User {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -177,6 +216,9 @@ struct Response {
 
 impl From<Event> for Write {
     fn from(event: Event) -> Write {
+        let (key, prefix) = CREDENTIAL;
+        let ids = event.user.extra.get(key).into_iter().flatten();
+        let credential = ids.filter_map(|id| id.strip_prefix(prefix)).next();
         Write {
             verb: event.verb,
             group: event.object_ref.api_group,
@@ -184,6 +226,7 @@ impl From<Event> for Write {
             subresource: event.object_ref.subresource,
             namespace: event.object_ref.namespace,
             name: event.object_ref.name,
+            credential: credential.unwrap_or_default().to_owned(),
             username: event.user.username,
             user_agent: event.user_agent,
             code: event.response_status.code,
@@ -204,15 +247,17 @@ mod tests {
             "subresource":"status","namespace":"n","name":"p","apiVersion":"v1"},"responseStatus":{"code":200}}"#
             .replace('\n', "");
         // A request that is not about an object has no objectRef, and one that was cut off no response.
-        let review = r#"{"verb":"create","user":{}}"#;
+        let review = r#"{"verb":"create","user":{"extra":{"authentication.kubernetes.io/credential-id":["JTI=7"]}}}"#;
         std::fs::write(
             &path,
             format!("{status}\n{status}\n{review}\n{{\"verb\":\"pat"),
         )
         .unwrap();
 
-        let writes = read(&path).unwrap();
+        let (writes, end) = read(&path, 0).unwrap();
         assert_eq!(writes.len(), 3);
+        assert_eq!((&*writes[0].credential, &*writes[2].credential), ("", "7"));
+        assert_eq!(read(&path, end).unwrap(), (Vec::new(), end));
         assert_eq!(
             (
                 writes[0].name.as_str(),
@@ -241,7 +286,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
         std::fs::write(&path, "what is this\n").unwrap();
-        let error = read(&path).unwrap_err().to_string();
+        let error = read(&path, 0).unwrap_err().to_string();
         assert!(error.contains("what is this"), "{error}");
     }
 }

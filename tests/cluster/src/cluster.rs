@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
 use kube::api::{Api, PostParams};
@@ -22,6 +24,15 @@ use crate::{install, nodes};
 
 /// How long a component may take to answer. It takes seconds; a machine that compiles meanwhile needs many more.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A token of a service account.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The file with it.
+    pub kubeconfig: PathBuf,
+    /// What the audit log knows it by: [`Write::credential`].
+    pub credential: String,
+}
 
 /// A running control plane. Dropped, its processes are killed and its folder is removed; the same happens when the
 /// process that holds it is killed.
@@ -213,6 +224,16 @@ impl Cluster {
     /// # Errors
     /// When the account does not exist.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let file = format!("{namespace}-{name}");
+        Ok(self.login(namespace, name, &file).await?.kubeconfig)
+    }
+
+    /// The same in a file `FILE.kubeconfig`, for a process whose writes are to be told apart from those of others with the same
+    /// service account.
+    ///
+    /// # Errors
+    /// When the account does not exist.
+    pub async fn login(&self, namespace: &str, name: &str, file: &str) -> Result<Login> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
         let request: TokenRequest = serde_json::from_value(
             json!({"spec": {"audiences": [], "expirationSeconds": 86_400}}),
@@ -227,8 +248,14 @@ impl Cluster {
             .status
             .context("the token request has no status")?
             .token;
-        Kubeconfig::with_token(&self.apiserver_url(), &self.layout.ca_pem, name, &token)
-            .write(&self.dir().join(format!("{namespace}-{name}.kubeconfig")))
+        let kubeconfig =
+            Kubeconfig::with_token(&self.apiserver_url(), &self.layout.ca_pem, name, &token)
+                .write(&self.dir().join(format!("{file}.kubeconfig")))?;
+        let credential = token_id(&token).context("a token without an id")?;
+        Ok(Login {
+            kubeconfig,
+            credential,
+        })
     }
 
     /// Every write request since the start, in the order of completion. With
@@ -237,7 +264,15 @@ impl Cluster {
     /// # Errors
     /// When the log can't be read.
     pub fn write_log(&self) -> Result<Vec<Write>> {
-        audit::read(&self.layout.audit_log)
+        Ok(self.writes_from(0)?.0)
+    }
+
+    /// What was written since an earlier call, from the place in the log that it gave (0 at first), and the place for the next.
+    ///
+    /// # Errors
+    /// When the log can't be read.
+    pub fn writes_from(&self, place: u64) -> Result<(Vec<Write>, u64)> {
+        audit::read(&self.layout.audit_log, place)
     }
 
     /// Counts the writes of the clients whose User-Agent starts with `actor` or whose user name is `actor`, such as
@@ -309,4 +344,11 @@ impl Cluster {
             .context("can't register a fake node")?;
         Ok(())
     }
+}
+
+/// The `jti` of a JSON Web Token, which nobody but its issuer needs to verify.
+fn token_id(token: &str) -> Option<String> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+    Some(claims["jti"].as_str()?.to_owned())
 }

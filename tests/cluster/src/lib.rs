@@ -30,7 +30,7 @@ pub mod python;
 pub mod sandbox;
 
 pub use aggregation::ExternalMetricsTrust;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Login};
 pub use components::{Component, FRONT_PROXY_NAME, KWOK_USER};
 pub use eventually::eventually;
 pub use kubeconfig::Kubeconfig;

@@ -160,6 +160,7 @@ mod tests {
             subresource: subresource.into(),
             namespace: String::new(),
             name: String::new(),
+            credential: String::new(),
             username: username.into(),
             user_agent: String::new(),
             code: 200,
