@@ -20,7 +20,6 @@ use crate::certificates::{CertificateMetrics, Certificates};
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::events::EventPublisher;
-use crate::leader;
 use crate::options::Options;
 use crate::probes::{Check, Probes, metrics_router, probes_router};
 use crate::prometheus::Metrics;
