@@ -337,7 +337,7 @@ impl World {
 const SLACK: Duration = Duration::from_secs(5);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn a_follower_serves_what_it_may_and_ends_with_what_the_leader_has(
