@@ -3,6 +3,7 @@
 //! Static secrets (kv) are read again regularly, which is the only way to see that one changed; what Vault leases (dynamic
 //! secrets) and certificates are asked for anew when two thirds of their life are over, and used until the new one is there.
 
+mod own_tokens;
 mod session;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +21,7 @@ use serde_json::{Map, Value, json};
 use super::Fetched;
 use super::bound_token::Tokens;
 use crate::lock::lock;
+pub use own_tokens::OwnTokens;
 pub use session::Session;
 
 /// The most of an answer that is read: Vault itself takes no secret larger than 1 MiB.
@@ -44,49 +46,6 @@ pub struct VaultEnvironment {
     pub namespace: Option<String>,
     /// `VAULT_CACERT` (its content) and `VAULT_SKIP_VERIFY`.
     pub tls: TlsSettings,
-}
-
-/// Which Vaults the operator's own tokens may be shown to. A TriggerAuthentication is written by whoever may write one in some
-/// namespace, and names the server: without a bound, that server would be given a token that opens everything that the operator may
-/// read, in Vault or in the cluster. A ClusterTriggerAuthentication is the administrator's.
-#[derive(Clone, Default)]
-pub struct OwnTokens {
-    /// Those that the operator was started with, besides those of ClusterTriggerAuthentications.
-    pub addresses: Vec<Url>,
-    /// Any, as in KEDA.
-    pub anywhere: bool,
-}
-
-impl OwnTokens {
-    /// `--vault-addresses`, which is also `VAULT_ADDR`: addresses between commas, or `*` for any.
-    ///
-    /// # Errors
-    /// For what is no URL; without credentials that may be in it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parsed = Self::default();
-        for address in text
-            .split(',')
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-        {
-            if address == "*" {
-                parsed.anywhere = true;
-                continue;
-            }
-            let url = url(address, "").map_err(|_| {
-                let shown = sakidori_scalers::params::without_credentials(address);
-                format!("{shown:?}: expected URLs such as https://vault.example.com:8200, or *")
-            })?;
-            parsed.addresses.push(url);
-        }
-        Ok(parsed)
-    }
-
-    fn may_go_to(&self, login: &Login) -> bool {
-        login.of_the_cluster
-            || self.anywhere
-            || url(&login.address, "").is_ok_and(|address| self.addresses.contains(&address))
-    }
 }
 
 /// Where to log in, and as whom. No `Debug`: it may hold a token.
@@ -386,38 +345,6 @@ mod tests {
                 "{wrong}"
             );
         }
-    }
-
-    #[test]
-    fn the_operators_own_tokens_go_where_the_administrator_says() {
-        let own = OwnTokens::parse("https://vault:8200, http://localhost:1/proxy/").unwrap();
-        for (address, may) in [
-            ("https://vault:8200", true),
-            ("https://VAULT:8200/", true),
-            ("http://localhost:1/proxy", true),
-            ("http://localhost:1", false),
-            ("http://vault:8200", false),
-            ("https://vault:8201", false),
-            ("https://vault:8200@attacker", false),
-            ("https://user@vault:8200", false),
-            ("https://vault.attacker:8200", false),
-            ("https://vault:8200.attacker", false),
-            ("*", false),
-            ("", false),
-        ] {
-            let mut login = Login {
-                address: address.to_owned(),
-                ..request().login
-            };
-            assert_eq!(own.may_go_to(&login), may, "{address}");
-            login.of_the_cluster = true;
-            assert!(own.may_go_to(&login), "{address}");
-        }
-        let anywhere = OwnTokens::parse("*").unwrap();
-        assert!(anywhere.may_go_to(&request().login));
-        assert!(!OwnTokens::parse("").unwrap().may_go_to(&request().login));
-        let problem = OwnTokens::parse("vault:8200, http://user:hunter2@").err();
-        assert!(!problem.unwrap().contains("hunter2"));
     }
 
     fn request() -> Request {
