@@ -1,9 +1,10 @@
 //! What the operator is started with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sakidori_engine::LeaseTiming;
 use sakidori_scalers::clients::{ClientSettings, TlsFloor};
 
 use crate::certificates::CertificateSettings;
@@ -20,6 +21,10 @@ pub struct Options {
     pub external_metrics_bind_address: SocketAddr,
     /// The admission webhooks, HTTPS.
     pub webhook_bind_address: SocketAddr,
+    /// gRPC for the other processes of the installation, mutual TLS.
+    pub metrics_service_bind_address: SocketAddr,
+    /// Where those find it while it leads; `None` where that isn't known.
+    pub advertise_address: Option<IpAddr>,
     /// What the HTTPS servers show, and how that is renewed.
     pub certificates: CertificateSettings,
     /// What TLS may be at worst on the servers.
@@ -29,6 +34,9 @@ pub struct Options {
     /// Serve Prometheus metrics over TLS.
     pub metrics_secure: bool,
     pub leader_elect: bool,
+    /// The name of the Lease, in the operator's own namespace.
+    pub leader_election_id: String,
+    pub leader_election: LeaseTiming,
     /// The operator's own namespace: its Lease, its Service names.
     pub namespace: String,
     pub watch: Namespaces,
@@ -46,4 +54,14 @@ pub struct Options {
     pub clients: ClientSettings,
     /// Names this process in Events and in the election.
     pub identity: String,
+}
+
+impl Options {
+    /// What the Lease tells of this process while it leads.
+    pub fn advertised(&self) -> Option<String> {
+        let bound = self.metrics_service_bind_address;
+        let listens_on_one = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
+        let ip = self.advertise_address.or(listens_on_one)?;
+        Some(SocketAddr::new(ip, bound.port()).to_string())
+    }
 }

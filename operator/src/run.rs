@@ -9,9 +9,9 @@ use kube::{Client, Config};
 use sakidori_metrics_adapter::Server;
 use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -20,17 +20,22 @@ use crate::certificates::{CertificateMetrics, Certificates};
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::events::EventPublisher;
-use crate::leader;
+use crate::leader::{self, Candidacy};
+use crate::leadership::Leadership;
 use crate::options::Options;
 use crate::probes::{Check, Probes, metrics_router, probes_router};
 use crate::prometheus::Metrics;
 use crate::served::ServedValues;
 use crate::serving::{self, Open};
 use crate::target::Targets;
-use crate::term::{Current, Grounds, Running};
+use crate::term::{Current, Grounds, Running, Term};
 
-/// Giving up the lease may take this long, after what was under way: SIGTERM ends the process within 5 s.
+/// SIGTERM ends the process within 5 s: what is under way gets 2.5 s, giving up the lease one more, and servers one at their end.
 const RELEASE: Duration = Duration::from_secs(1);
+const SERVERS_END: Duration = Duration::from_secs(1);
+
+/// For so long after SIGTERM one of several replicas answers on: the nodes' proxies need a moment to send requests to the others only.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// Runs the operator until `shutdown`.
 ///
@@ -64,10 +69,15 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let certificate = certificates.handle();
     let clock = Clock::start();
     let (terms, leading) = Current::channel();
+    // Ends what is served.
+    let closing = match options.leader_elect {
+        true => CancellationToken::new(),
+        false => shutdown.clone(),
+    };
 
     let neighbours = Arc::new(Neighbours::new(options.watch.clone()));
     let (publisher, publishing) =
-        EventPublisher::start(client.clone(), options.identity.clone(), shutdown.clone());
+        EventPublisher::start(client.clone(), options.identity.clone(), closing.clone());
     let own = options.cluster_object_namespace.as_str();
     let only_in = options.restrict_secret_access.then_some(own);
     let admission = Admission::new(
@@ -97,22 +107,22 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         .context("preparing the external metrics API")?;
 
     let mut servers = JoinSet::new();
-    let probes = Arc::new(probes(&leading, &certificates));
+    let probes = Arc::new(probes(&leading, &certificates, &shutdown));
     let probes = Open::plain(probes_router(probes));
-    servers.spawn(probes.serve(probes_listener, shutdown.clone()));
+    servers.spawn(probes.serve(probes_listener, closing.clone()));
     let scraped = Open::metrics(&options, &certificate, metrics_router(metrics.clone()))?;
-    servers.spawn(scraped.serve(metrics_listener, shutdown.clone()));
-    servers.spawn(certificates.clone().follow(shutdown.clone()));
-    let stop = shutdown.clone();
+    servers.spawn(scraped.serve(metrics_listener, closing.clone()));
+    servers.spawn(certificates.clone().follow(closing.clone()));
+    let (stop, failed) = (closing.clone(), shutdown.clone());
     // From the start, also while another replica leads: a port that listens and says nothing would hang the HPA.
     servers.spawn(async move {
-        if let Err(error) = api.serve(api_listener, stop.clone()).await {
+        if let Err(error) = api.serve(api_listener, stop).await {
             error!(%error, "the external metrics API ended");
             // Without it no HPA can scale: better a restart than a half.
-            stop.cancel();
+            failed.cancel();
         }
     });
-    let stop = shutdown.clone();
+    let stop = closing.clone();
     // Also while another replica leads: any of them may be asked.
     servers.spawn(async move {
         if let Err(error) = webhooks.serve(webhook_listener, stop).await {
@@ -120,41 +130,66 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
             error!(%error, "the admission webhooks ended");
         }
     });
-    servers.spawn(neighbours.follow(client.clone(), shutdown.clone()));
+    servers.spawn(neighbours.follow(client.clone(), closing.clone()));
     servers.spawn(publishing);
 
+    let leadership = match options.leader_elect {
+        true => Leadership::none(clock),
+        false => Leadership::always(clock),
+    };
     // Whether this process leads, and in its how manieth term.
     let (elected, election) = watch::channel((!options.leader_elect).then_some(1));
     let release = CancellationToken::new();
-    let electing = {
-        let (release, namespace) = (release.clone(), options.namespace.clone());
-        let (elect, identity) = (options.leader_elect, options.identity.clone());
-        tokio::spawn(async move {
-            if elect {
-                leader::run(client, &namespace, identity, clock, elected, release).await;
-            } else {
-                release.cancelled().await;
-                drop(elected);
-            }
-        })
-    };
+    let electing = options.leader_elect.then(|| {
+        let candidacy = Candidacy {
+            namespace: options.namespace.clone(),
+            lease: options.leader_election_id.clone(),
+            identity: options.identity.clone(),
+            address: options.advertised(),
+            timing: options.leader_election,
+        };
+        let told = leader::Told {
+            leadership: leadership.clone(),
+            term: elected.clone(),
+            leader: watch::Sender::default(),
+        };
+        let released = Arc::new(Notify::new());
+        let (client, release) = (client.clone(), release.clone());
+        tokio::spawn(leader::run(
+            client, candidacy, clock, told, released, release,
+        ))
+    });
     let grounds = Grounds {
         options,
         cluster,
         clock,
         metrics,
+        leadership,
         certificates,
     };
-    let led = lead(&grounds, election, &terms, &shutdown).await;
-
-    shutdown.cancel();
-    // Only now, after the last write, another replica may lead.
-    release.cancel();
-    let _ = timeout(RELEASE, electing).await;
-    let _ = timeout(RELEASE, async {
-        while servers.join_next().await.is_some() {}
-    })
-    .await;
+    let led = lead(&grounds, election, &terms, &shutdown);
+    let led = async {
+        let led = led.await;
+        // Only now, after the last write, another replica may lead.
+        release.cancel();
+        if let Some(electing) = electing {
+            let _ = timeout(RELEASE, electing).await;
+        }
+        // Where it was no signal that ended it.
+        shutdown.cancel();
+        led
+    };
+    let close = async {
+        shutdown.cancelled().await;
+        if !closing.is_cancelled() {
+            sleep(LINGER).await;
+            closing.cancel();
+        }
+        let ended = async { while servers.join_next().await.is_some() {} };
+        let _ = timeout(SERVERS_END, ended).await;
+    };
+    let (led, ()) = tokio::join!(led, close);
+    drop(elected);
     led
 }
 
@@ -165,7 +200,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
 async fn lead(
     grounds: &Grounds,
     mut election: watch::Receiver<Option<u64>>,
-    terms: &watch::Sender<Option<Arc<crate::term::Term>>>,
+    terms: &watch::Sender<Option<Arc<Term>>>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
@@ -220,7 +255,14 @@ async fn cluster() -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn probes(leading: &Current, certificates: &Certificates) -> Probes {
+fn probes(leading: &Current, certificates: &Certificates, shutdown: &CancellationToken) -> Probes {
+    let stays = {
+        let shutdown = shutdown.clone();
+        Check::new("shutdown", move || match shutdown.is_cancelled() {
+            true => Err("this replica is ending".to_owned()),
+            false => Ok(()),
+        })
+    };
     let turning = |leading: Current| {
         Check::new("control-loop", move || {
             leading.term().map_or(Ok(()), |term| term.turning())
@@ -243,7 +285,7 @@ fn probes(leading: &Current, certificates: &Certificates) -> Probes {
     };
     Probes {
         alive: vec![turning(leading.clone())],
-        ready: vec![turning(leading.clone()), lists, certificate, leads],
+        ready: vec![stays, turning(leading.clone()), lists, certificate, leads],
     }
 }
 

@@ -1,14 +1,15 @@
 //! A term of leading: everything that only the replica which leads does, and all that it remembers.
 //!
 //! A term has a runtime of its own. When it ends, the runtime ends, and with it every task of the term, whoever started it, every
-//! connection and every timer: there is no list of tasks that something could be missing from. What the rest of the process sees of
+//! connection and every timer: there is no list of tasks that something could be missing from. Its client for the API server asks
+//! before each write whether this process still leads ([`Fence`]). What the rest of the process sees of
 //! a term is [`Term`], through [`Current`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::Client;
+use kube::client::ClientBuilder;
 use sakidori_engine::{Event, ObjectKey};
 use sakidori_scalers::clients::Clients;
 use tokio::runtime::Runtime;
@@ -34,6 +35,7 @@ use crate::executor::{Executor, bounds_gate};
 use crate::external_metrics::CachedMetrics;
 use crate::hpa_index::HpaIndex;
 use crate::hpa_writer::HpaWriter;
+use crate::leadership::{Fence, Leadership};
 use crate::objects::Objects;
 use crate::options::Options;
 use crate::poll::Poller;
@@ -61,6 +63,7 @@ pub struct Grounds {
     pub cluster: kube::Config,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    pub leadership: Leadership,
     /// Followed by the process; the term renews them.
     pub certificates: Certificates,
 }
@@ -125,6 +128,7 @@ pub struct Running {
     /// Taken when it ends.
     runtime: Option<Runtime>,
     work: JoinHandle<()>,
+    fence: Fence,
     stop: CancellationToken,
     calendar_metrics: CalendarMetrics,
     metrics: Arc<Metrics>,
@@ -141,12 +145,12 @@ impl Running {
             .thread_name("term")
             .build()
             .context("starting the runtime of a term")?;
-        let stop = CancellationToken::new();
+        let (fence, stop) = (Fence::new(&grounds.leadership), CancellationToken::new());
         let calendar_metrics =
             CalendarMetrics::new(grounds.clock).context("registering metrics")?;
         let (term, work) = {
             let _within = runtime.enter();
-            build(grounds, &calendar_metrics, &stop)?
+            build(grounds, &calendar_metrics, &fence, &stop)?
         };
         let metrics = grounds.metrics.clone();
         metrics
@@ -156,6 +160,7 @@ impl Running {
             term,
             work: runtime.spawn(work),
             runtime: Some(runtime),
+            fence,
             stop,
             calendar_metrics,
             metrics,
@@ -181,6 +186,7 @@ impl Running {
 
     /// Ends everything at once, wherever it is.
     pub async fn end(mut self) {
+        self.fence.close();
         if let Some(runtime) = self.runtime.take() {
             let began = std::time::Instant::now();
             // It waits for its threads, which an async task may not.
@@ -212,6 +218,7 @@ impl Drop for Running {
 fn build(
     grounds: &Grounds,
     calendar_metrics: &CalendarMetrics,
+    fence: &Fence,
     stop: &CancellationToken,
 ) -> anyhow::Result<(Arc<Term>, impl Future<Output = ()> + Send + use<>)> {
     let Grounds {
@@ -220,9 +227,13 @@ fn build(
         clock,
         metrics,
         certificates,
+        ..
     } = grounds;
     let (clock, stop) = (*clock, stop.clone());
-    let client = Client::try_from(cluster.clone()).context("preparing the Kubernetes client")?;
+    let client = ClientBuilder::try_from(cluster.clone())
+        .context("preparing the Kubernetes client")?
+        .with_layer(fence)
+        .build();
     let heartbeat = Heartbeat::default();
     let (events, received) = Events::channel();
     let objects = Arc::new(Objects::default());
@@ -323,6 +334,7 @@ fn build(
         publisher,
         watches.clone(),
     );
+    let fence = fence.clone();
     let renewing =
         certificates
             .clone()
@@ -345,7 +357,7 @@ fn build(
         around.spawn(follower.run(calendars_changed, stop.clone()));
         around.spawn(renewing);
         around.spawn(api_service::announce(client, stop.clone()));
-        control::run(received, executor, clock, heartbeat, stop.clone()).await;
+        control::run(received, executor, clock, heartbeat, fence, stop.clone()).await;
         // At a shutdown; whoever may not act any more waits for nothing.
         if stop.is_cancelled() {
             tasks.close();

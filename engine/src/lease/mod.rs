@@ -51,8 +51,8 @@ pub struct Lease {
     next_try: Timestamp,
     /// The last record seen, and when it was first seen (by the clock of here).
     observed: Option<(LeaseRecord, Timestamp)>,
-    /// Since when there has been no Lease, though there was one.
-    missing_since: Option<Timestamp>,
+    /// Since when there has been no Lease, though there was one, and when that was last seen.
+    missing: Option<(Timestamp, Timestamp)>,
     /// The resourceVersion of this candidate's own last write.
     version: Option<String>,
     /// Something came while a request was under way, whose answer may be older.
@@ -89,7 +89,7 @@ impl Lease {
             request: None,
             next_try: Timestamp::MIN,
             observed: None,
-            missing_since: None,
+            missing: None,
             version: None,
             try_again: false,
             leading_until: None,
@@ -252,7 +252,7 @@ impl Lease {
 
     /// Notes what was seen, and since when it has not changed.
     fn observe(&mut self, now: Timestamp, record: LeaseRecord) {
-        self.missing_since = None;
+        self.missing = None;
         let since = match &self.observed {
             Some((observed, since)) if *observed == record => *since,
             _ => now,
@@ -260,11 +260,18 @@ impl Lease {
         self.observed = Some((record, since));
     }
 
-    /// Notes that there is no Lease. Where there never was one, that means nothing.
+    /// Notes that there is no Lease. Where there never was one, that means nothing; and where nobody looked for longer than usual, there
+    /// may have been one meanwhile.
     fn miss(&mut self, now: Timestamp) {
-        if self.observed.is_some() {
-            self.missing_since.get_or_insert(now);
+        if self.observed.is_none() {
+            return;
         }
+        let unseen = self.timing.retry_period * 3;
+        let since = match self.missing {
+            Some((since, last)) if now <= after(last, unseen) => since,
+            _ => now,
+        };
+        self.missing = Some((since, now));
     }
 
     /// From when on nobody else leads, as far as is known here.
@@ -277,9 +284,9 @@ impl Lease {
             duration if duration > SignedDuration::ZERO => duration,
             _ => self.timing.lease_duration,
         };
-        match self.missing_since {
-            // Deleted: whoever held it, or took it meanwhile, leads on until it finds that out. (It then makes it anew.)
-            Some(missing) => after(missing, declared.max(self.timing.lease_duration)),
+        match self.missing {
+            // Deleted: whoever held it leads on until it finds that out. (It then makes it anew.)
+            Some((missing, _)) => after(missing, declared.max(self.timing.lease_duration)),
             None if record.holder.is_empty() || record.holder == self.identity => Timestamp::MIN,
             None => after(*since, declared),
         }
@@ -294,7 +301,7 @@ impl Lease {
         effects: &mut Vec<LeaseEffect>,
     ) {
         self.observed = Some((record, now));
-        self.missing_since = None;
+        self.missing = None;
         self.version = Some(version);
         if self.stopping {
             return self.finish(effects);

@@ -33,6 +33,9 @@ impl Clock {
 /// For how long one leads after its last renewal, by the slowest clock.
 const LONGEST_LEAD: u64 = 12_500;
 
+/// So much later than the first look at a missing Lease, whoever is in reach has taken it.
+const DELETIONS_APART: u64 = 40_000;
+
 /// What happens to an election from outside.
 #[derive(Clone, Copy, Debug)]
 pub enum Blow {
@@ -64,8 +67,6 @@ pub struct Candidate {
     /// How often it was told to start and to stop leading.
     pub told: (u32, u32),
     pub finished: bool,
-    /// It has seen that there is a Lease.
-    knows: bool,
 }
 
 pub struct Election {
@@ -94,7 +95,6 @@ impl Election {
             life: 0,
             told: (0, 0),
             finished: false,
-            knows: false,
         });
         let mut election = Self {
             now: 0,
@@ -154,11 +154,6 @@ impl Election {
         let local = self.local_time(number);
         let candidate = &mut self.candidates[number];
         let life = candidate.life;
-        candidate.knows |= match &event {
-            LeaseEvent::Read { found, .. } | LeaseEvent::Seen { found } => found.is_some(),
-            LeaseEvent::Written { .. } => true,
-            _ => false,
-        };
         for effect in candidate.lease.handle(local, event) {
             let candidate = &mut self.candidates[number];
             match effect {
@@ -348,9 +343,15 @@ impl Election {
                     self.tell(number, LeaseEvent::Nudged);
                 }
             }
-            // Who never saw a Lease can't know that one was deleted.
+            // Who never saw a Lease can't know that one was deleted; and who looks every few seconds may miss one that was there
+            // between two deletions.
             Blow::Delete => {
-                if self.candidates.iter().all(|one| one.knows) && self.stored.take().is_some() {
+                let again = self.deleted > 0 && self.now < self.deleted + DELETIONS_APART;
+                let known = self
+                    .candidates
+                    .iter()
+                    .all(|one| one.lease.holder().is_some());
+                if known && !again && self.stored.take().is_some() {
                     self.deleted = self.now;
                     self.show();
                 }
@@ -368,7 +369,6 @@ impl Election {
         candidate.life += 1;
         candidate.told = (0, 0);
         candidate.finished = false;
-        candidate.knows = false;
         self.post(self.now, Message::Wake(number));
     }
 }

@@ -155,12 +155,12 @@ fn a_deleted_lease_is_made_anew_by_its_leader() {
     assert_eq!(election.leaders(), [leader]);
     assert_eq!(election.candidates[leader].told, (1, 0), "it never stopped");
     // Without a leader, it is taken after as long as one would have led on.
-    election.blow(34_000, 0, Blow::Delete);
-    election.run_until(34_010);
+    election.blow(80_000, 0, Blow::Delete);
+    election.run_until(80_010);
     election.vanish(leader);
-    election.run_until(48_000);
+    election.run_until(94_000);
     assert!(election.leaders().is_empty());
-    election.run_until(50_000);
+    election.run_until(96_000);
     assert_eq!(election.leaders(), [1 - leader]);
 }
 
