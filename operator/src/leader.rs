@@ -66,7 +66,7 @@ pub async fn run(
     let api: Api<KubeLease> = Api::namespaced(client, &candidacy.namespace);
     let mut seen = pin!(seen(api.clone(), &candidacy.lease));
     let mut lease = Lease::new(candidacy.identity.clone(), candidacy.timing);
-    let mut desk = Desk::new(api, candidacy);
+    let mut desk = Desk::new(api, candidacy, told.leader);
     let (mut terms, mut stopping) = (0, false);
     while let Some(at) = lease.next_wakeup() {
         let pause = Duration::try_from(at.duration_since(clock.now())).unwrap_or_default();
@@ -76,12 +76,8 @@ pub async fn run(
                 stopping = true;
                 LeaseEvent::Stopping
             }
-            (event, shown) = desk.answer() => {
-                tell(&told.leader, shown.as_ref());
-                event
-            }
+            event = desk.answer() => event,
             Some(shown) = seen.next() => {
-                tell(&told.leader, shown.as_ref());
                 desk.note(shown.as_ref());
                 LeaseEvent::Seen { found: shown.map(stored) }
             }
@@ -179,6 +175,7 @@ struct Desk {
     labels: Option<BTreeMap<String, String>>,
     annotations: BTreeMap<String, String>,
     pending: Option<Pending>,
+    leader: watch::Sender<Option<String>>,
 }
 
 struct Pending {
@@ -188,13 +185,18 @@ struct Pending {
 }
 
 impl Desk {
-    fn new(api: Api<KubeLease>, candidacy: Candidacy) -> Self {
+    fn new(
+        api: Api<KubeLease>,
+        candidacy: Candidacy,
+        leader: watch::Sender<Option<String>>,
+    ) -> Self {
         Self {
             api,
             candidacy,
             labels: None,
             annotations: BTreeMap::new(),
             pending: None,
+            leader,
         }
     }
 
@@ -240,8 +242,8 @@ impl Desk {
         });
     }
 
-    /// The answer to the request that is under way, and the Lease as it shows it.
-    async fn answer(&mut self) -> (LeaseEvent, Option<KubeLease>) {
+    /// The answer to the request that is under way.
+    async fn answer(&mut self) -> LeaseEvent {
         let Some(pending) = &mut self.pending else {
             return std::future::pending().await;
         };
@@ -249,25 +251,23 @@ impl Desk {
         let (attempt, reads) = (pending.attempt, pending.reads);
         self.pending = None;
         let Some(lease) = answer else {
-            return (LeaseEvent::Failed { attempt }, None);
+            return LeaseEvent::Failed { attempt };
         };
         self.note(lease.as_ref());
-        let event = if reads {
-            LeaseEvent::Read {
-                attempt,
-                found: lease.clone().map(stored),
-            }
-        } else {
-            let version = lease.as_ref().and_then(ResourceExt::resource_version);
-            LeaseEvent::Written {
-                attempt,
-                version: version.unwrap_or_default(),
-            }
-        };
-        (event, lease)
+        if reads {
+            let found = lease.map(stored);
+            return LeaseEvent::Read { attempt, found };
+        }
+        let version = lease.as_ref().and_then(ResourceExt::resource_version);
+        LeaseEvent::Written {
+            attempt,
+            version: version.unwrap_or_default(),
+        }
     }
 
+    /// Takes in the Lease as it is now.
     fn note(&mut self, lease: Option<&KubeLease>) {
+        tell(&self.leader, lease);
         let metadata = lease.map(|lease| &lease.metadata);
         self.labels = metadata.and_then(|metadata| metadata.labels.clone());
         let annotations = metadata.and_then(|metadata| metadata.annotations.clone());
@@ -358,6 +358,7 @@ mod tests {
         Desk::new(
             Api::default_namespaced(Client::try_from(nowhere).unwrap()),
             candidacy,
+            watch::Sender::default(),
         )
     }
 

@@ -41,6 +41,7 @@ mod hpa_transfer;
 mod hpa_upkeep;
 mod installed;
 mod isolation;
+mod leaders;
 mod monitoring;
 mod operator_process;
 mod operator_restart;

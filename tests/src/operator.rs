@@ -69,6 +69,7 @@ struct Ports {
     health_probe: Port,
     external_metrics: Port,
     webhook: Port,
+    values: Port,
 }
 
 /// One operator process, running or not.
@@ -138,6 +139,7 @@ impl Operator {
             health_probe: Port::take()?,
             external_metrics: Port::take()?,
             webhook: Port::take()?,
+            values: Port::take()?,
         };
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -328,6 +330,11 @@ impl Operator {
         SocketAddr::from(([127, 0, 0, 1], self.ports.webhook.number()))
     }
 
+    /// Where others find its values, which is what its Lease tells while it leads.
+    pub fn values_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.values.number()))
+    }
+
     /// Where it logs; one file over restarts, gone when this value is dropped.
     pub fn log_path(&self) -> PathBuf {
         self.sandbox.log("operator")
@@ -343,6 +350,28 @@ impl Operator {
             .context("the operator is not running")?
             .pause();
         Ok(())
+    }
+
+    /// Lets it go on after [`pause`](Self::pause) (SIGCONT).
+    ///
+    /// # Errors
+    /// If it isn't running.
+    pub fn resume(&self) -> Result<()> {
+        self.process
+            .as_ref()
+            .context("the operator is not running")?
+            .resume();
+        Ok(())
+    }
+
+    /// The status and text of a probe, such as `/readyz`.
+    ///
+    /// # Errors
+    /// If nothing answers.
+    pub async fn probe(&self, path: &str) -> Result<(u16, String)> {
+        let url = format!("http://{}{path}", self.health_probe_address());
+        let answer = self.http.get(url).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
     }
 
     /// The last lines of its log, for messages.
@@ -390,6 +419,10 @@ impl Operator {
             .arg(format!(
                 "--webhook-bind-address={}",
                 address(&self.ports.webhook)
+            ))
+            .arg(format!(
+                "--metrics-service-bind-address={}",
+                address(&self.ports.values)
             ))
             .arg(format!("--cert-dir={}", self.sandbox.dir().display()))
             .arg(format!(

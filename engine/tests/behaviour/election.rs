@@ -343,14 +343,16 @@ impl Election {
                     self.tell(number, LeaseEvent::Nudged);
                 }
             }
-            // Who never saw a Lease can't know that one was deleted; and who looks every few seconds may miss one that was there
-            // between two deletions.
+            // Who never saw a Lease can't know that one was deleted, nor what it asked for before it saw one; and who looks every
+            // few seconds may miss one that was there between two deletions.
             Blow::Delete => {
                 let again = self.deleted > 0 && self.now < self.deleted + DELETIONS_APART;
-                let known = self
-                    .candidates
-                    .iter()
-                    .all(|one| one.lease.holder().is_some());
+                let mut asked = self.queue.values();
+                let asked = asked.any(|message| {
+                    matches!(message, Message::ToServer(_, _, LeaseEffect::Create { .. }))
+                });
+                let knows = |one: &Candidate| one.lease.holder().is_some();
+                let known = self.candidates.iter().all(knows) && !asked;
                 if known && !again && self.stored.take().is_some() {
                     self.deleted = self.now;
                     self.show();
