@@ -141,8 +141,6 @@ fn a_leader_that_was_suspended_does_nothing_when_it_wakes() {
         let pid = first.pid();
         let one = Answer::json(&json!({"value": 1}));
         scene.source.set(PATH, one.after(Duration::from_secs(2)));
-        // The poll under way when the answer changed, and one that gets the new one.
-        until_polled(&scene, SOON).await?;
         until_polled(&scene, SOON).await?;
         first.pause()?;
         scene.set(0);
