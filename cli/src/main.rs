@@ -1,8 +1,10 @@
 //! The `sakidori` command: arguments and wiring.
 
 mod crds;
+mod metrics_adapter;
 mod operator;
 mod plan;
+mod process;
 
 use std::process::ExitCode;
 
@@ -19,6 +21,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Operator(Box<operator::Arguments>),
+    MetricsAdapter(metrics_adapter::Arguments),
     Crds(crds::Arguments),
     Plan(Box<plan::Arguments>),
 }
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
     }
     let result = match Cli::parse().command {
         Command::Operator(arguments) => operator::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::MetricsAdapter(arguments) => {
+            metrics_adapter::run(&arguments).map(|()| ExitCode::SUCCESS)
+        }
         Command::Crds(arguments) => crds::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Plan(arguments) => plan::run(&arguments),
     };

@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connections::{Connections, Place};
+use crate::mutual_tls;
 use crate::server::ServerError;
 use crate::tls::{self, CertificateHandle, Peer, ServingTls};
 
@@ -92,6 +94,24 @@ impl HttpsServer {
             deadlines: DEADLINES,
             certificate: certificate.clone(),
             acceptor: acceptor(certificate, &ServingTls::default())?,
+            router,
+        })
+    }
+
+    /// The same for clients that have to show a certificate of this installation, which is good for `name`: see [`mutual_tls`].
+    ///
+    /// # Errors
+    /// When the TLS library refuses its settings.
+    pub fn mutual(
+        certificate: &CertificateHandle,
+        name: ServerName<'static>,
+        router: Router,
+    ) -> Result<Self, ServerError> {
+        let config = mutual_tls::server_config(certificate, name)?;
+        Ok(Self {
+            deadlines: DEADLINES,
+            certificate: certificate.clone(),
+            acceptor: TlsAcceptor::from(Arc::new(config)),
             router,
         })
     }

@@ -25,11 +25,6 @@ impl Events {
         (Self(sender), receiver)
     }
 
-    /// Whether the loop runs, or will.
-    pub fn are_heard(&self) -> bool {
-        !self.0.is_closed()
-    }
-
     /// After the loop's end events go nowhere, which is what a shutdown wants.
     pub fn send(&self, event: Event) {
         let _ = self.0.send(event);

@@ -7,8 +7,8 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use sakidori_api::{ScaleTargetRef, ScaledObject};
 use sakidori_engine::ObjectKey;
 use sakidori_engine::prescale::Bounds;
+use sakidori_values::{State, Store, Writer};
 use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
 
 use crate::hpa::{self, Wanted};
 use crate::lock::lock;
@@ -18,8 +18,9 @@ use crate::target::{api_version_and_kind, same_target};
 #[derive(Default)]
 pub struct Objects {
     inner: Mutex<Inner>,
-    prepared: Arc<Notify>,
     triggers: Notify,
+    /// What is served of them is told here after each change.
+    values: Writer,
 }
 
 /// What one ScaledObject of a namespace may have at a time, and several may want.
@@ -86,8 +87,6 @@ struct Inner {
     objects: HashMap<ObjectKey, Entry>,
     /// Who claims what, so that nobody has to look at all objects of a large namespace.
     claims: HashMap<Claim, BTreeSet<ObjectKey>>,
-    /// Every namespace's first list is in.
-    listed: bool,
 }
 
 struct Entry {
@@ -114,6 +113,10 @@ enum Hold {
 }
 
 impl Entry {
+    fn uid(&self) -> &str {
+        self.object.metadata.uid.as_deref().unwrap_or_default()
+    }
+
     fn holds(&self, target: &ScaleTargetRef) -> bool {
         self.held
             .as_ref()
@@ -145,9 +148,49 @@ pub enum Change {
 }
 
 impl Objects {
+    /// No objects; what will be known of them is served from `store`, once [`Writer::begin`] was called.
+    pub fn new(store: Arc<Store>) -> Self {
+        Self {
+            values: Writer::new(store),
+            ..Self::default()
+        }
+    }
+
+    pub fn values(&self) -> &Writer {
+        &self.values
+    }
+
+    /// Tells what is served of an object.
+    fn tell(&self, inner: &Inner, key: &ObjectKey) {
+        let Some(entry) = inner.objects.get(key) else {
+            return;
+        };
+        let complaint = entry.complaint.clone();
+        match &entry.prepared {
+            Some(prepared) => {
+                let readings = prepared.readings.clone();
+                let state = State::Served {
+                    readings,
+                    complaint,
+                };
+                self.values.set(key, entry.uid(), state);
+            }
+            None if entry.object.pause().is_some() => {
+                self.values.set(key, entry.uid(), State::Paused);
+            }
+            None => self.values.set_unprepared(key, entry.uid(), complaint),
+        }
+    }
+
     /// Takes in what the watch shows.
     pub fn apply(&self, key: &ObjectKey, object: Arc<ScaledObject>) -> Change {
         let mut inner = self.lock();
+        let change = self.take_in(&mut inner, key, object);
+        self.tell(&inner, key);
+        change
+    }
+
+    fn take_in(&self, inner: &mut Inner, key: &ObjectKey, object: Arc<ScaledObject>) -> Change {
         if let Some(before) = inner.objects.get(key).map(|entry| entry.object.clone()) {
             inner.give_up(key, &before);
         }
@@ -200,6 +243,7 @@ impl Objects {
         if let Some(entry) = &removed {
             inner.give_up(key, &entry.object);
         }
+        self.values.remove(key);
         removed.is_some()
     }
 
@@ -221,15 +265,15 @@ impl Objects {
 
     /// Notes why an object can't be prepared, or that it can; true where this is not what was noted before.
     pub fn complain(&self, key: &ObjectKey, complaint: Option<&str>) -> bool {
-        let is_new = match self.lock().objects.get_mut(key) {
+        let mut inner = self.lock();
+        match inner.objects.get_mut(key) {
             Some(entry) if entry.complaint.as_deref() != complaint => {
                 entry.complaint = complaint.map(str::to_owned);
+                self.tell(&inner, key);
                 true
             }
             _ => false,
-        };
-        self.prepared.notify_waiters();
-        is_new
+        }
     }
 
     /// Why the object could not be prepared the last time.
@@ -310,34 +354,29 @@ impl Objects {
         let mut inner = self.lock();
         let entry = inner.entry_of(key, uid)?;
         entry.prepared = None;
-        entry.hpa.take()
+        let hpa = entry.hpa.take();
+        // Not even the last readings are served of it.
+        let complaint = entry.complaint.clone();
+        let state = State::Unprepared { complaint };
+        self.values.set(key, uid.unwrap_or_default(), state);
+        self.tell(&inner, key);
+        hpa
     }
 
     /// Stores what preparation made; dropped for an object that is gone or was replaced meanwhile.
     pub fn set_prepared(&self, key: &ObjectKey, uid: Option<&str>, prepared: Arc<Prepared>) {
-        if let Some(entry) = self.lock().entry_of(key, uid) {
+        let mut inner = self.lock();
+        if let Some(entry) = inner.entry_of(key, uid) {
             entry.prepared = Some(prepared);
             entry.held = Some(entry.object.spec.scale_target_ref.clone());
+            self.tell(&inner, key);
         }
-        self.prepared.notify_waiters();
-    }
-
-    /// Resolves at the next preparation of any object that ends after this call.
-    pub fn prepared_changed(&self) -> OwnedNotified {
-        self.prepared.clone().notified_owned()
     }
 
     /// All first lists are in.
     pub fn mark_listed(&self) {
-        self.lock().listed = true;
         self.triggers.notify_one();
-        self.prepared.notify_waiters();
-    }
-
-    /// True for an object that is known, and for any while the first lists are not in.
-    pub fn may_exist(&self, key: &ObjectKey) -> bool {
-        let inner = self.lock();
-        !inner.listed || inner.objects.contains_key(key)
+        self.values.listed();
     }
 
     /// Waits until objects came, went or may have other triggers than before. For one waiter.

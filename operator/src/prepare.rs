@@ -11,6 +11,7 @@ use sakidori_engine::{
     EventType, Fallback, MetricTarget, Modifiers, ObjectKey, PrepareOutcome, TargetType,
 };
 use sakidori_scalers::{Context, MetricSpec, MetricType, Trigger};
+use sakidori_values::ObjectReadings;
 use tracing::{info, warn};
 
 use crate::api_error::plain;
@@ -23,7 +24,6 @@ use crate::hpa_writer::HpaWriter;
 use crate::objects::Objects;
 use crate::path_name;
 use crate::push;
-use crate::readings::ObjectReadings;
 use crate::references::References;
 use crate::sales::{self, PreparedSale, SaleNews};
 use crate::status::Found;
@@ -34,7 +34,7 @@ use crate::triggers::{self, PreparedTrigger, Surroundings};
 pub struct Prepared {
     pub target: Target,
     pub triggers: Vec<PreparedTrigger>,
-    pub readings: ObjectReadings,
+    pub readings: Arc<ObjectReadings>,
     pub found: Found,
     pub fallback: Option<Fallback>,
     pub modifiers: Option<Modifiers>,
@@ -272,7 +272,12 @@ impl Preparer {
             let from = trigger.built_from.as_ref();
             from.is_none_or(|from| surroundings.has_built_from(from))
         });
+        let store = self.objects.values().store();
         let kept = |metric: &str| {
+            if before.is_none() {
+                // When this replica has begun to lead: what the one before it told is served until the first poll has ended.
+                return store.slot(key, uid.unwrap_or_default(), metric);
+            }
             if metric == annotations::COMPOSITE_METRIC {
                 let same = |before: &&Arc<Prepared>| {
                     same_triggers && before.modifiers == specification.modifiers
@@ -289,7 +294,7 @@ impl Preparer {
                 .filter(|_| surroundings.has_built_from(from))?;
             before.readings.slot(metric)
         };
-        let readings = ObjectReadings::new(interval, metrics, kept);
+        let readings = Arc::new(store.readings(key, interval, metrics, kept));
         if before.is_none()
             && object
                 .status

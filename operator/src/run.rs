@@ -9,7 +9,7 @@ use kube::{Client, Config};
 use sakidori_metrics_adapter::Server;
 use sakidori_scalers::clients::Clients;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,15 +20,16 @@ use crate::certificates::{CertificateMetrics, Certificates};
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::events::EventPublisher;
+use crate::leader;
 use crate::leader::{self, Candidacy};
 use crate::leadership::Leadership;
 use crate::options::Options;
 use crate::probes::{Check, Probes, metrics_router, probes_router};
 use crate::prometheus::Metrics;
-use crate::served::ServedValues;
+use crate::replica::Replica;
 use crate::serving::{self, Open};
 use crate::target::Targets;
-use crate::term::{Current, Grounds, Running, Term};
+use crate::term::{Current, Grounds, Running, Term, UNLISTED};
 
 /// SIGTERM ends the process within 5 s: what is under way gets 2.5 s, giving up the lease one more, and servers one at their end.
 const RELEASE: Duration = Duration::from_secs(1);
@@ -58,6 +59,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let webhook_listener = bind(options.webhook_bind_address, "--webhook-bind-address")
         .await?
         .into_std()?;
+    let values_listener = bind(
+        options.metrics_service_bind_address,
+        "--metrics-service-bind-address",
+    )
+    .await?
+    .into_std()?;
     let cluster = cluster().await?;
     let client = Client::try_from(cluster.clone()).context("preparing the Kubernetes client")?;
     let metrics = Arc::new(Metrics::new().context("registering metrics")?);
@@ -74,6 +81,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         true => CancellationToken::new(),
         false => shutdown.clone(),
     };
+    let (leader_address, leader) = watch::channel(None);
+    let replica = Replica::new(&options.namespace, certificate.clone(), leader)?;
+    metrics
+        .add(Box::new(replica.metrics().context("registering metrics")?))
+        .context("registering metrics")?;
 
     let neighbours = Arc::new(Neighbours::new(options.watch.clone()));
     let (publisher, publishing) =
@@ -97,17 +109,26 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         clock,
     );
     let webhooks = serving::webhooks(&options, &certificate, admission.router())?;
-    let ready = {
-        let leading = leading.clone();
-        Arc::new(move || listed(&leading))
+    let serving = {
+        let (leading, replica) = (leading.clone(), replica.clone());
+        let alone = !options.leader_elect;
+        move || match leading.term() {
+            // What another told before is served until its own is there.
+            Some(term) => term
+                .listed()
+                .or_else(|unlisted| replica.fit_to_serve().map_err(|_| unlisted)),
+            None if alone => Err(UNLISTED.to_owned()),
+            None => replica.fit_to_serve(),
+        }
     };
-    let values = Arc::new(ServedValues::new(leading.clone()));
+    let values = Arc::new(replica.reads(options.external_metrics_wait));
+    let ready = Arc::new(serving.clone());
     let api = Server::new(client.clone(), certificate.clone(), values, ready)
         .and_then(|server| server.speaking(&serving::tls(&options)))
         .context("preparing the external metrics API")?;
 
     let mut servers = JoinSet::new();
-    let probes = Arc::new(probes(&leading, &certificates, &shutdown));
+    let probes = Arc::new(probes(&leading, &certificates, &shutdown, serving));
     let probes = Open::plain(probes_router(probes));
     servers.spawn(probes.serve(probes_listener, closing.clone()));
     let scraped = Open::metrics(&options, &certificate, metrics_router(metrics.clone()))?;
@@ -132,6 +153,17 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     });
     servers.spawn(neighbours.follow(client.clone(), closing.clone()));
     servers.spawn(publishing);
+    servers.spawn(replica.clone().follow(closing.clone()));
+    // Until the Lease is given up, which the others are told.
+    let told = CancellationToken::new();
+    let (until, failed) = (told.clone(), shutdown.clone());
+    let telling = replica.clone().serve(values_listener, until);
+    servers.spawn(async move {
+        if let Err(error) = telling.await {
+            error!(%error, "the gRPC server for other replicas ended");
+            failed.cancel();
+        }
+    });
 
     let leadership = match options.leader_elect {
         true => Leadership::none(clock),
@@ -151,10 +183,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         let told = leader::Told {
             leadership: leadership.clone(),
             term: elected.clone(),
-            leader: watch::Sender::default(),
+            leader: leader_address.clone(),
         };
-        let released = Arc::new(Notify::new());
-        let (client, release) = (client.clone(), release.clone());
+        let (released, release) = (replica.released(), release.clone());
         tokio::spawn(leader::run(
             client, candidacy, clock, told, released, release,
         ))
@@ -165,16 +196,20 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         clock,
         metrics,
         leadership,
+        replica: replica.clone(),
         certificates,
     };
-    let led = lead(&grounds, election, &terms, &shutdown);
     let led = async {
-        let led = led.await;
+        let led = lead(&grounds, election, &terms, &shutdown).await;
         // Only now, after the last write, another replica may lead.
         release.cancel();
         if let Some(electing) = electing {
             let _ = timeout(RELEASE, electing).await;
         }
+        replica.release();
+        told.cancel();
+        // What this one answers in its last seconds is the next leader's.
+        replica.follow_another();
         // Where it was no signal that ended it.
         shutdown.cancel();
         led
@@ -189,7 +224,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         let _ = timeout(SERVERS_END, ended).await;
     };
     let (led, ()) = tokio::join!(led, close);
-    drop(elected);
+    // The senders live as long as those who listen.
+    drop((elected, leader_address));
     led
 }
 
@@ -227,8 +263,10 @@ async fn lead(
             }
             ended = running.ended() => ended,
         };
+        grounds.replica.stop();
         terms.send_replace(None);
         running.end().await;
+        grounds.replica.follow_another();
         ended?;
         // Where the term saw that it is over before the election did.
         let _ = election.wait_for(|now| *now != number).await;
@@ -236,14 +274,14 @@ async fn lead(
     }
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{flag}: can't listen on {address}"))
 }
 
 /// How the cluster is reached.
-async fn cluster() -> anyhow::Result<Config> {
+pub(crate) async fn cluster() -> anyhow::Result<Config> {
     let mut config = Config::infer().await.context(
         "no way to reach the cluster: set KUBECONFIG, or run in a pod with a ServiceAccount",
     )?;
@@ -255,7 +293,12 @@ async fn cluster() -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn probes(leading: &Current, certificates: &Certificates, shutdown: &CancellationToken) -> Probes {
+fn probes(
+    leading: &Current,
+    certificates: &Certificates,
+    shutdown: &CancellationToken,
+    serving: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+) -> Probes {
     let stays = {
         let shutdown = shutdown.clone();
         Check::new("shutdown", move || match shutdown.is_cancelled() {
@@ -268,30 +311,17 @@ fn probes(leading: &Current, certificates: &Certificates, shutdown: &Cancellatio
             leading.term().map_or(Ok(()), |term| term.turning())
         })
     };
-    let lists = {
-        let leading = leading.clone();
-        Check::new("first-lists", move || listed(&leading))
-    };
     let certificate = {
         let certificates = certificates.clone();
         Check::new("certificate", move || certificates.ready())
     };
-    let leads = {
-        let leading = leading.clone();
-        Check::new("leader", move || match leading.term() {
-            Some(_) => Ok(()),
-            None => Err("another replica leads; this one serves no values yet".to_owned()),
-        })
-    };
     Probes {
         alive: vec![turning(leading.clone())],
-        ready: vec![stays, turning(leading.clone()), lists, certificate, leads],
-    }
-}
-
-fn listed(leading: &Current) -> Result<(), String> {
-    match leading.term() {
-        Some(term) => term.listed(),
-        None => Err("ScaledObjects and HPAs are not listed while another replica leads".to_owned()),
+        ready: vec![
+            stays,
+            turning(leading.clone()),
+            certificate,
+            Check::new("values", serving),
+        ],
     }
 }

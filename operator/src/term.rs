@@ -32,7 +32,6 @@ use crate::credentials::Fetcher;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::executor::{Executor, bounds_gate};
-use crate::external_metrics::CachedMetrics;
 use crate::hpa_index::HpaIndex;
 use crate::hpa_writer::HpaWriter;
 use crate::leadership::{Fence, Leadership};
@@ -43,6 +42,7 @@ use crate::prepare::Preparer;
 use crate::prometheus::Metrics;
 use crate::references::References;
 use crate::repairs::Repairs;
+use crate::replica::Replica;
 use crate::sales::SaleNews;
 use crate::status::StatusWriter;
 use crate::target::Targets;
@@ -60,6 +60,9 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// The same at a shutdown, where there is no time.
 const CLOSE: Duration = Duration::from_millis(300);
 
+/// What probes say until everything was seen once.
+pub const UNLISTED: &str = "ScaledObjects and HPAs are not listed yet";
+
 /// What outlives a term, and each term is built on.
 pub struct Grounds {
     pub options: Options,
@@ -67,14 +70,14 @@ pub struct Grounds {
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub leadership: Leadership,
+    /// What is served, also by the others.
+    pub replica: Replica,
     /// Followed by the process; the term renews them.
     pub certificates: Certificates,
 }
 
 /// What the rest of the process sees of a term.
 pub struct Term {
-    /// The last readings, for HPAs.
-    pub values: CachedMetrics,
     pub calendars: Arc<Calendars>,
     watches: Arc<Watches>,
     heartbeat: Heartbeat,
@@ -91,7 +94,7 @@ impl Term {
         if self.watches.listed() {
             Ok(())
         } else {
-            Err("ScaledObjects and HPAs are not listed yet".to_owned())
+            Err(UNLISTED.to_owned())
         }
     }
 
@@ -230,6 +233,7 @@ fn build(
         cluster,
         clock,
         metrics,
+        replica,
         certificates,
         ..
     } = grounds;
@@ -240,7 +244,7 @@ fn build(
         .build();
     let heartbeat = Heartbeat::default();
     let (events, received) = Events::channel();
-    let objects = Arc::new(Objects::default());
+    let objects = Arc::new(Objects::new(replica.store()));
     let clients = Arc::new(Clients::new(options.clients.clone()));
     let fetcher = || Fetcher::new(client.clone(), clients.clone(), options.credentials.clone());
     let own = options.cluster_object_namespace.as_str();
@@ -343,8 +347,10 @@ fn build(
         certificates
             .clone()
             .lead(client.clone(), options.certificates.clone(), stop.clone());
+    // From here on nobody's word counts but this term's.
+    objects.values().begin();
+    replica.lead(events.clone());
     let term = Arc::new(Term {
-        values: CachedMetrics::new(objects, events.clone(), options.external_metrics_wait),
         calendars,
         watches: watches.clone(),
         heartbeat: heartbeat.clone(),

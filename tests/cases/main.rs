@@ -56,6 +56,7 @@ mod prescaling_nodes;
 mod prescaling_paused;
 mod prescaling_proof;
 mod prescaling_restart;
+mod replicas;
 mod repository;
 mod scaling;
 mod scene;

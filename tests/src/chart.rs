@@ -152,6 +152,8 @@ mod tests {
         let of = async |values: Value| {
             let rules = rules(&rights(&values).await.unwrap());
             let secrets = about(&rules, "secrets").into_iter();
+            // Who may make one can't read it for that.
+            let secrets = secrets.filter(|(_, rule)| rule["verbs"] != json!(["create"]));
             let named =
                 secrets.map(|(namespace, rule)| (namespace.clone(), rule["resourceNames"].clone()));
             // The certificate's Secret is the operator's own.

@@ -4,6 +4,7 @@
 pub mod bed;
 pub mod binary;
 pub mod canary;
+pub mod certificates;
 pub mod chart;
 pub mod demo;
 pub mod manifests;

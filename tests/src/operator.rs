@@ -3,27 +3,35 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use kube::Client;
-use sakidori_test_cluster::pki::Authority;
 use sakidori_test_cluster::ports::Port;
 use sakidori_test_cluster::sandbox::{Process, Sandbox};
 use sakidori_test_cluster::{Cluster, ExternalMetricsTrust, eventually};
 use serde_json::Value;
 
+use crate::certificates::Certificates;
 use crate::memory::{self, Memory};
 use crate::{binary, canary, chart, manifests};
 
 /// The namespace the operator is installed in.
 pub const NAMESPACE: &str = "keda";
-/// What the API server calls the operator by; the certificate must be for this name, whatever address it resolves to.
-const SERVICE_NAME: &str = "keda-operator-metrics-apiserver.keda.svc";
+
+/// Which of the installation's processes it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subcommand {
+    Operator,
+    /// It knows nothing of [`OperatorSettings::watch_namespace`], of elections and of webhooks.
+    MetricsAdapter,
+}
 
 /// How an operator is to be started.
 #[derive(Clone, Debug)]
 pub struct OperatorSettings {
+    pub subcommand: Subcommand,
     pub kubeconfig: PathBuf,
     /// `POD_NAMESPACE`.
     pub namespace: String,
@@ -48,6 +56,7 @@ impl OperatorSettings {
     /// One operator in namespace `keda` that watches all namespaces and is its own leader.
     pub fn new(kubeconfig: impl Into<PathBuf>) -> Self {
         Self {
+            subcommand: Subcommand::Operator,
             kubeconfig: kubeconfig.into(),
             namespace: NAMESPACE.to_owned(),
             watch_namespace: String::new(),
@@ -78,7 +87,7 @@ pub struct Operator {
     process: Option<Process>,
     settings: OperatorSettings,
     ports: Ports,
-    authority: Authority,
+    certificates: Arc<Certificates>,
     http: reqwest::Client,
     sandbox: Sandbox,
 }
@@ -119,21 +128,18 @@ impl Operator {
     /// # Errors
     /// If there is no binary, or it can't be started.
     pub fn start(settings: OperatorSettings) -> Result<Self> {
+        Self::start_with(settings, Arc::new(Certificates::new()?))
+    }
+
+    /// The same with certificates that it shares with others.
+    ///
+    /// # Errors
+    /// If there is no binary, or it can't be started.
+    pub fn start_with(settings: OperatorSettings, certificates: Arc<Certificates>) -> Result<Self> {
         // An error means that one is chosen already, and ring is the only one that is compiled in.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let sandbox = Sandbox::new("sakidori-operator")?;
-        let authority = Authority::new("sakidori tests")?;
-        let identity =
-            authority.issue("sakidori", &[], &[SERVICE_NAME, "localhost", "127.0.0.1"])?;
-        for (file, text) in [
-            ("ca.crt", authority.certificate()),
-            ("tls.crt", &identity.certificate),
-            ("tls.key", &identity.key),
-        ] {
-            let path = sandbox.dir().join(file);
-            std::fs::write(&path, text)
-                .with_context(|| format!("can't write {}", path.display()))?;
-        }
+        certificates.write(sandbox.dir())?;
         let ports = Ports {
             metrics: Port::take()?,
             health_probe: Port::take()?,
@@ -149,7 +155,7 @@ impl Operator {
             process: None,
             settings,
             ports,
-            authority,
+            certificates,
             http,
             sandbox,
         };
@@ -205,7 +211,7 @@ impl Operator {
         let trust = if self.settings.cert_rotation {
             ExternalMetricsTrust::Unknown
         } else {
-            ExternalMetricsTrust::Authority(self.authority.certificate().to_owned())
+            ExternalMetricsTrust::Authority(self.authority().to_owned())
         };
         cluster
             .register_external_metrics(self.ports.external_metrics.number(), &trust)
@@ -323,7 +329,7 @@ impl Operator {
 
     /// The authority (PEM) of the certificate in its files.
     pub fn authority(&self) -> &str {
-        self.authority.certificate()
+        self.certificates.authority()
     }
 
     pub fn webhook_address(&self) -> SocketAddr {
@@ -390,7 +396,6 @@ impl Operator {
     }
 
     fn spawn(&mut self) -> Result<()> {
-        let address = |port: &Port| format!("127.0.0.1:{}", port.number());
         let mut command = match self.settings.open_files {
             None => Command::new(binary::sakidori()?),
             Some(limit) => {
@@ -403,7 +408,10 @@ impl Operator {
             }
         };
         command
-            .arg("operator")
+            .args(match self.settings.subcommand {
+                Subcommand::Operator => self.operator_arguments(),
+                Subcommand::MetricsAdapter => self.metrics_adapter_arguments(),
+            })
             .arg(format!(
                 "--metrics-bind-address={}",
                 address(&self.ports.metrics)
@@ -412,32 +420,7 @@ impl Operator {
                 "--health-probe-bind-address={}",
                 address(&self.ports.health_probe)
             ))
-            .arg(format!(
-                "--external-metrics-bind-address={}",
-                address(&self.ports.external_metrics)
-            ))
-            .arg(format!(
-                "--webhook-bind-address={}",
-                address(&self.ports.webhook)
-            ))
-            .arg(format!(
-                "--metrics-service-bind-address={}",
-                address(&self.ports.values)
-            ))
             .arg(format!("--cert-dir={}", self.sandbox.dir().display()))
-            .arg(format!(
-                "--enable-cert-rotation={}",
-                self.settings.cert_rotation
-            ))
-            .arg(format!(
-                "--enable-apiservice-patching={}",
-                self.settings.patching
-            ))
-            .arg(format!(
-                "--enable-webhook-patching={}",
-                self.settings.patching
-            ))
-            .arg(format!("--leader-elect={}", self.settings.leader_elect))
             .arg("--log-format=json")
             .arg(format!("--log-level={}", self.settings.log_level))
             .args(&self.settings.extra_args)
@@ -448,6 +431,39 @@ impl Operator {
         self.process = Some(self.sandbox.spawn("operator", command)?);
         Ok(())
     }
+}
+
+impl Operator {
+    fn operator_arguments(&self) -> Vec<String> {
+        vec![
+            "operator".to_owned(),
+            format!(
+                "--external-metrics-bind-address={}",
+                address(&self.ports.external_metrics)
+            ),
+            format!("--webhook-bind-address={}", address(&self.ports.webhook)),
+            format!(
+                "--metrics-service-bind-address={}",
+                address(&self.ports.values)
+            ),
+            format!("--enable-cert-rotation={}", self.settings.cert_rotation),
+            format!("--enable-apiservice-patching={}", self.settings.patching),
+            format!("--enable-webhook-patching={}", self.settings.patching),
+            format!("--leader-elect={}", self.settings.leader_elect),
+        ]
+    }
+
+    fn metrics_adapter_arguments(&self) -> Vec<String> {
+        vec![
+            "metrics-adapter".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={}", self.ports.external_metrics.number()),
+        ]
+    }
+}
+
+fn address(port: &Port) -> String {
+    format!("127.0.0.1:{}", port.number())
 }
 
 impl Drop for Operator {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::bundle::Bundle;
-use super::secret::is_conflict;
+use super::secret::{Recheck, is_conflict};
 use super::{CertificateSettings, named};
 use crate::api_error::plain;
 use crate::api_service;
@@ -77,12 +77,14 @@ pub(super) fn targets(settings: &CertificateSettings) -> Vec<Target> {
     api_service.into_iter().chain(webhooks).collect()
 }
 
-/// Never ends. `carries` is told which authorities the object has, all that are believed; `None` while some are missing. An object that
-/// isn't there, or is somebody else's to patch, keeps nobody waiting.
+/// Never ends. Where others write the authorities, too, `recheck` has a last look at whether they are still those. `carries` is told
+/// which authorities the object has, all that are believed; `None` while some are missing. An object that isn't there, or is
+/// somebody else's to patch, keeps nobody waiting.
 pub(super) async fn announce(
     client: Client,
     target: Target,
     mut believed: watch::Receiver<Bundle>,
+    recheck: Option<Recheck>,
     carries: impl Fn(Option<Bundle>),
 ) {
     let api: Api<DynamicObject> = Api::all_with(client, &target.resource);
@@ -121,6 +123,12 @@ pub(super) async fn announce(
         carries(None);
         again = pace.earliest(&bundle).filter(|at| *at > Instant::now());
         if again.is_some() {
+            continue;
+        }
+        if let Some(recheck) = &recheck
+            && !recheck.has(&bundle).await
+        {
+            again = Some(Instant::now() + PAUSE);
             continue;
         }
         match api

@@ -104,9 +104,9 @@ impl Certificates {
         settings: &CertificateSettings,
         metrics: CertificateMetrics,
     ) -> anyhow::Result<Self> {
-        let (tell, believed) = watch::channel(Bundle::default());
         match &settings.source {
             CertificateSource::Secret { namespace, name } => {
+                let (tell, believed) = watch::channel(Bundle::default());
                 let made = rotate::start_anew(&settings.names, &Lives::new(settings.validity))
                     .context("making a certificate")?;
                 let serving = made.serving(Timestamp::now());
@@ -127,15 +127,22 @@ impl Certificates {
                     followed: Followed::Secret(Arc::new(secret)),
                 })
             }
-            CertificateSource::Files(directory) => {
-                let files = Files::open(directory.clone(), tell, metrics)?;
-                Ok(Self {
-                    handle: files.handle(),
-                    believed,
-                    followed: Followed::Files(Arc::new(files)),
-                })
-            }
+            CertificateSource::Files(directory) => Self::read(directory.clone(), metrics),
         }
+    }
+
+    /// Reads `ca.crt`, `tls.crt` and `tls.key` in a directory.
+    ///
+    /// # Errors
+    /// Files that are missing or can't be used.
+    pub fn read(directory: PathBuf, metrics: CertificateMetrics) -> anyhow::Result<Self> {
+        let (tell, believed) = watch::channel(Bundle::default());
+        let files = Files::open(directory, tell, metrics)?;
+        Ok(Self {
+            handle: files.handle(),
+            believed,
+            followed: Followed::Files(Arc::new(files)),
+        })
     }
 
     /// For all servers and clients of this process.
@@ -177,7 +184,11 @@ impl Certificates {
         let announced = targets.into_iter().enumerate().map(|(index, target)| {
             let tell = carried.clone();
             let tell = move |bundle| tell.send_modify(|all| all[index] = bundle);
-            announce::announce(client.clone(), target, self.believed.clone(), tell)
+            let recheck = match &self.followed {
+                Followed::Secret(secret) => Some(secret.recheck(&client)),
+                Followed::Files(_) => None,
+            };
+            announce::announce(client.clone(), target, self.believed.clone(), recheck, tell)
         });
         let rotated = async {
             match &self.followed {

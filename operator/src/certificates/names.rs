@@ -2,10 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rustls::client::verify_server_name;
-use rustls::pki_types::ServerName;
-use rustls::server::ParsedCertificate;
-
 /// The Services that lead to this process whatever they are told to be called: those of KEDA's chart, and what its operator calls the
 /// metrics server by default. By the first of them replicas know each other.
 const SERVICES: [&str; 4] = [
@@ -57,14 +53,6 @@ impl ServiceNames {
             IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(Ipv6Addr::LOCALHOST),
         ]
-    }
-
-    /// Whether a certificate is good for all of them.
-    pub(super) fn are_in(&self, certificate: &ParsedCertificate<'_>) -> bool {
-        self.hosts().into_iter().all(|host| {
-            ServerName::try_from(host)
-                .is_ok_and(|name| verify_server_name(certificate, &name).is_ok())
-        })
     }
 }
 

@@ -20,8 +20,10 @@ use crate::api_error::plain;
 
 /// A write that takes longer is given up: the next one may do.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
-/// Between attempts to write. After a write that worked, for so long its echo is waited for.
-const PAUSE: Duration = Duration::from_secs(2);
+/// After a write, until its echo has come, or whatever else has changed there. Nothing is worth more writes than one a second.
+const ECHO: Duration = Duration::from_secs(1);
+/// After a write that failed.
+const PAUSE: Duration = Duration::from_secs(5);
 /// The plan is asked at least so often: clocks are set, and then its times are others.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
@@ -51,9 +53,14 @@ pub(super) async fn rotate(
         announced.update(&carried.borrow_and_update(), &known.held.bundle());
         let pause = if known.known {
             match turn(&api, secret, &known, names, lives, &announced).await {
-                Ok(pause) => {
+                Ok(Some(pause)) => {
                     complained = false;
                     pause
+                }
+                Ok(None) => {
+                    complained = false;
+                    sleep(ECHO).await;
+                    continue;
                 }
                 Err(problem) => {
                     if !complained {
@@ -77,7 +84,7 @@ pub(super) async fn rotate(
     }
 }
 
-/// Does the next step, and says how long to wait for the one after it.
+/// Does the next step; where there is none, says for how long.
 async fn turn(
     api: &Api<Secret>,
     secret: &SharedSecret,
@@ -85,7 +92,7 @@ async fn turn(
     names: &ServiceNames,
     lives: &Lives,
     announced: &Announced,
-) -> Result<Duration, String> {
+) -> Result<Option<Duration>, String> {
     let now = Timestamp::now();
     let base = base(seen, now);
     let (step, again) = base.plan(now, lives, names, |authority| {
@@ -94,7 +101,7 @@ async fn turn(
     if step == Step::Keep && base == seen.held && seen.object.is_some() {
         let pause = Duration::try_from(again.duration_since(now)).unwrap_or_default();
         // Whole milliseconds, rounded up: never a busy loop just before the time.
-        return Ok(pause.min(LONGEST_SLEEP) + Duration::from_millis(1));
+        return Ok(Some(pause.min(LONGEST_SLEEP) + Duration::from_millis(1)));
     }
     let next = match step {
         Step::Keep => base,
@@ -111,7 +118,7 @@ async fn turn(
         Ok(Err(error)) => return Err(plain(&error)),
         Err(_) => return Err("the API server doesn't answer".to_owned()),
     }
-    Ok(PAUSE)
+    Ok(None)
 }
 
 /// What the next step is made of: the Secret, but where it can't be used, what was there before.

@@ -22,8 +22,8 @@ use super::metrics::CertificateMetrics;
 use super::named;
 use crate::api_error::plain;
 
-/// A start doesn't wait longer for the API server: following the Secret goes on asking.
-const START_WITHIN: Duration = Duration::from_secs(5);
+/// Nobody waits longer for the API server: it is asked again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct SharedSecret {
     api: Api<Secret>,
@@ -33,6 +33,20 @@ pub(super) struct SharedSecret {
     believed: watch::Sender<Bundle>,
     metrics: CertificateMetrics,
     seen: watch::Sender<Seen>,
+}
+
+/// Asks for the Secret as it is now. Who was stopped for a while and leads no more may not have seen a change yet.
+pub(super) struct Recheck {
+    api: Api<Secret>,
+    name: String,
+}
+
+impl Recheck {
+    /// Whether it has these authorities; false where that can't be told.
+    pub(super) async fn has(&self, authorities: &Bundle) -> bool {
+        let asked = timeout(ANSWER_WITHIN, self.api.get_opt(&self.name)).await;
+        matches!(asked, Ok(Ok(Some(secret))) if read(&secret).bundle() == *authorities)
+    }
 }
 
 /// What this process knows of the Secret.
@@ -82,7 +96,7 @@ impl SharedSecret {
                 }
             }
         };
-        let problem = match timeout(START_WITHIN, obtained).await {
+        let problem = match timeout(ANSWER_WITHIN, obtained).await {
             Ok(Ok(secret)) => return self.learn(Some(secret)),
             Ok(Err(error)) => plain(&error),
             Err(_) => "the API server doesn't answer".to_owned(),
@@ -105,6 +119,13 @@ impl SharedSecret {
 
     pub(super) fn api(&self, client: &Client) -> Api<Secret> {
         Api::namespaced(client.clone(), &self.namespace)
+    }
+
+    pub(super) fn recheck(&self, client: &Client) -> Recheck {
+        Recheck {
+            api: self.api(client),
+            name: self.name.clone(),
+        }
     }
 
     pub(super) fn seen(&self) -> watch::Receiver<Seen> {

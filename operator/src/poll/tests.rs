@@ -15,7 +15,6 @@ use serde_json::json;
 
 use super::*;
 use crate::control::Events;
-use crate::readings::ObjectReadings;
 use crate::status::Found;
 use crate::target::Target;
 
@@ -115,7 +114,12 @@ fn poller(objects: &[(&str, &[Panics])]) -> (Poller, Vec<(ObjectKey, ScaledObjec
                 .enumerate()
                 .map(|(index, panics)| trigger(index, *panics))
                 .collect(),
-            readings: ObjectReadings::new(Duration::from_secs(30), [], |_| None),
+            readings: Arc::new(index.values().store().readings(
+                &key,
+                Duration::from_secs(30),
+                [],
+                |_| None,
+            )),
             found: Found::default(),
             fallback: None,
             modifiers: None,

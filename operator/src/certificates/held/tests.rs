@@ -52,6 +52,13 @@ fn what_is_made_is_read_back_and_kept() {
         ..names()
     };
     assert_eq!(made.plan(now(), &lives(), &wanted, |_| None).0, Step::Issue);
+    // Even of a name that is none, no more than one is issued.
+    let odd = ServiceNames {
+        services: vec!["not a name.".into()],
+        ..names()
+    };
+    let again = made.after(&Step::Issue, now(), &lives(), &odd).unwrap();
+    assert_eq!(again.plan(now(), &lives(), &odd, |_| None).0, Step::Keep);
     let end = now() + SignedDuration::from_hours(24);
     assert!(made.serving(end).is_none(), "it has expired");
     assert_eq!(step(&made, end, None), Step::Issue);

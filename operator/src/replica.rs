@@ -1,0 +1,155 @@
+//! One process among several: what it serves, from its own readings while it leads and from the leader's while it doesn't, and how it
+//! tells the others.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustls::pki_types::ServerName;
+use sakidori_engine::Event;
+use sakidori_metrics_adapter::{CertificateHandle, HttpsServer, ServerError};
+use sakidori_values::{Counts, Follower, Reads, Store, Teller};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::control::Events;
+use crate::stream_metrics::StreamMetrics;
+
+/// What this process is among the replicas. Cheap to clone.
+#[derive(Clone)]
+pub struct Replica {
+    store: Arc<Store>,
+    counts: Arc<Counts>,
+    teller: Teller,
+    follower: Follower,
+    leads: Arc<watch::Sender<bool>>,
+}
+
+impl Replica {
+    /// One of an installation in `namespace` that doesn't lead. `leader` tells the address of who does.
+    ///
+    /// # Errors
+    /// Where the namespace is no part of a name.
+    pub fn new(
+        namespace: &str,
+        certificate: CertificateHandle,
+        leader: watch::Receiver<Option<String>>,
+    ) -> anyhow::Result<Self> {
+        let (store, counts) = (Arc::new(Store::default()), Arc::new(Counts::default()));
+        Ok(Self {
+            teller: Teller::new(store.clone(), counts.clone(), leader.clone()),
+            follower: Follower {
+                store: store.clone(),
+                counts: counts.clone(),
+                certificate,
+                name: service_name(namespace)?,
+                leader,
+                released: Arc::new(Notify::new()),
+            },
+            store,
+            counts,
+            leads: Arc::new(watch::Sender::new(false)),
+        })
+    }
+
+    pub fn store(&self) -> Arc<Store> {
+        self.store.clone()
+    }
+
+    /// Answers HPAs; a read waits so long for a newer reading.
+    pub fn reads(&self, wait: Duration) -> Reads {
+        Reads::new(self.store.clone(), wait)
+    }
+
+    pub fn metrics(&self) -> Result<StreamMetrics, prometheus::Error> {
+        StreamMetrics::new(self.store.clone(), self.counts.clone())
+    }
+
+    /// Told when the replica that led has given up the Lease.
+    pub fn released(&self) -> Arc<Notify> {
+        self.follower.released.clone()
+    }
+
+    /// Whether it can serve what another told it.
+    ///
+    /// # Errors
+    /// With why it can't.
+    pub fn fit_to_serve(&self) -> Result<(), String> {
+        self.store.fit_to_serve()
+    }
+
+    /// Begins to lead: follows nobody, is followed, and has `events` told which objects a newer reading is wanted of. Ends with
+    /// [`Self::stop`] or [`Self::release`].
+    pub fn lead(&self, events: Events) {
+        self.leads.send_replace(true);
+        self.teller.lead();
+        let wanted = self.store.listen();
+        tokio::spawn(async move {
+            while let Some(key) = wanted.next().await {
+                events.send(Event::ReadingWanted { key });
+            }
+        });
+    }
+
+    /// Leads no more: who follows it has to look for another.
+    pub fn stop(&self) {
+        self.teller.stop();
+    }
+
+    /// Follows again; once nothing is left that writes readings of its own.
+    pub fn follow_another(&self) {
+        self.leads.send_replace(false);
+    }
+
+    /// Leads no more, and has given up the Lease: the others may try at once.
+    pub fn release(&self) {
+        self.teller.release();
+    }
+
+    /// Follows whoever leads, while that is another.
+    pub async fn follow(self, shutdown: CancellationToken) {
+        let mut leads = self.leads.subscribe();
+        let following = async {
+            loop {
+                tokio::select! {
+                    () = self.follower.run() => {}
+                    // The sender is this value's own.
+                    _ = leads.wait_for(|leads| *leads) => {}
+                }
+                if leads.wait_for(|leads| !*leads).await.is_err() {
+                    return;
+                }
+            }
+        };
+        shutdown.run_until_cancelled(following).await;
+    }
+
+    /// Serves gRPC to the other processes of the installation until `shutdown`.
+    ///
+    /// # Errors
+    /// When TLS can't be set up, or the listener can't be used.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServerError> {
+        let router = Routes::new(self.teller.service())
+            .prepare()
+            .into_axum_router();
+        let Follower {
+            certificate, name, ..
+        } = &self.follower;
+        HttpsServer::mutual(certificate, name.clone(), router)?
+            .serve(listener, shutdown)
+            .await
+    }
+}
+
+/// What all processes of an installation have certificates for.
+fn service_name(namespace: &str) -> anyhow::Result<ServerName<'static>> {
+    let name = format!("keda-operator.{namespace}.svc");
+    ServerName::try_from(name.clone())
+        .with_context(|| format!("POD_NAMESPACE {namespace:?}: {name} is no DNS name"))
+}
