@@ -9,8 +9,8 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 use jiff::SignedDuration;
 use sakidori_operator::{
-    CertificateSettings, CertificateSource, ClientSettings, CredentialSettings, Namespaces,
-    Options, RawMetricsMode, ServiceNames, TlsFloor,
+    CertificateSettings, CertificateSource, ClientSettings, CredentialSettings, GoDuration,
+    LeaseTiming, Namespaces, Options, RawMetricsMode, ServiceNames, TlsFloor,
 };
 
 use crate::process::{Logs, address, until_signal};
@@ -35,6 +35,14 @@ Environment, for what is served:
 Environment, for tools that read raw metrics (docs/grpc.md):
   RAW_METRICS_GRPC_PROTOCOL      enabled: serve what polls read to subscribers
   RAW_METRICS_MODE               all, hpa or pollinginterval: which of it [default: all]
+
+Environment, for leader election, with durations such as 15s:
+  KEDA_OPERATOR_LEADER_ELECTION_LEASE_DURATION
+                                 How long others wait for a leader that doesn't renew [default: 15s]
+  KEDA_OPERATOR_LEADER_ELECTION_RENEW_DEADLINE
+                                 How long a leader goes on without having renewed [default: 10s]
+  KEDA_OPERATOR_LEADER_ELECTION_RETRY_PERIOD
+                                 Between two renewals, or tries [default: 2s]
 
 Environment, for credentials:
   KEDA_RESTRICT_SECRET_ACCESS    true: Secrets of the cluster object namespace only [default: false]
@@ -123,10 +131,14 @@ pub struct Arguments {
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     k8s_cluster_domain: String,
 
-    /// Lead only while holding the Lease operator.keda.sh in POD_NAMESPACE; needed with more than one replica.
+    /// Lead only while holding a Lease in POD_NAMESPACE; needed with more than one replica.
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     leader_elect: bool,
+
+    /// The name of that Lease. Replicas, and KEDA's operator, lead one at a time where they have the same.
+    #[arg(long, value_name = "NAME", default_value = "operator.keda.sh")]
+    leader_election_id: String,
 
     /// The oldest version of TLS that is served, TLS12 or TLS13.
     #[arg(
@@ -250,6 +262,8 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
             .map(PathBuf::from),
         metrics_secure: arguments.metrics_secure,
         leader_elect: arguments.leader_elect,
+        leader_election_id: arguments.leader_election_id.clone(),
+        leader_election: leader_election(variable)?,
         watch: Namespaces::parse(&arguments.watch_namespace),
         cluster_object_namespace: Some(arguments.cluster_object_namespace.clone())
             .filter(|name| !name.is_empty())
@@ -321,6 +335,31 @@ fn service_tls(
     )
 }
 
+/// # Errors
+/// Which of the variables is no duration, or what doesn't go together.
+fn leader_election(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<LeaseTiming> {
+    const PREFIX: &str = "KEDA_OPERATOR_LEADER_ELECTION_";
+    let duration = |name: &str, default: SignedDuration| -> anyhow::Result<SignedDuration> {
+        let Some(text) = variable(&format!("{PREFIX}{name}")).filter(|text| !text.is_empty())
+        else {
+            return Ok(default);
+        };
+        let GoDuration(duration) = text
+            .parse()
+            .map_err(|expected| anyhow::anyhow!("{PREFIX}{name}: {text:?}: {expected}"))?;
+        Ok(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
+    };
+    let usual = LeaseTiming::default();
+    LeaseTiming::new(
+        duration("LEASE_DURATION", usual.lease_duration)?,
+        duration("RENEW_DEADLINE", usual.renew_deadline)?,
+        duration("RETRY_PERIOD", usual.retry_period)?,
+    )
+    .map_err(|problem| {
+        anyhow::anyhow!("{PREFIX}LEASE_DURATION, _RENEW_DEADLINE, _RETRY_PERIOD: {problem}")
+    })
+}
+
 /// Names this process among the replicas, and names it the same after a restart: it then renews the lease that it held, instead of
 /// waiting for it to end. Two processes that run at the same time never have the same name: they differ in the host, its boot or the
 /// network namespace, or could not both listen on the address.
@@ -354,6 +393,37 @@ fn validity(text: &str) -> Result<SignedDuration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_of_the_election_are_gos_and_checked() {
+        let timing = |set: &'static [(&'static str, &'static str)]| {
+            leader_election(move |name| {
+                let short = name.strip_prefix("KEDA_OPERATOR_LEADER_ELECTION_")?;
+                let found = set.iter().find(|(key, _)| *key == short)?;
+                Some(found.1.to_owned())
+            })
+        };
+        assert_eq!(timing(&[]).unwrap(), LeaseTiming::default());
+        let set = &[
+            ("LEASE_DURATION", "1m"),
+            ("RENEW_DEADLINE", "30s"),
+            ("RETRY_PERIOD", "1500ms"),
+        ];
+        let seconds = SignedDuration::from_secs;
+        let (long, half) = (timing(set).unwrap(), SignedDuration::from_millis(1500));
+        assert_eq!(
+            (long.lease_duration, long.renew_deadline, long.retry_period),
+            (seconds(60), seconds(30), half)
+        );
+        let wrong: [(&'static [_], _); 2] = [
+            (&[("RETRY_PERIOD", "soon")], "RETRY_PERIOD: \"soon\""),
+            (&[("RENEW_DEADLINE", "15s")], "renew deadline (15s)"),
+        ];
+        for (set, told) in wrong {
+            let error = timing(set).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
 
     #[test]
     fn a_validity_is_a_duration_with_bounds() {

@@ -105,6 +105,13 @@ fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
             _ = interrupt.recv() => info!("SIGINT: stopping"),
         }
         shutdown.cancel();
+        // Whoever asks twice, as with any operator (controller-runtime), doesn't want to wait.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        warn!("a second signal: ending at once");
+        std::process::exit(1);
     });
     Ok(())
 }

@@ -80,6 +80,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) key: &'a ObjectKey,
     pub(crate) agenda: &'a mut Agenda,
     pub(crate) next_poll: &'a mut u64,
+    /// How many objects there are.
+    pub(crate) objects: usize,
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
@@ -87,6 +89,7 @@ impl Engine {
     /// Takes in one event and says what is to be done, in this order for each object.
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        let objects = self.objects.len();
         match event {
             Event::Applied {
                 key,
@@ -98,6 +101,7 @@ impl Engine {
                     key: &key,
                     agenda: &mut self.agenda,
                     next_poll: &mut self.next_poll,
+                    objects,
                     effects: &mut effects,
                 };
                 match self.objects.get_mut(&key) {
@@ -202,12 +206,14 @@ impl Engine {
         effects: &mut Vec<Effect>,
         take_in: impl FnOnce(&mut Tracked, &mut Turn<'_>),
     ) {
+        let objects = self.objects.len();
         if let Some(object) = self.objects.get_mut(key) {
             let mut turn = Turn {
                 now,
                 key,
                 agenda: &mut self.agenda,
                 next_poll: &mut self.next_poll,
+                objects,
                 effects,
             };
             take_in(object, &mut turn);

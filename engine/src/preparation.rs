@@ -15,7 +15,10 @@ use crate::tracked::{ANSWER_OVERDUE, Tracked, publish};
 
 /// How long the status of a new object waits for the first poll's answer.
 const FIRST_POLL_PATIENCE: SignedDuration = SignedDuration::from_secs(2);
-/// First polls after a restart are spread over the polling interval, at most over this.
+/// First polls after a restart are spread over time: this much for each object that there is, so 200 a second. Fifty objects are polled
+/// in a quarter of a second, when a new leader has to be quick, and thousands don't fall upon their sources.
+const SPREAD_EACH: SignedDuration = SignedDuration::from_millis(5);
+/// At most over the polling interval, and over this.
 const LONGEST_SPREAD: SignedDuration = SignedDuration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -187,8 +190,10 @@ impl Tracked {
         let urgent = target_replicas == 0 && self.sales.is_active();
         let restarted = first && self.preparation.seen_before && !urgent;
         if restarted {
-            self.polling
-                .plan(turn, after(turn.now, self.spread(target_replicas)));
+            self.polling.plan(
+                turn,
+                after(turn.now, self.spread(turn.objects, target_replicas)),
+            );
         } else {
             self.polling.poll_now(turn, self.interval());
             self.plan_status(turn, after(turn.now, FIRST_POLL_PATIENCE));
@@ -260,8 +265,10 @@ impl Tracked {
 
     /// How long the first poll after a restart waits: objects at zero replicas, which nobody but the engine scales,
     /// come in the first fifth.
-    fn spread(&self, target_replicas: i32) -> SignedDuration {
-        let window = self.interval().min(LONGEST_SPREAD);
+    fn spread(&self, objects: usize, target_replicas: i32) -> SignedDuration {
+        let objects = i32::try_from(objects).unwrap_or(i32::MAX);
+        let window = SPREAD_EACH.saturating_mul(objects);
+        let window = window.min(self.interval()).min(LONGEST_SPREAD);
         let thousandth = backoff::hash(&self.wanted.uid, 0) % 1000;
         if target_replicas == 0 {
             share(window, thousandth, 5000)

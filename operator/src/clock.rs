@@ -2,22 +2,24 @@
 //!
 //! The engine and the election compare times with each other. A wall clock that is set back would stop all polls and let two
 //! replicas lead; one that is set forward would end cooldowns. So the wall clock is read once; from then on counts what has passed.
-
-use std::time::Instant;
+//!
+//! Also what passes while the machine is suspended counts ([`Moment`]): to the others a lease has ended meanwhile. A virtual machine
+//! that is paused from outside may have no clock that shows it.
 
 use jiff::{SignedDuration, Timestamp};
+use sakidori_values::Moment;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: Timestamp,
-    since: Instant,
+    since: Moment,
 }
 
 impl Clock {
     pub fn start() -> Self {
         Self {
             started: Timestamp::now(),
-            since: Instant::now(),
+            since: Moment::now(),
         }
     }
 

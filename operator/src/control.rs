@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::executor::Executor;
+use crate::leadership::Fence;
 
 /// Where events for the engine are put in. Cheap to clone.
 #[derive(Clone)]
@@ -49,12 +50,13 @@ impl Heartbeat {
 /// The loop turns at least this often, which `/healthz` looks at.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// Runs until `shutdown`.
+/// Runs until `shutdown`, or until this process may not act any more.
 pub async fn run(
     mut events: mpsc::UnboundedReceiver<Event>,
     executor: Arc<Executor>,
     clock: Clock,
     heartbeat: Heartbeat,
+    fence: Fence,
     shutdown: CancellationToken,
 ) {
     let mut engine = Engine::default();
@@ -78,6 +80,10 @@ pub async fn run(
         // Events that keep coming must not keep the agenda from being looked at.
         if engine.next_wakeup().is_some_and(|at| at <= now) {
             effects.extend(engine.handle(now, Event::Woke));
+        }
+        // What was decided by a process that was suspended since, or on its behalf, is no decision any more.
+        if !fence.may_act() {
+            return;
         }
         for effect in effects {
             executor.execute(effect);

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::certificates::{CertificateMetrics, Certificates};
-use crate::leader_address;
+use crate::leader;
 use crate::probes::{Check, Probes, metrics_router, probes_router};
 use crate::prometheus::Metrics;
 use crate::replica::Replica;
@@ -95,7 +95,7 @@ pub async fn run(
         }
         None => (
             None,
-            leader_address::observe(client.clone(), &options.namespace),
+            leader::observe(client.clone(), &options.namespace, leader::LEASE_NAME),
         ),
     };
     let replica = Replica::new(&options.namespace, certificate.clone(), leader)?;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sakidori_engine::LeaseTiming;
 use sakidori_scalers::clients::{ClientSettings, TlsFloor};
 use sakidori_values::RawMetricsMode;
 
@@ -34,6 +35,9 @@ pub struct Options {
     /// Serve Prometheus metrics over TLS.
     pub metrics_secure: bool,
     pub leader_elect: bool,
+    /// The name of the Lease, in the operator's own namespace.
+    pub leader_election_id: String,
+    pub leader_election: LeaseTiming,
     /// The operator's own namespace: its Lease, its Service names.
     pub namespace: String,
     pub watch: Namespaces,

@@ -83,7 +83,6 @@ impl Replica {
     }
 
     /// Told when the replica that led has given up the Lease.
-    #[expect(dead_code, reason = "for the election")]
     pub fn released(&self) -> Arc<Notify> {
         self.follower.released.clone()
     }

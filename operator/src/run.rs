@@ -12,7 +12,7 @@ use sakidori_values::{Calls, RawMetrics};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -21,17 +21,22 @@ use crate::certificates::{CertificateMetrics, Certificates};
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::events::EventPublisher;
+use crate::leader::{self, Candidacy};
+use crate::leadership::Leadership;
 use crate::options::Options;
 use crate::probes::{Check, Probes, metrics_router, probes_router};
 use crate::prometheus::Metrics;
 use crate::replica::Replica;
 use crate::serving::{self, Open};
 use crate::target::Targets;
-use crate::term::{Current, Grounds, Running, UNLISTED};
-use crate::{leader, leader_address};
+use crate::term::{Current, Grounds, Running, Term, UNLISTED};
 
-/// Giving up the lease may take this long, after what was under way: SIGTERM ends the process within 5 s.
+/// SIGTERM ends the process within 5 s: what is under way gets 2.5 s, giving up the lease one more, and servers one at their end.
 const RELEASE: Duration = Duration::from_secs(1);
+const SERVERS_END: Duration = Duration::from_secs(1);
+
+/// For so long after SIGTERM one of several replicas answers on: the nodes' proxies need a moment to send requests to the others only.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// Runs the operator until `shutdown`.
 ///
@@ -71,11 +76,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let certificate = certificates.handle();
     let clock = Clock::start();
     let (terms, leading) = Current::channel();
-    let leader = match options.leader_elect {
-        true => leader_address::observe(client.clone(), &options.namespace),
-        // There is no other.
-        false => watch::channel(None).1,
+    // Ends what is served.
+    let closing = match options.leader_elect {
+        true => CancellationToken::new(),
+        false => shutdown.clone(),
     };
+    let (leader_address, leader) = watch::channel(None);
     let raw = options.raw_metrics.map(RawMetrics::new).map(Arc::new);
     let replica =
         Replica::new(&options.namespace, certificate.clone(), leader)?.with_raw_metrics(raw);
@@ -88,7 +94,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
 
     let neighbours = Arc::new(Neighbours::new(options.watch.clone()));
     let (publisher, publishing) =
-        EventPublisher::start(client.clone(), options.identity.clone(), shutdown.clone());
+        EventPublisher::start(client.clone(), options.identity.clone(), closing.clone());
     let own = options.cluster_object_namespace.as_str();
     let only_in = options.restrict_secret_access.then_some(own);
     let admission = Admission::new(
@@ -127,22 +133,22 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         .context("preparing the external metrics API")?;
 
     let mut servers = JoinSet::new();
-    let probes = Arc::new(probes(&leading, &certificates, serving));
+    let probes = Arc::new(probes(&leading, &certificates, &shutdown, serving));
     let probes = Open::plain(probes_router(probes));
-    servers.spawn(probes.serve(probes_listener, shutdown.clone()));
+    servers.spawn(probes.serve(probes_listener, closing.clone()));
     let scraped = Open::metrics(&options, &certificate, metrics_router(metrics.clone()))?;
-    servers.spawn(scraped.serve(metrics_listener, shutdown.clone()));
-    servers.spawn(certificates.clone().follow(shutdown.clone()));
-    let stop = shutdown.clone();
+    servers.spawn(scraped.serve(metrics_listener, closing.clone()));
+    servers.spawn(certificates.clone().follow(closing.clone()));
+    let (stop, failed) = (closing.clone(), shutdown.clone());
     // From the start, also while another replica leads: a port that listens and says nothing would hang the HPA.
     servers.spawn(async move {
-        if let Err(error) = api.serve(api_listener, stop.clone()).await {
+        if let Err(error) = api.serve(api_listener, stop).await {
             error!(%error, "the external metrics API ended");
             // Without it no HPA can scale: better a restart than a half.
-            stop.cancel();
+            failed.cancel();
         }
     });
-    let stop = shutdown.clone();
+    let stop = closing.clone();
     // Also while another replica leads: any of them may be asked.
     servers.spawn(async move {
         if let Err(error) = webhooks.serve(webhook_listener, stop).await {
@@ -150,62 +156,81 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
             error!(%error, "the admission webhooks ended");
         }
     });
-    servers.spawn(neighbours.follow(client.clone(), shutdown.clone()));
+    servers.spawn(neighbours.follow(client.clone(), closing.clone()));
     servers.spawn(publishing);
-    servers.spawn(replica.clone().follow(shutdown.clone()));
+    servers.spawn(replica.clone().follow(closing.clone()));
     // Until the Lease is given up, which the others are told.
     let told = CancellationToken::new();
-    let telling = {
-        let (told, stop) = (told.clone(), shutdown.clone());
-        let serving = replica.clone().serve(values_listener, values, calls, told);
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                error!(%error, "the gRPC server ended");
-                stop.cancel();
-            }
-        })
-    };
+    let (until, failed) = (told.clone(), shutdown.clone());
+    let telling = replica.clone().serve(values_listener, values, calls, until);
+    servers.spawn(async move {
+        if let Err(error) = telling.await {
+            error!(%error, "the gRPC server for other processes ended");
+            failed.cancel();
+        }
+    });
 
+    let leadership = match options.leader_elect {
+        true => Leadership::none(clock),
+        false => Leadership::always(clock),
+    };
     // Whether this process leads, and in its how manieth term.
     let (elected, election) = watch::channel((!options.leader_elect).then_some(1));
     let release = CancellationToken::new();
-    let electing = {
-        let (release, namespace) = (release.clone(), options.namespace.clone());
-        let (elect, identity) = (options.leader_elect, options.identity.clone());
-        let address = options.advertised();
-        tokio::spawn(async move {
-            if elect {
-                leader::run(
-                    client, &namespace, identity, address, clock, elected, release,
-                )
-                .await;
-            } else {
-                release.cancelled().await;
-                drop(elected);
-            }
-        })
-    };
+    let electing = options.leader_elect.then(|| {
+        let candidacy = Candidacy {
+            namespace: options.namespace.clone(),
+            lease: options.leader_election_id.clone(),
+            identity: options.identity.clone(),
+            address: options.advertised(),
+            timing: options.leader_election,
+        };
+        let told = leader::Told {
+            leadership: leadership.clone(),
+            term: elected.clone(),
+            leader: leader_address.clone(),
+        };
+        let (released, release) = (replica.released(), release.clone());
+        tokio::spawn(leader::run(
+            client, candidacy, clock, told, released, release,
+        ))
+    });
     let grounds = Grounds {
         options,
         cluster,
         clock,
         metrics,
+        leadership,
         replica: replica.clone(),
         certificates,
     };
-    let led = lead(&grounds, election, &terms, &shutdown).await;
-
-    shutdown.cancel();
-    // Only now, after the last write, another replica may lead.
-    release.cancel();
-    let _ = timeout(RELEASE, electing).await;
-    replica.release();
-    told.cancel();
-    let _ = timeout(RELEASE, telling).await;
-    let _ = timeout(RELEASE, async {
-        while servers.join_next().await.is_some() {}
-    })
-    .await;
+    let led = async {
+        let led = lead(&grounds, election, &terms, &shutdown).await;
+        // Only now, after the last write, another replica may lead.
+        release.cancel();
+        if let Some(electing) = electing {
+            let _ = timeout(RELEASE, electing).await;
+        }
+        replica.release();
+        told.cancel();
+        // What this one answers in its last seconds is the next leader's.
+        replica.follow_another();
+        // Where it was no signal that ended it.
+        shutdown.cancel();
+        led
+    };
+    let close = async {
+        shutdown.cancelled().await;
+        if !closing.is_cancelled() {
+            sleep(LINGER).await;
+            closing.cancel();
+        }
+        let ended = async { while servers.join_next().await.is_some() {} };
+        let _ = timeout(SERVERS_END, ended).await;
+    };
+    let (led, ()) = tokio::join!(led, close);
+    // The senders live as long as those who listen.
+    drop((elected, leader_address));
     led
 }
 
@@ -216,7 +241,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
 async fn lead(
     grounds: &Grounds,
     mut election: watch::Receiver<Option<u64>>,
-    terms: &watch::Sender<Option<Arc<crate::term::Term>>>,
+    terms: &watch::Sender<Option<Arc<Term>>>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
@@ -276,8 +301,16 @@ pub(crate) async fn cluster() -> anyhow::Result<Config> {
 fn probes(
     leading: &Current,
     certificates: &Certificates,
+    shutdown: &CancellationToken,
     serving: impl Fn() -> Result<(), String> + Send + Sync + 'static,
 ) -> Probes {
+    let stays = {
+        let shutdown = shutdown.clone();
+        Check::new("shutdown", move || match shutdown.is_cancelled() {
+            true => Err("this replica is ending".to_owned()),
+            false => Ok(()),
+        })
+    };
     let turning = |leading: Current| {
         Check::new("control-loop", move || {
             leading.term().map_or(Ok(()), |term| term.turning())
@@ -290,6 +323,7 @@ fn probes(
     Probes {
         alive: vec![turning(leading.clone())],
         ready: vec![
+            stays,
             turning(leading.clone()),
             certificate,
             Check::new("values", serving),

@@ -1,14 +1,15 @@
 //! A term of leading: everything that only the replica which leads does, and all that it remembers.
 //!
 //! A term has a runtime of its own. When it ends, the runtime ends, and with it every task of the term, whoever started it, every
-//! connection and every timer: there is no list of tasks that something could be missing from. What the rest of the process sees of
+//! connection and every timer: there is no list of tasks that something could be missing from. Its client for the API server asks
+//! before each write whether this process still leads ([`Fence`]). What the rest of the process sees of
 //! a term is [`Term`], through [`Current`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::Client;
+use kube::client::ClientBuilder;
 use sakidori_engine::{Event, ObjectKey};
 use sakidori_scalers::clients::Clients;
 use tokio::runtime::Runtime;
@@ -17,7 +18,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::api_service;
 use crate::authentications::Authentications;
@@ -33,6 +34,7 @@ use crate::events::EventPublisher;
 use crate::executor::{Executor, bounds_gate};
 use crate::hpa_index::HpaIndex;
 use crate::hpa_writer::HpaWriter;
+use crate::leadership::{Fence, Leadership};
 use crate::objects::Objects;
 use crate::options::Options;
 use crate::poll::Poller;
@@ -52,8 +54,11 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// What is under way at a shutdown may take this long: SIGTERM ends the process within 5 s.
 const DRAIN: Duration = Duration::from_millis(2500);
 
-/// Tasks of a term end where they wait next. What computes meanwhile (a calendar being read) takes milliseconds.
+/// Tasks of a term end where they wait next. Only what blocks a thread (librdkafka, the system's look-up of names) may take longer; it is
+/// waited for so long, and can then change nothing.
 const END_WITHIN: Duration = Duration::from_secs(10);
+/// The same at a shutdown, where there is no time.
+const CLOSE: Duration = Duration::from_millis(300);
 
 /// What probes say until everything was seen once.
 pub const UNLISTED: &str = "ScaledObjects and HPAs are not listed yet";
@@ -64,6 +69,7 @@ pub struct Grounds {
     pub cluster: kube::Config,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    pub leadership: Leadership,
     /// What is served, also by the others.
     pub replica: Replica,
     /// Followed by the process; the term renews them.
@@ -128,6 +134,7 @@ pub struct Running {
     /// Taken when it ends.
     runtime: Option<Runtime>,
     work: JoinHandle<()>,
+    fence: Fence,
     stop: CancellationToken,
     calendar_metrics: CalendarMetrics,
     metrics: Arc<Metrics>,
@@ -144,12 +151,12 @@ impl Running {
             .thread_name("term")
             .build()
             .context("starting the runtime of a term")?;
-        let stop = CancellationToken::new();
+        let (fence, stop) = (Fence::new(&grounds.leadership), CancellationToken::new());
         let calendar_metrics =
             CalendarMetrics::new(grounds.clock).context("registering metrics")?;
         let (term, work) = {
             let _within = runtime.enter();
-            build(grounds, &calendar_metrics, &stop)?
+            build(grounds, &calendar_metrics, &fence, &stop)?
         };
         let metrics = grounds.metrics.clone();
         metrics
@@ -159,6 +166,7 @@ impl Running {
             term,
             work: runtime.spawn(work),
             runtime: Some(runtime),
+            fence,
             stop,
             calendar_metrics,
             metrics,
@@ -179,18 +187,20 @@ impl Running {
         if timeout(DRAIN, &mut self.work).await.is_err() {
             info!("ended with work under way; it is read again at the next start");
         }
-        self.end().await;
+        self.close(CLOSE).await;
     }
 
     /// Ends everything at once, wherever it is.
     pub async fn end(mut self) {
+        self.close(END_WITHIN).await;
+    }
+
+    async fn close(&mut self, within: Duration) {
+        // From now on it writes nothing, even where something of it should go on.
+        self.fence.close();
         if let Some(runtime) = self.runtime.take() {
-            let began = std::time::Instant::now();
             // It waits for its threads, which an async task may not.
-            let ended = spawn_blocking(move || runtime.shutdown_timeout(END_WITHIN)).await;
-            if ended.is_err() || began.elapsed() >= END_WITHIN {
-                warn!("something of the term that ended still computes: this is a bug");
-            }
+            let _ = spawn_blocking(move || runtime.shutdown_timeout(within)).await;
         }
         // Nobody is left who writes them.
         self.metrics.remove(Box::new(self.calendar_metrics.clone()));
@@ -215,6 +225,7 @@ impl Drop for Running {
 fn build(
     grounds: &Grounds,
     calendar_metrics: &CalendarMetrics,
+    fence: &Fence,
     stop: &CancellationToken,
 ) -> anyhow::Result<(Arc<Term>, impl Future<Output = ()> + Send + use<>)> {
     let Grounds {
@@ -224,9 +235,13 @@ fn build(
         metrics,
         replica,
         certificates,
+        ..
     } = grounds;
     let (clock, stop) = (*clock, stop.clone());
-    let client = Client::try_from(cluster.clone()).context("preparing the Kubernetes client")?;
+    let client = ClientBuilder::try_from(cluster.clone())
+        .context("preparing the Kubernetes client")?
+        .with_layer(fence)
+        .build();
     let heartbeat = Heartbeat::default();
     let (events, received) = Events::channel();
     let objects = Arc::new(Objects::new(replica.store()));
@@ -328,6 +343,7 @@ fn build(
         publisher,
         watches.clone(),
     );
+    let fence = fence.clone();
     let renewing =
         certificates
             .clone()
@@ -352,7 +368,7 @@ fn build(
         around.spawn(follower.run(calendars_changed, stop.clone()));
         around.spawn(renewing);
         around.spawn(api_service::announce(client, stop.clone()));
-        control::run(received, executor, clock, heartbeat, stop.clone()).await;
+        control::run(received, executor, clock, heartbeat, fence, stop.clone()).await;
         // At a shutdown; whoever may not act any more waits for nothing.
         if stop.is_cancelled() {
             tasks.close();

@@ -44,6 +44,7 @@ mod hpa_upkeep;
 mod installed;
 mod isolation;
 mod keda_grpc;
+mod leaders;
 mod monitoring;
 mod operator_process;
 mod operator_restart;

@@ -359,6 +359,11 @@ impl Operator {
         SocketAddr::from(([127, 0, 0, 1], self.ports.webhook.number()))
     }
 
+    /// Where others find its values, which is what its Lease tells while it leads.
+    pub fn values_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.ports.values.number()))
+    }
+
     /// Where it logs; one file over restarts, gone when this value is dropped.
     pub fn log_path(&self) -> PathBuf {
         self.sandbox.log("operator")

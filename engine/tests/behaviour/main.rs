@@ -8,7 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod election;
 mod fallback;
+mod foreign;
 mod formula;
 mod lease;
 mod pausing;

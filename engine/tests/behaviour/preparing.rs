@@ -1,5 +1,6 @@
 //! Bringing objects up: the first time, after a change, after a restart, and when it fails.
 
+use jiff::SignedDuration;
 use sakidori_engine::{
     Condition, ConditionStatus, Conditions, Effect, Engine, Event, ObjectKey, PrepareOutcome,
     Remembered, ScaleDirection, ScaleOutcome, ScaledObject,
@@ -258,13 +259,13 @@ fn a_restart_neither_shortens_the_cooldown_nor_tells_old_news() {
     );
 }
 
-#[test]
-fn first_polls_after_a_restart_are_spread_with_zero_replicas_first() {
+/// So many objects after a restart, every second at zero: how many are polled in each tenth of `window`.
+fn first_polls(objects: i32, window: SignedDuration) -> [i32; 10] {
     let mut engine = Engine::default();
     let story = Story::new();
     let start = story.now;
-    for number in 0..10_000 {
-        let key = ObjectKey::new("shop", format!("web-{number}"));
+    let key = |number: i32| ObjectKey::new("shop", format!("web-{number}"));
+    for number in 0..objects {
         let object = ScaledObject {
             uid: format!("4b0c1f0e-0000-4000-8000-{number:012}"),
             ..story.object.clone()
@@ -273,14 +274,17 @@ fn first_polls_after_a_restart_are_spread_with_zero_replicas_first() {
             seen_before: true,
             ..Remembered::default()
         };
+        let key = key(number);
         engine.handle(
             start,
             Event::Applied {
-                key: key.clone(),
+                key,
                 object,
                 remembered,
             },
         );
+    }
+    for number in 0..objects {
         let outcome = PrepareOutcome::Done {
             target_replicas: number % 2,
             problems: vec![],
@@ -289,25 +293,31 @@ fn first_polls_after_a_restart_are_spread_with_zero_replicas_first() {
         engine.handle(
             start,
             Event::Prepared {
-                key,
+                key: key(number),
                 generation: 1,
                 outcome,
             },
         );
     }
     let mut polls = [0; 10];
-    while let Some(at) = engine.next_wakeup().filter(|at| *at < start + seconds(10)) {
+    while let Some(at) = engine.next_wakeup().filter(|at| *at < start + window) {
         for effect in engine.handle(at, Event::Woke) {
             let Effect::Poll { key, .. } = effect else {
                 panic!("{effect:?}")
             };
             let even = key.name.ends_with(['0', '2', '4', '6', '8']);
-            let second = at.duration_since(start).as_secs();
-            assert_eq!(even, second < 2, "{key} at {second} s");
-            polls[usize::try_from(second).unwrap()] += 1;
+            let tenth = at.duration_since(start).as_nanos() * 10 / window.as_nanos();
+            assert_eq!(even, tenth < 2, "{key} in tenth {tenth}");
+            polls[usize::try_from(tenth).unwrap()] += 1;
         }
     }
-    assert_eq!(polls.iter().sum::<i32>(), 10_000);
+    assert_eq!(polls.iter().sum::<i32>(), objects);
+    polls
+}
+
+#[test]
+fn first_polls_after_a_restart_are_spread_with_zero_replicas_first() {
+    let polls = first_polls(10_000, seconds(10));
     assert!(
         polls[..2].iter().all(|count| (2300..2700).contains(count)),
         "{polls:?}"
@@ -316,6 +326,12 @@ fn first_polls_after_a_restart_are_spread_with_zero_replicas_first() {
         polls[2..].iter().all(|count| (500..750).contains(count)),
         "{polls:?}"
     );
+}
+
+#[test]
+fn few_objects_are_all_polled_soon_after_a_restart() {
+    first_polls(50, SignedDuration::from_millis(250));
+    first_polls(1, SignedDuration::from_millis(5));
 }
 
 #[test]

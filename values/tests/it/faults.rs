@@ -93,7 +93,10 @@ async fn a_stalled_follower_holds_up_nobody_and_gets_the_newest_of_each() -> Res
             .await?;
     }
     let told = leader.counts.now().told;
-    ensure!(told < 250_000, "{told} messages were told of 500,000 states");
+    ensure!(
+        told < 250_000,
+        "{told} messages were told of 500,000 states"
+    );
     // It goes on with what fits into the connection's buffers, and then the newest.
     let mut newest = std::collections::HashMap::new();
     let mut heard = 0;

@@ -2,100 +2,28 @@
 //!
 //! Clocks of different machines are never compared: a candidate times a lease from the moment at which it saw the
 //! record change. A leader counts itself leader only until `renew_deadline` after it *sent* its last successful
-//! write. Others saw that write no earlier than it was sent, and wait `lease_duration` from there; so, as long as
-//! clocks run at the same rate, there are never two leaders, however long any message takes.
+//! write. Others saw that write no earlier than it was sent, and wait `lease_duration` from there; so there are never
+//! two leaders, however long any message takes, as long as no clock runs faster than another by more than
+//! `lease_duration / renew_deadline`: with 15 s and 10 s, half as fast again.
+//!
+//! A candidate is told of each renewal when it happens ([`LeaseEvent::Seen`], from a watch), so that it knows when the
+//! lease ends, and tries at that moment. Where the watch is silent, it reads as often as client-go does. What a watch shows
+//! may be old; that can only make a candidate wait longer.
+
+mod message;
+mod timing;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backoff::hash;
 use crate::time::{after, share};
 
-/// How long things take in an election. The default is client-go's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseTiming {
-    /// How long others wait for a leader that doesn't renew: 15 s.
-    pub lease_duration: SignedDuration,
-    /// How long a leader goes on without a successful renewal: 10 s. Has to be shorter than `lease_duration`.
-    pub renew_deadline: SignedDuration,
-    /// The time between two tries: 2 s (a candidate waits up to 1.2 times longer, so that they don't all come at once).
-    pub retry_period: SignedDuration,
-}
+pub use message::{LeaseEffect, LeaseEvent, LeaseRecord, StoredLease};
+pub use timing::LeaseTiming;
 
-impl Default for LeaseTiming {
-    fn default() -> Self {
-        Self {
-            lease_duration: SignedDuration::from_secs(15),
-            renew_deadline: SignedDuration::from_secs(10),
-            retry_period: SignedDuration::from_secs(2),
-        }
-    }
-}
-
-/// The `spec` of a Lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseRecord {
-    /// `holderIdentity`; empty when it was released.
-    pub holder: String,
-    /// `leaseDurationSeconds`, as a duration of whole seconds.
-    pub lease_duration: SignedDuration,
-    /// `acquireTime`, by the holder's clock.
-    pub acquired_at: Timestamp,
-    /// `renewTime`, by the holder's clock.
-    pub renewed_at: Timestamp,
-    /// `leaseTransitions`.
-    pub transitions: i32,
-}
-
-/// A Lease as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredLease {
-    pub record: LeaseRecord,
-    /// `metadata.resourceVersion`.
-    pub version: String,
-}
-
-/// What can happen in an election. `attempt` is that of the effect which is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseEvent {
-    /// The time of `next_wakeup` has come; also the first event.
-    Woke,
-    /// The answer to [`LeaseEffect::Read`]; `None` when there is no Lease.
-    Read {
-        attempt: u64,
-        found: Option<StoredLease>,
-    },
-    /// A create or update succeeded; `version` is the new resourceVersion.
-    Written { attempt: u64, version: String },
-    /// A read, create or update failed: a conflict, an error, no answer in time.
-    Failed { attempt: u64 },
-    /// The process is being shut down.
-    Stopping,
-}
-
-/// What an election asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseEffect {
-    /// Read the Lease from the API server, not from a cache.
-    Read {
-        attempt: u64,
-    },
-    /// Create the Lease.
-    Create {
-        attempt: u64,
-        record: LeaseRecord,
-    },
-    /// Replace the Lease's spec, provided that it still has this resourceVersion.
-    Update {
-        attempt: u64,
-        record: LeaseRecord,
-        version: String,
-    },
-    StartLeading,
-    /// All that only a leader may do has to end before the next effect is carried out.
-    StopLeading,
-    /// After [`LeaseEvent::Stopping`]: the lease is given up, as far as that was possible.
-    Finished,
-}
+/// Candidates try this soon after a lease has ended, each at a moment of its own: at the same moment all but one would only
+/// meet a conflict.
+const CROWD: SignedDuration = SignedDuration::from_millis(100);
 
 /// One candidate.
 ///
@@ -123,8 +51,12 @@ pub struct Lease {
     next_try: Timestamp,
     /// The last record seen, and when it was first seen (by the clock of here).
     observed: Option<(LeaseRecord, Timestamp)>,
-    /// The resourceVersion that goes with `observed`.
+    /// Since when there has been no Lease, though there was one, and when that was last seen.
+    missing: Option<(Timestamp, Timestamp)>,
+    /// The resourceVersion of this candidate's own last write.
     version: Option<String>,
+    /// Something came while a request was under way, whose answer may be older.
+    try_again: bool,
     leading_until: Option<Timestamp>,
     stopping: bool,
     finished: bool,
@@ -157,7 +89,9 @@ impl Lease {
             request: None,
             next_try: Timestamp::MIN,
             observed: None,
+            missing: None,
             version: None,
+            try_again: false,
             leading_until: None,
             stopping: false,
             finished: false,
@@ -168,6 +102,11 @@ impl Lease {
     /// a process that was suspended finds out here.
     pub fn leads(&self, now: Timestamp) -> bool {
         self.leading_until.is_some_and(|until| now < until)
+    }
+
+    /// Until when this candidate may act as the leader, if no renewal succeeds before.
+    pub fn leading_until(&self) -> Option<Timestamp> {
+        self.leading_until
     }
 
     /// Who held the lease when it was last seen.
@@ -224,6 +163,8 @@ impl Lease {
                 Some(_) => self.wait(now),
                 None => {}
             },
+            LeaseEvent::Seen { found } => self.seen(now, found, &mut effects),
+            LeaseEvent::Nudged => self.try_now(now, &mut effects),
             LeaseEvent::Stopping => self.stop(now, &mut effects),
         }
         effects
@@ -249,18 +190,16 @@ impl Lease {
 
     fn read(&mut self, now: Timestamp, found: Option<StoredLease>, effects: &mut Vec<LeaseEffect>) {
         let Some(StoredLease { record, version }) = found else {
-            self.observed = None;
+            self.miss(now);
             return if self.stopping {
                 self.finish(effects)
-            } else {
+            } else if self.leading_until.is_some() || self.free_from() <= now {
                 self.write(now, self.fresh(now, 0), None, false, effects)
+            } else {
+                self.wait(now)
             };
         };
-        let since = match &self.observed {
-            Some((observed, since)) if *observed == record => *since,
-            _ => now,
-        };
-        self.observed = Some((record.clone(), since));
+        self.observe(now, record.clone());
         let own = record.holder == self.identity;
         if self.stopping {
             return if own {
@@ -272,7 +211,7 @@ impl Lease {
         if own {
             let record = self.renewed(record, now);
             self.write(now, record, Some(version), false, effects);
-        } else if record.holder.is_empty() || after(since, record.lease_duration) <= now {
+        } else if self.free_from() <= now {
             let record = self.fresh(now, record.transitions.saturating_add(1));
             self.write(now, record, Some(version), false, effects);
         } else {
@@ -281,6 +220,75 @@ impl Lease {
                 self.stop_leading(effects);
             }
             self.wait(now);
+        }
+    }
+
+    fn seen(&mut self, now: Timestamp, found: Option<StoredLease>, effects: &mut Vec<LeaseEffect>) {
+        // A leader learns by its renewals that it is none any more: a watch may show what was before it led.
+        if self.stopping || self.leading_until.is_some() {
+            return;
+        }
+        match found {
+            Some(StoredLease { record, .. }) => self.observe(now, record),
+            None => self.miss(now),
+        }
+        if self.free_from() <= now {
+            self.try_now(now, effects);
+        } else if self.request.is_none() {
+            self.wait(now);
+        }
+    }
+
+    /// Tries to lead at once.
+    fn try_now(&mut self, now: Timestamp, effects: &mut Vec<LeaseEffect>) {
+        if self.stopping || self.leading_until.is_some() {
+            return;
+        }
+        match self.request {
+            Some(_) => self.try_again = true,
+            None => self.ask(now, effects),
+        }
+    }
+
+    /// Notes what was seen, and since when it has not changed.
+    fn observe(&mut self, now: Timestamp, record: LeaseRecord) {
+        self.missing = None;
+        let since = match &self.observed {
+            Some((observed, since)) if *observed == record => *since,
+            _ => now,
+        };
+        self.observed = Some((record, since));
+    }
+
+    /// Notes that there is no Lease. Where there never was one, that means nothing; and where nobody looked for longer than usual, there
+    /// may have been one meanwhile.
+    fn miss(&mut self, now: Timestamp) {
+        if self.observed.is_none() {
+            return;
+        }
+        let unseen = self.timing.retry_period * 3;
+        let since = match self.missing {
+            Some((since, last)) if now <= after(last, unseen) => since,
+            _ => now,
+        };
+        self.missing = Some((since, now));
+    }
+
+    /// From when on nobody else leads, as far as is known here.
+    fn free_from(&self) -> Timestamp {
+        let Some((record, since)) = &self.observed else {
+            return Timestamp::MIN;
+        };
+        // One that makes no sense is none to go by.
+        let declared = match record.lease_duration {
+            duration if duration > SignedDuration::ZERO => duration,
+            _ => self.timing.lease_duration,
+        };
+        match self.missing {
+            // Deleted: whoever held it leads on until it finds that out. (It then makes it anew.)
+            Some((missing, _)) => after(missing, declared.max(self.timing.lease_duration)),
+            None if record.holder.is_empty() || record.holder == self.identity => Timestamp::MIN,
+            None => after(*since, declared),
         }
     }
 
@@ -293,10 +301,12 @@ impl Lease {
         effects: &mut Vec<LeaseEffect>,
     ) {
         self.observed = Some((record, now));
+        self.missing = None;
         self.version = Some(version);
         if self.stopping {
             return self.finish(effects);
         }
+        self.try_again = false;
         self.next_try = after(sent, self.timing.retry_period).max(now);
         let until = after(sent, self.timing.renew_deadline);
         if until > now && self.leading_until.replace(until).is_none() {
@@ -414,14 +424,23 @@ impl Lease {
     }
 
     fn wait(&mut self, now: Timestamp) {
-        let period = self.timing.retry_period;
-        let jitter = if self.leading_until.is_some() {
-            SignedDuration::ZERO
-        } else {
-            let salt = u32::try_from(self.attempt % u64::from(u32::MAX)).unwrap_or(0);
-            share(period, hash(&self.identity, salt) % 1200, 1000)
+        let period = after(now, self.timing.retry_period);
+        if self.leading_until.is_some() {
+            self.next_try = period;
+            return;
+        }
+        if std::mem::take(&mut self.try_again) {
+            self.next_try = now;
+            return;
+        }
+        let salt = u32::try_from(self.attempt % u64::from(u32::MAX)).unwrap_or(0);
+        let jitter = hash(&self.identity, salt) % 1000;
+        let usual = after(period, share(self.timing.retry_period, jitter * 6, 5000));
+        let free = self.free_from();
+        self.next_try = match free > now {
+            true => usual.min(after(free, share(CROWD, jitter, 1000))),
+            false => usual,
         };
-        self.next_try = after(after(now, period), jitter);
     }
 
     fn stop_leading(&mut self, effects: &mut Vec<LeaseEffect>) {
