@@ -273,10 +273,12 @@ impl Preparer {
             from.is_none_or(|from| surroundings.has_built_from(from))
         });
         let store = self.objects.values().store();
+        let generation = object.metadata.generation.unwrap_or_default();
         let kept = |metric: &str| {
             if before.is_none() {
                 // When this replica has begun to lead: what the one before it told is served until the first poll has ended.
-                return store.slot(key, uid.unwrap_or_default(), metric);
+                let uid = uid.unwrap_or_default();
+                return store.slot_of_generation(key, uid, generation, metric);
             }
             if metric == annotations::COMPOSITE_METRIC {
                 let same = |before: &&Arc<Prepared>| {
@@ -294,7 +296,8 @@ impl Preparer {
                 .filter(|_| surroundings.has_built_from(from))?;
             before.readings.slot(metric)
         };
-        let readings = Arc::new(store.readings(key, interval, metrics, kept));
+        let readings = store.readings(key, interval, metrics, kept);
+        let readings = Arc::new(readings.of_generation(generation));
         if before.is_none()
             && object
                 .status

@@ -115,6 +115,7 @@ impl Replica {
 
     /// Follows again; once nothing is left that writes readings of its own.
     pub fn follow_another(&self) {
+        self.store.follow();
         // In this order: streams of raw metrics end because of this.
         self.leads.send_replace(false);
         if let Some(raw) = &self.raw {

@@ -349,7 +349,7 @@ fn build(
             .clone()
             .lead(client.clone(), options.certificates.clone(), stop.clone());
     // From here on nobody's word counts but this term's.
-    objects.values().begin();
+    objects.values().lead();
     replica.lead(events.clone());
     let term = Arc::new(Term {
         calendars,

@@ -34,6 +34,9 @@ const LONGEST_STREAM: Duration = Duration::from_secs(30 * 60);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
+/// Whoever follows is dropped when its process begins to lead; what it hears in that moment counts for nothing.
+const LEADS: &str = "this process leads";
+
 /// Whom to follow, and how.
 #[derive(Clone)]
 pub struct Follower {
@@ -107,7 +110,10 @@ impl Follower {
         let mut client = ValuesClient::new(channel).max_decoding_message_size(messages::LARGEST);
         // Dropped with this stream, it ends the other direction too; by itself that would wait for the next wish, and keep the stream open.
         let (_open, over) = oneshot::channel::<()>();
-        let wanted = stream::unfold(self.store.listen(), |listening| async {
+        let Some(listening) = self.store.listen_as_follower() else {
+            return Err(LEADS.to_owned());
+        };
+        let wanted = stream::unfold(listening, |listening| async {
             let key = listening.next().await?;
             let wanted = Wanted {
                 namespace: key.namespace.to_string(),
@@ -122,7 +128,9 @@ impl Follower {
         let mut told = answer.map_err(late)?.map_err(said)?.into_inner();
         self.counts.streams.fetch_add(1, Ordering::Relaxed);
         let writer = Writer::new(self.store.clone());
-        writer.begin();
+        if !writer.begin() {
+            return Err(LEADS.to_owned());
+        }
         while asked.elapsed() < LONGEST_STREAM {
             let message = timeout(SILENT_AFTER, told.message())
                 .await

@@ -51,6 +51,7 @@ pub(crate) fn object(key: &ObjectKey, served: &Served, began: Moment) -> wire::O
                 .map(|slot| metric(slot, began))
                 .collect(),
             complaint: text(complaint),
+            generation: readings.generation(),
         }),
     };
     let object = told(state);
@@ -161,12 +162,12 @@ fn readings(
         _ => None,
     };
     let readings = match before {
-        Some(same) if same.are(interval, metrics()) => same.clone(),
-        _ => Arc::new(
-            writer
-                .store()
-                .readings(key, interval, metrics(), |metric| before?.slot(metric)),
-        ),
+        Some(same) if same.are(interval, served.generation, metrics()) => same.clone(),
+        _ => {
+            let store = writer.store();
+            let made = store.readings(key, interval, metrics(), |metric| before?.slot(metric));
+            Arc::new(made.of_generation(served.generation))
+        }
     };
     for (metric, slot) in served.metrics.iter().zip(readings.slots()) {
         slot.hear(writer.number(), latest(metric, asked));

@@ -14,6 +14,8 @@ use crate::moment::Moment;
 /// One object's metrics. Made by [`crate::Store::readings`].
 pub struct ObjectReadings {
     pub polling_interval: Duration,
+    /// The `metadata.generation` of the object that they were made for; 0 where that isn't known.
+    generation: i64,
     slots: Vec<Arc<Slot>>,
 }
 
@@ -81,8 +83,19 @@ impl ObjectReadings {
             .collect();
         Self {
             polling_interval,
+            generation: 0,
             slots,
         }
+    }
+
+    /// The same for an object of this generation.
+    #[must_use]
+    pub fn of_generation(self, generation: i64) -> Self {
+        Self { generation, ..self }
+    }
+
+    pub fn generation(&self) -> i64 {
+        self.generation
     }
 
     /// Finds a metric; like KEDA, whatever the case.
@@ -102,13 +115,15 @@ impl ObjectReadings {
         self.polling_interval * 2
     }
 
-    /// Whether these metrics are those, by name.
+    /// Whether these metrics are those, by name, of the same generation.
     pub(crate) fn are(
         &self,
         polling_interval: Duration,
+        generation: i64,
         metrics: impl ExactSizeIterator<Item = (String, bool)>,
     ) -> bool {
         self.polling_interval == polling_interval
+            && self.generation == generation
             && self.slots.len() == metrics.len()
             && self
                 .slots

@@ -31,6 +31,8 @@ struct Inner {
     objects: HashMap<ObjectKey, Entry>,
     /// The number of who may write.
     writer: u64,
+    /// This process leads: no follower's word counts.
+    led: bool,
     /// The writer has told all objects that there are.
     listed: bool,
     /// Some writer has.
@@ -117,6 +119,24 @@ impl Store {
         }
     }
 
+    /// The same where its metrics were made for this generation of the object: one that was edited may have another source under the
+    /// same name.
+    pub fn slot_of_generation(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        generation: i64,
+        metric: &str,
+    ) -> Option<Arc<Slot>> {
+        let served = self.served(key).filter(|served| served.uid == uid)?;
+        match served.state {
+            State::Served { readings, .. } if readings.generation() == generation => {
+                readings.slot(metric)
+            }
+            _ => None,
+        }
+    }
+
     pub fn keys(&self) -> Vec<ObjectKey> {
         lock(&self.inner).objects.keys().cloned().collect()
     }
@@ -186,6 +206,17 @@ impl Store {
     pub fn listen(&self) -> Listening {
         self.wishes.listen()
     }
+
+    /// The same for who follows another: `None` where this process leads, which then takes them out itself.
+    pub(crate) fn listen_as_follower(&self) -> Option<Listening> {
+        let inner = lock(&self.inner);
+        (!inner.led).then(|| self.wishes.listen())
+    }
+
+    /// This process leads no more: from now on followers may write.
+    pub fn follow(&self) {
+        lock(&self.inner).led = false;
+    }
 }
 
 /// Says what is served, until another begins to. What others wrote stays until it is written anew, or until [`Writer::listed`].
@@ -204,9 +235,23 @@ impl Writer {
         }
     }
 
-    /// From now on this one writes, and no other.
-    pub fn begin(&self) {
+    /// From now on this one writes, and no other. False where this process leads: then nothing has begun.
+    pub fn begin(&self) -> bool {
         let mut inner = lock(&self.store.inner);
+        if !inner.led {
+            self.begin_in(&mut inner);
+        }
+        !inner.led
+    }
+
+    /// The same for the term of a leader. Until [`Store::follow`], no follower begins: its last answer may come after this.
+    pub fn lead(&self) {
+        let mut inner = lock(&self.store.inner);
+        inner.led = true;
+        self.begin_in(&mut inner);
+    }
+
+    fn begin_in(&self, inner: &mut Inner) {
         inner.writer += 1;
         inner.listed = false;
         self.number.store(inner.writer, Ordering::Relaxed);
@@ -366,6 +411,46 @@ mod tests {
             store.served(&key()).is_none(),
             "an object that the new writer doesn't know is gone"
         );
+    }
+
+    #[test]
+    fn a_followers_last_answer_does_not_silence_a_leader() {
+        let store = Arc::new(Store::default());
+        let leader = Writer::new(store.clone());
+        leader.lead();
+        let wishes = store.listen();
+        // The follower had asked before, and is answered now.
+        let follower = Writer::new(store.clone());
+        assert!(!follower.begin());
+        assert!(store.listen_as_follower().is_none());
+        serve(&follower, "1", 1);
+        assert!(store.served(&key()).is_none());
+        serve(&leader, "1", 2);
+        assert_eq!(value(&store, "1"), Some(Quantity::from_integer(2)));
+        drop(wishes);
+        store.follow();
+        assert!(follower.begin());
+        serve(&follower, "1", 3);
+        assert_eq!(value(&store, "1"), Some(Quantity::from_integer(3)));
+    }
+
+    #[test]
+    fn what_was_made_for_another_generation_is_another_source() {
+        let store = Arc::new(Store::default());
+        let writer = writer(&store);
+        let metrics = [("s0-a".to_owned(), false)];
+        let made = store.readings(&key(), Duration::from_secs(30), metrics, |_| None);
+        let state = State::Served {
+            readings: Arc::new(made.of_generation(3)),
+            complaint: None,
+        };
+        writer.set(&key(), "1", state);
+        let found = |uid, generation| {
+            let slot = store.slot_of_generation(&key(), uid, generation, "s0-a");
+            slot.is_some()
+        };
+        assert!(found("1", 3));
+        assert!(!found("1", 4) && !found("2", 3));
     }
 
     #[test]

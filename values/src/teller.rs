@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::{Stream, stream};
+use futures::{FutureExt, Stream, stream};
 use prost::Message;
 use sakidori_engine::ObjectKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -166,6 +166,10 @@ impl Followed {
                     return Some(Err(self.teller.refusal()));
                 }
             }
+            // Also while there is much to tell: a read waits for it.
+            if let Some(wanted) = self.wanted.message().now_or_never() {
+                self.heed(wanted)?;
+            }
             if let Some(what) = self.telling.next() {
                 break what;
             }
@@ -173,14 +177,7 @@ impl Followed {
                 biased;
                 _ = self.standing.changed() => {}
                 _ = self.heartbeat.tick() => break What::Heartbeat(Heartbeat {}),
-                wanted = self.wanted.message() => match wanted {
-                    Ok(Some(wanted)) => {
-                        let key = ObjectKey::new(wanted.namespace, wanted.name);
-                        self.teller.0.store.want_known(&key);
-                    }
-                    // It is gone, or says what is no wish.
-                    Ok(None) | Err(_) => return None,
-                },
+                wanted = self.wanted.message() => self.heed(wanted)?,
                 () = self.telling.changed() => sleep(GATHER).await,
             }
         };
@@ -191,6 +188,16 @@ impl Followed {
             .told_bytes
             .fetch_add(told.encoded_len() as u64, Ordering::Relaxed);
         Some(Ok(told))
+    }
+}
+
+impl Followed {
+    /// Notes a wish; `None` where the follower is gone, or says what is no wish.
+    fn heed(&self, wanted: Result<Option<Wanted>, Status>) -> Option<()> {
+        let wanted = wanted.ok().flatten()?;
+        let key = ObjectKey::new(wanted.namespace, wanted.name);
+        self.teller.0.store.want_known(&key);
+        Some(())
     }
 }
 

@@ -331,6 +331,7 @@ async fn a_value_that_is_none_is_not_served() -> Result<()> {
                     metric("s3-a", "", 0),
                 ],
                 complaint: String::new(),
+                generation: i64::MIN,
             })),
         };
         // Unknown objects, and none at all.
