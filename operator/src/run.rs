@@ -20,7 +20,6 @@ use crate::certificates::{CertificateMetrics, Certificates};
 use crate::clock::Clock;
 use crate::cluster_view::ClusterView;
 use crate::events::EventPublisher;
-use crate::leader;
 use crate::leader::{self, Candidacy};
 use crate::leadership::Leadership;
 use crate::options::Options;
