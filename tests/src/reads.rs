@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::{Api, Client};
 use sakidori_test_cluster::Cluster;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -134,10 +135,12 @@ impl Way {
                 let answer = request.send().await?;
                 let status = answer.status();
                 let text = answer.text().await?;
+                let body: Value = serde_json::from_str(&text)
+                    .with_context(|| format!("{status} with no JSON: {text}"))?;
                 if !status.is_success() {
-                    bail!("{status}: {text}");
+                    bail!("{status}: {}", body["message"]);
                 }
-                first_value(METRIC, serde_json::from_str(&text)?)?
+                first_value(METRIC, body)?
             }
         };
         parse_thousandths(&value.value)
