@@ -521,7 +521,7 @@ impl Metrics {
 fn task_gauge(registry: &Registry) -> Result<IntGauge, prometheus::Error> {
     let metric = IntGauge::new(
         "sakidori_process_tasks",
-        "Tasks of this process: one that grows for ever is a leak",
+        "Tasks of this process that outlive a term of leading: a number that grows for ever is a leak",
     )?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
