@@ -203,7 +203,7 @@ fn hostile_sources_harm_nobody_beside_them_and_recover() -> Result<()> {
             scene.apply(sales(one, 31)).await?;
         }
         let counts = || (0..HEALTHY).map(|number| healthy.requests(&path(number)));
-        let before: Vec<u64> = counts().map(|count| count as u64).collect();
+        let before: Vec<u64> = counts().map(|count| count).collect();
         for one in &hostile {
             for (name, _, told) in objects(one) {
                 until_ready(&scene, &name, "False").await?;
@@ -239,7 +239,7 @@ fn hostile_sources_harm_nobody_beside_them_and_recover() -> Result<()> {
             .await?;
         let seconds = broken.elapsed().as_secs_f64();
         for (number, (count, before)) in counts().zip(&before).enumerate() {
-            let polls = (count as u64 - before) as f64;
+            let polls = (count - before) as f64;
             println!("healthy-{number}: {polls} requests in {seconds:.1} s");
             // One each second, and the HPA's reads beside them.
             ensure!(polls >= seconds * 0.9 - 2.0, "{polls} in {seconds} s");
