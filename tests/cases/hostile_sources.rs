@@ -203,7 +203,7 @@ fn hostile_sources_harm_nobody_beside_them_and_recover() -> Result<()> {
             scene.apply(sales(one, 31)).await?;
         }
         let counts = || (0..HEALTHY).map(|number| healthy.requests(&path(number)));
-        let before: Vec<u64> = counts().map(|count| count).collect();
+        let before: Vec<u64> = counts().collect();
         for one in &hostile {
             for (name, _, told) in objects(one) {
                 until_ready(&scene, &name, "False").await?;
