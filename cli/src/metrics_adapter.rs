@@ -33,9 +33,13 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = ":8081", value_parser = address)]
     health_probe_bind_address: SocketAddr,
 
-    /// HOST:PORT of an operator that leads; without it, that of the Lease operator.keda.sh in POD_NAMESPACE.
+    /// HOST:PORT of an operator that leads; without it, that of the Lease in POD_NAMESPACE.
     #[arg(long, value_name = "ADDRESS")]
     metrics_service_address: Option<String>,
+
+    /// The Lease, as the operator's flag says it.
+    #[arg(long, value_name = "NAME", default_value = "operator.keda.sh")]
+    leader_election_id: String,
 
     /// The directory of ca.crt, tls.crt and tls.key, which have to be the operator's; waited for where they are missing.
     #[arg(long, value_name = "DIRECTORY", default_value = "/certs")]
@@ -68,6 +72,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             arguments.secure_port,
         ),
         metrics_service_address: arguments.metrics_service_address.clone(),
+        leader_election_id: arguments.leader_election_id.clone(),
         cert_dir: arguments.cert_dir.clone(),
         namespace: arguments.pod_namespace.clone(),
         external_metrics_wait: Duration::from_millis(arguments.external_metrics_wait_ms),

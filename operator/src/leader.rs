@@ -27,9 +27,6 @@ use crate::clock::Clock;
 use crate::leadership::Leadership;
 use crate::watches::resilient;
 
-/// KEDA's default of `--leader-election-id`.
-pub const LEASE_NAME: &str = "operator.keda.sh";
-
 /// Where the process that holds the Lease is found by the others, HOST:PORT.
 const ADDRESS: &str = "sakidori.dev/address";
 /// Whose address that is. Other holders of the Lease (KEDA's operator) leave annotations as they are.
@@ -108,23 +105,20 @@ pub async fn run(
     }
 }
 
-/// Tells a process that is no candidate the address of who leads, for as long as it wants to know.
-pub fn observe(client: Client, namespace: &str, lease: &str) -> watch::Receiver<Option<String>> {
-    let (sender, leader) = watch::channel(None);
+/// Tells a process that is no candidate the address of who leads, until the returned future is dropped.
+pub fn observe(
+    client: Client,
+    namespace: &str,
+    lease: &str,
+    leader: watch::Sender<Option<String>>,
+) -> impl Future<Output = ()> + Send + use<> {
     let seen = seen(Api::namespaced(client, namespace), lease);
-    tokio::spawn(async move {
+    async move {
         let mut seen = pin!(seen);
-        loop {
-            tokio::select! {
-                () = sender.closed() => return,
-                shown = seen.next() => match shown {
-                    Some(shown) => tell(&sender, shown.as_ref()),
-                    None => return,
-                },
-            }
+        while let Some(shown) = seen.next().await {
+            tell(&leader, shown.as_ref());
         }
-    });
-    leader
+    }
 }
 
 fn tell(leader: &watch::Sender<Option<String>>, shown: Option<&KubeLease>) {

@@ -35,6 +35,8 @@ pub struct MetricsAdapterOptions {
     pub external_metrics_bind_address: SocketAddr,
     /// HOST:PORT of the operator; `None`: of the replica that holds the Lease.
     pub metrics_service_address: Option<String>,
+    /// The Lease's name: KEDA's `--leader-election-id`.
+    pub leader_election_id: String,
     /// `ca.crt`, `tls.crt`, `tls.key`.
     pub cert_dir: PathBuf,
     /// Where the operator is installed.
@@ -87,17 +89,18 @@ pub async fn run(
         return Ok(());
     };
     let certificate = certificates.handle();
+    let fixed = options.metrics_service_address;
+    let observed = fixed.is_none();
     // Kept here, so that it never ends.
-    let (_fixed, leader) = match options.metrics_service_address {
-        Some(address) => {
-            let (fixed, leader) = watch::channel(Some(address));
-            (Some(fixed), leader)
-        }
-        None => (
-            None,
-            leader::observe(client.clone(), &options.namespace, leader::LEASE_NAME),
-        ),
-    };
+    let (tell_leader, leader) = watch::channel(fixed);
+    if observed {
+        let (namespace, lease) = (&options.namespace, &options.leader_election_id);
+        let observing = leader::observe(client.clone(), namespace, lease, tell_leader.clone());
+        let stop = shutdown.clone();
+        servers.spawn(async move {
+            stop.run_until_cancelled(observing).await;
+        });
+    }
     let replica = Replica::new(&options.namespace, certificate.clone(), leader)?;
     let collected = replica.metrics().context("registering metrics")?;
     metrics

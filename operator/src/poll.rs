@@ -14,7 +14,7 @@ use sakidori_engine::{
     COMPOSITE_METRIC, Event, ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome,
 };
 use sakidori_scalers::{Freshness, Scaler, ScalerError};
-use sakidori_values::{RawMetrics, TriggerRead};
+use sakidori_values::{Moment, RawMetrics, TriggerRead};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -34,6 +34,8 @@ const QUICK: Duration = Duration::from_secs(1);
 
 /// No read takes longer, whatever its own timeout: an object's poll must end before the engine gives it up as lost.
 const LONGEST_READ: Duration = Duration::from_secs(30);
+/// An answer that takes longer than this is as old as its question.
+const LATE: Duration = Duration::from_secs(5);
 
 /// An API server that hangs (its etcd is away) must not hold up the triggers' next poll.
 const SCALE_WITHIN: Duration = Duration::from_secs(5);
@@ -208,8 +210,9 @@ impl Poller {
         ask: Ask,
     ) -> (TriggerOutcome, Duration) {
         let freshness = Freshness::within(ask.within);
+        let started = Moment::now();
         let outcome = self.read_fresh(key, prepared, trigger, &freshness).await;
-        let age = freshness.oldest();
+        let age = age(&freshness, started.elapsed());
         if let TriggerOutcome::Read(readings) = &outcome {
             let values: Vec<_> = readings
                 .iter()
@@ -263,9 +266,17 @@ impl Poller {
             }
             Source::Scaler { scaler, metrics } => (scaler, metrics),
         };
-        let started = Instant::now();
+        let started = Moment::now();
         let answer = read_guarded(scaler.as_ref(), freshness).await;
         let took = started.elapsed();
+        // By a clock that runs on while the process is stopped: what waited in a socket meanwhile is no answer of now.
+        let answer = match answer {
+            Ok(_) if took > LONGEST_READ + LATE => Err(ScalerError::Unreachable(format!(
+                "the answer was taken only {} s after the question: it is too old",
+                took.as_secs()
+            ))),
+            answer => answer,
+        };
         self.metrics.count_read(&trigger.kind, answer.is_ok());
         let named = scaler.metrics();
         if named != *metrics && !named.is_empty() {
@@ -277,7 +288,7 @@ impl Poller {
             Ok(readings) => readings,
             Err(error) => return self.failed(key, prepared, trigger, error.to_string()),
         };
-        let age = freshness.oldest();
+        let age = age(freshness, took);
         let mut taken = Vec::with_capacity(readings.len());
         for reading in readings {
             debug!(object = %key, metric = reading.metric, value = reading.value, active = reading.active, "read");
@@ -321,6 +332,13 @@ impl Poller {
         }
         TriggerOutcome::Failed { message }
     }
+}
+
+/// How long before now the source was asked. The time that an ordinary answer takes doesn't count: a read that waited for it has no
+/// newer one to get.
+fn age(freshness: &Freshness, took: Duration) -> Duration {
+    let slow = if took > LATE { took } else { Duration::ZERO };
+    freshness.oldest().max(slow)
 }
 
 /// The scaler failed, or gave nothing that counts.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::admission::{Admission, ClusterReads, Neighbours};
 use crate::certificates::{CertificateMetrics, Certificates};
@@ -81,6 +81,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         true => CancellationToken::new(),
         false => shutdown.clone(),
     };
+    if options.leader_elect && options.advertised().is_none() {
+        warn!(
+            "other replicas can't follow this one: set POD_IP or --advertise-address to where they reach it"
+        );
+    }
     let (leader_address, leader) = watch::channel(None);
     let raw = options.raw_metrics.map(RawMetrics::new).map(Arc::new);
     let replica =
@@ -190,7 +195,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
             term: elected.clone(),
             leader: leader_address.clone(),
         };
-        let (released, release) = (replica.released(), release.clone());
+        let (client, released) = (client.clone(), replica.released());
+        let release = release.clone();
         tokio::spawn(leader::run(
             client, candidacy, clock, told, released, release,
         ))
@@ -210,10 +216,17 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         release.cancel();
         if let Some(electing) = electing {
             let _ = timeout(RELEASE, electing).await;
+            // What this one answers in its last seconds is the next leader's.
+            let (namespace, lease) = (
+                &grounds.options.namespace,
+                &grounds.options.leader_election_id,
+            );
+            let observing = leader::observe(client, namespace, lease, leader_address.clone());
+            let stop = closing.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(observing).await });
         }
         replica.release();
         told.cancel();
-        // What this one answers in its last seconds is the next leader's.
         replica.follow_another();
         // Where it was no signal that ended it.
         shutdown.cancel();
@@ -274,7 +287,10 @@ async fn lead(
         grounds.replica.follow_another();
         ended?;
         // Where the term saw that it is over before the election did.
-        let _ = election.wait_for(|now| *now != number).await;
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            _ = election.wait_for(|now| *now != number) => {}
+        }
         info!("all that the term had is gone; this replica goes on as a follower");
     }
 }

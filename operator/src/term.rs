@@ -56,7 +56,7 @@ const DRAIN: Duration = Duration::from_millis(2500);
 
 /// Tasks of a term end where they wait next. Only what blocks a thread (librdkafka, the system's look-up of names) may take longer; it is
 /// waited for so long, and can then change nothing.
-const END_WITHIN: Duration = Duration::from_secs(10);
+const END_WITHIN: Duration = Duration::from_secs(1);
 /// The same at a shutdown, where there is no time.
 const CLOSE: Duration = Duration::from_millis(300);
 

@@ -30,6 +30,9 @@ const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// A stream is begun anew after this long: so two clocks that don't go equally fast (1 in 10,000 would be much) are 0.2 s apart at most, and a
 /// certificate that has ended is not believed for much longer.
 const LONGEST_STREAM: Duration = Duration::from_secs(30 * 60);
+/// A stream that took longer than this to begin makes readings look older than they are: it is begun anew soon.
+const SLOW_START: Duration = Duration::from_millis(200);
+const SHORT_STREAM: Duration = Duration::from_secs(5);
 /// Waits between attempts: a new leader is found soon, and one that is away isn't asked often.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -131,7 +134,12 @@ impl Follower {
         if !writer.begin() {
             return Err(LEADS.to_owned());
         }
-        while asked.elapsed() < LONGEST_STREAM {
+        // How long the leader took to begin counts as age of all that it tells.
+        let longest = match asked.elapsed() < SLOW_START {
+            true => LONGEST_STREAM,
+            false => SHORT_STREAM,
+        };
+        while asked.elapsed() < longest {
             let message = timeout(SILENT_AFTER, told.message())
                 .await
                 .map_err(|_| format!("it has said nothing for {} s", SILENT_AFTER.as_secs()))?

@@ -165,7 +165,12 @@ fn readings(
         Some(same) if same.are(interval, served.generation, metrics()) => same.clone(),
         _ => {
             let store = writer.store();
-            let made = store.readings(key, interval, metrics(), |metric| before?.slot(metric));
+            // An edited object may have another source under the same name: only what this stream has told of it stays.
+            let same = before.is_some_and(|before| before.generation() == served.generation);
+            let made = store.readings(key, interval, metrics(), |metric| {
+                let slot = before?.slot(metric);
+                slot.filter(|slot| same || slot.is_told_by(writer.number()))
+            });
             Arc::new(made.of_generation(served.generation))
         }
     };
@@ -187,4 +192,59 @@ fn latest(metric: &wire::Metric, asked: Moment) -> Latest {
         at: at(asked, failure.at_ms),
     });
     Latest { reading, failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    fn told(generation: i64, value: Option<&str>) -> What {
+        let reading = value.map(|value| wire::Reading {
+            value: value.to_owned(),
+            at_ms: 0,
+        });
+        let metric = wire::Metric {
+            name: "s0-a".to_owned(),
+            reading,
+            ..wire::Metric::default()
+        };
+        What::Object(wire::Object {
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+            uid: "1".to_owned(),
+            state: Some(Told::Served(wire::Served {
+                polling_interval_ms: 30_000,
+                metrics: vec![metric],
+                generation,
+                ..wire::Served::default()
+            })),
+        })
+    }
+
+    #[test]
+    fn an_edited_objects_reading_is_not_taken_from_the_leader_before() {
+        let store = Arc::new(Store::default());
+        let key = ObjectKey::new("shop", "web");
+        let value = || {
+            let latest = store.slot(&key, "1", "s0-a").unwrap().latest();
+            latest.reading.map(|taken| taken.value.to_string())
+        };
+        let take = |writer: &Writer, what: What| take_in(writer, Moment::now(), what);
+        let first = Writer::new(store.clone());
+        first.begin();
+        take(&first, told(3, Some("7")));
+        assert_eq!(value().as_deref(), Some("7"));
+        // The next leader has not read it yet: of the same object it is served on, of an edited one it isn't.
+        let second = Writer::new(store.clone());
+        second.begin();
+        take(&second, told(3, None));
+        assert_eq!(value().as_deref(), Some("7"));
+        let third = Writer::new(store.clone());
+        third.begin();
+        take(&third, told(4, None));
+        assert_eq!(value(), None);
+        take(&third, told(4, Some("8")));
+        assert_eq!(value().as_deref(), Some("8"));
+    }
 }

@@ -170,13 +170,18 @@ impl Slot {
         let before = self.latest();
         if told.reading.is_some() {
             self.told_by.store(stream, Ordering::Relaxed);
-        } else if self.told_by.load(Ordering::Relaxed) != stream {
+        } else if !self.is_told_by(stream) {
             told.reading = before.reading.clone();
             told.failure = told.failure.or_else(|| before.failure.clone());
         }
         if before != told {
             self.put(told);
         }
+    }
+
+    /// Whether its reading was told on the stream of that number.
+    pub(crate) fn is_told_by(&self, stream: u64) -> bool {
+        self.told_by.load(Ordering::Relaxed) == stream
     }
 
     fn put(&self, latest: Latest) {

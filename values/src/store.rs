@@ -166,17 +166,21 @@ impl Store {
         lock(&self.inner).ever_listed
     }
 
-    /// Goes through the readings of all objects until `found` finds.
+    /// Goes through the readings of all objects that are polled until `found` finds.
     pub(crate) fn any_readings<T>(
         &self,
         found: impl FnMut(&ObjectReadings) -> Option<T>,
     ) -> Option<T> {
         let inner = lock(&self.inner);
         let readings = inner.objects.values().filter_map(|entry| {
-            let State::Served { readings, .. } = &entry.served.state else {
-                return None;
-            };
-            Some(&**readings)
+            match &entry.served.state {
+                State::Served {
+                    readings,
+                    complaint: None,
+                } => Some(&**readings),
+                // Nobody polls one that can't be prepared.
+                _ => None,
+            }
         });
         readings.map(found).find_map(|found| found)
     }
@@ -248,6 +252,8 @@ impl Writer {
     pub fn lead(&self) {
         let mut inner = lock(&self.store.inner);
         inner.led = true;
+        // A leader hears nobody.
+        inner.heard = None;
         self.begin_in(&mut inner);
     }
 
