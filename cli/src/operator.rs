@@ -13,7 +13,7 @@ use sakidori_operator::{
     LeaseTiming, Namespaces, Options, RawMetricsMode, ServiceNames, TlsFloor,
 };
 
-use crate::process::{Logs, address, until_signal};
+use crate::process::{Logs, Optional, address, address_or_none, until_signal};
 
 /// Run the operator: watch ScaledObjects, poll their triggers, scale their targets, and serve the external metrics API.
 ///
@@ -72,9 +72,9 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = ":6443", value_parser = address)]
     external_metrics_bind_address: SocketAddr,
 
-    /// Where the admission webhooks are served, HTTPS.
-    #[arg(long, value_name = "ADDRESS", default_value = ":9443", value_parser = address)]
-    webhook_bind_address: SocketAddr,
+    /// Where the admission webhooks are served, HTTPS; 0 for nowhere.
+    #[arg(long, value_name = "ADDRESS", default_value = ":9443", value_parser = address_or_none)]
+    webhook_bind_address: Optional,
 
     /// Where the other processes of the installation get values, and tools KEDA's gRPC services: mutual TLS.
     #[arg(long, value_name = "ADDRESS", default_value = ":9666", value_parser = address)]
@@ -161,6 +161,10 @@ pub struct Arguments {
     /// A file with the authorities of the API server's client certificates: the webhooks then answer to nobody else.
     #[arg(long, value_name = "FILE", default_value = "")]
     webhook_client_ca_file: String,
+
+    /// The common names, separated by commas, that such a certificate may have; empty means any.
+    #[arg(long, value_name = "NAMES", default_value = "")]
+    webhook_client_names: String,
 
     /// Serve the Prometheus metrics over TLS, with the same certificate.
     #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
@@ -260,6 +264,12 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
         webhook_client_ca: Some(&arguments.webhook_client_ca_file)
             .filter(|path| !path.is_empty())
             .map(PathBuf::from),
+        webhook_client_names: arguments
+            .webhook_client_names
+            .split(',')
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect(),
         metrics_secure: arguments.metrics_secure,
         leader_elect: arguments.leader_elect,
         leader_election_id: arguments.leader_election_id.clone(),

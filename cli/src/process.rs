@@ -130,6 +130,19 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Where something is served, if it is; a name of its own keeps clap from taking the flag for one without a default.
+pub type Optional = Option<SocketAddr>;
+
+/// `0` means nowhere, as for controller-runtime's operators.
+pub fn address_or_none(text: &str) -> Result<Optional, String> {
+    match text {
+        "0" => Ok(None),
+        _ => address(text)
+            .map(Some)
+            .map_err(|expected| format!("{expected}, or 0 for none")),
+    }
+}
+
 fn log_level(text: &str) -> Result<String, String> {
     // A filter takes any word for a module's name: a bare word has to be a level.
     let is_level = text.parse::<tracing::Level>().is_ok() || text.eq_ignore_ascii_case("off");
@@ -152,6 +165,15 @@ mod tests {
         assert_eq!(address("127.0.0.1:1"), Ok("127.0.0.1:1".parse().unwrap()));
         assert!(address("8080").is_err());
         assert!(address(":http").is_err());
+    }
+
+    #[test]
+    fn zero_is_no_address() {
+        assert_eq!(address_or_none("0"), Ok(None));
+        let some = address_or_none("127.0.0.1:0");
+        assert_eq!(some, Ok(Some("127.0.0.1:0".parse().unwrap())));
+        assert!(address_or_none("off").unwrap_err().ends_with("0 for none"));
+        assert!(address("0").is_err());
     }
 
     #[test]

@@ -23,5 +23,5 @@ pub use https::{HttpServer, HttpsServer};
 pub use server::{Server, ServerError};
 pub use source::{ExternalMetricValue, ExternalMetrics, MetricError};
 pub use tls::{
-    CertificateError, CertificateHandle, ServingCertificate, ServingTls, authorities_of,
+    CertificateError, CertificateHandle, Clients, ServingCertificate, ServingTls, authorities_of,
 };

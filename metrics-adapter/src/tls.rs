@@ -16,6 +16,8 @@ use rustls::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
+use crate::authentication::certificate::common_name;
+
 /// What this process shows, its certificate with intermediates, its own first, and the private key; and whom it believes. All PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServingCertificate {
@@ -149,8 +151,17 @@ pub struct ServingTls {
     pub provider: Arc<CryptoProvider>,
     /// The versions, any of which a client may choose.
     pub versions: &'static [&'static SupportedProtocolVersion],
-    /// Who vouches for clients: each has to show a certificate of theirs. Without, a client may show what it has, and the router judges it.
-    pub clients: Option<Arc<RootCertStore>>,
+    /// Who is a client. Without, a client may show what it has, and the router judges it.
+    pub clients: Option<Clients>,
+}
+
+/// Who is a client: each has to show a certificate.
+#[derive(Clone)]
+pub struct Clients {
+    /// Who vouches for them.
+    pub authorities: Arc<RootCertStore>,
+    /// The common names that their certificates may have; empty allows any.
+    pub names: Vec<String>,
 }
 
 impl Default for ServingTls {
@@ -175,11 +186,19 @@ pub(crate) fn server_config(
         None => Arc::new(Possession {
             provider: Arc::clone(&provider),
         }),
-        Some(authorities) => {
-            let authorities = Arc::clone(authorities);
-            WebPkiClientVerifier::builder_with_provider(authorities, Arc::clone(&provider))
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?
+        Some(clients) => {
+            let authorities = Arc::clone(&clients.authorities);
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(authorities, Arc::clone(&provider))
+                    .build()
+                    .map_err(|error| rustls::Error::General(error.to_string()))?;
+            match clients.names.is_empty() {
+                true => verifier,
+                false => Arc::new(Named {
+                    verifier,
+                    names: clients.names.clone(),
+                }),
+            }
         }
     };
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -221,6 +240,63 @@ impl Peer {
     /// Its own certificate, then the intermediates; none if it has shown none.
     pub(crate) fn chain(&self) -> Option<&[CertificateDer<'static>]> {
         self.0.as_deref()
+    }
+}
+
+/// Believes whom the verifier believes, where the certificate has one of the names.
+#[derive(Debug)]
+struct Named {
+    verifier: Arc<dyn ClientCertVerifier>,
+    names: Vec<String>,
+}
+
+impl ClientCertVerifier for Named {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self
+            .verifier
+            .verify_client_cert(end_entity, intermediates, now)?;
+        let name = common_name(&[end_entity.clone().into_owned()]).unwrap_or_default();
+        if self.names.contains(&name) {
+            return Ok(verified);
+        }
+        tracing::info!(
+            name,
+            "a client was refused: its certificate has none of the allowed names"
+        );
+        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }
 

@@ -20,8 +20,8 @@ pub struct Options {
     pub health_probe_bind_address: SocketAddr,
     /// The external metrics API, HTTPS.
     pub external_metrics_bind_address: SocketAddr,
-    /// The admission webhooks, HTTPS.
-    pub webhook_bind_address: SocketAddr,
+    /// The admission webhooks, HTTPS; `None` where there are none.
+    pub webhook_bind_address: Option<SocketAddr>,
     /// gRPC for the other processes of the installation, mutual TLS.
     pub metrics_service_bind_address: SocketAddr,
     /// Where those find it while it leads; `None` where that isn't known.
@@ -32,6 +32,8 @@ pub struct Options {
     pub service_tls: TlsFloor,
     /// Who vouches for the clients of the webhooks, where not everybody is answered: a file of PEM.
     pub webhook_client_ca: Option<PathBuf>,
+    /// The common names that their certificates may have; empty allows any.
+    pub webhook_client_names: Vec<String>,
     /// Serve Prometheus metrics over TLS.
     pub metrics_secure: bool,
     pub leader_elect: bool,

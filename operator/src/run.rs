@@ -56,9 +56,10 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     )
     .await?
     .into_std()?;
-    let webhook_listener = bind(options.webhook_bind_address, "--webhook-bind-address")
-        .await?
-        .into_std()?;
+    let webhook_listener = match options.webhook_bind_address {
+        Some(address) => Some(bind(address, "--webhook-bind-address").await?.into_std()?),
+        None => None,
+    };
     let values_listener = bind(
         options.metrics_service_bind_address,
         "--metrics-service-bind-address",
@@ -97,28 +98,34 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let collected = Box::new(calls.clone());
     metrics.add(collected).context("registering metrics")?;
 
-    let neighbours = Arc::new(Neighbours::new(options.watch.clone()));
-    let (publisher, publishing) =
-        EventPublisher::start(client.clone(), options.identity.clone(), closing.clone());
-    let own = options.cluster_object_namespace.as_str();
-    let only_in = options.restrict_secret_access.then_some(own);
-    let admission = Admission::new(
-        neighbours.clone(),
-        ClusterReads {
-            client: client.clone(),
-            targets: Arc::new(Targets::new(client.clone())),
-            leading: leading.clone(),
-            cluster_object_namespace: options.cluster_object_namespace.clone(),
-        },
-        sakidori_scalers::Context {
-            clients: Arc::new(Clients::new(options.clients.clone())),
-            cluster: Arc::new(ClusterView::new(client.clone(), only_in)),
-        },
-        publisher,
-        metrics.clone(),
-        clock,
-    );
-    let webhooks = serving::webhooks(&options, &certificate, admission.router())?;
+    let webhooks = match webhook_listener {
+        None => None,
+        Some(listener) => {
+            let neighbours = Arc::new(Neighbours::new(options.watch.clone()));
+            let (publisher, publishing) =
+                EventPublisher::start(client.clone(), options.identity.clone(), closing.clone());
+            let own = options.cluster_object_namespace.as_str();
+            let only_in = options.restrict_secret_access.then_some(own);
+            let admission = Admission::new(
+                neighbours.clone(),
+                ClusterReads {
+                    client: client.clone(),
+                    targets: Arc::new(Targets::new(client.clone())),
+                    leading: leading.clone(),
+                    cluster_object_namespace: options.cluster_object_namespace.clone(),
+                },
+                sakidori_scalers::Context {
+                    clients: Arc::new(Clients::new(options.clients.clone())),
+                    cluster: Arc::new(ClusterView::new(client.clone(), only_in)),
+                },
+                publisher,
+                metrics.clone(),
+                clock,
+            );
+            let server = serving::webhooks(&options, &certificate, admission.router())?;
+            Some((listener, server, neighbours, publishing))
+        }
+    };
     let serving = {
         let (leading, replica) = (leading.clone(), replica.clone());
         let alone = !options.leader_elect;
@@ -153,16 +160,18 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
             failed.cancel();
         }
     });
-    let stop = closing.clone();
     // Also while another replica leads: any of them may be asked.
-    servers.spawn(async move {
-        if let Err(error) = webhooks.serve(webhook_listener, stop).await {
-            // Objects are then let through, or refused where the user wants that: scaling goes on.
-            error!(%error, "the admission webhooks ended");
-        }
-    });
-    servers.spawn(neighbours.follow(client.clone(), closing.clone()));
-    servers.spawn(publishing);
+    if let Some((listener, server, neighbours, publishing)) = webhooks {
+        let stop = closing.clone();
+        servers.spawn(async move {
+            if let Err(error) = server.serve(listener, stop).await {
+                // Objects are then let through, or refused where the user wants that: scaling goes on.
+                error!(%error, "the admission webhooks ended");
+            }
+        });
+        servers.spawn(neighbours.follow(client.clone(), closing.clone()));
+        servers.spawn(publishing);
+    }
     servers.spawn(replica.clone().follow(closing.clone()));
     // Until the Lease is given up, which the others are told.
     let told = CancellationToken::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use sakidori_metrics_adapter::{
-    CertificateHandle, HttpServer, HttpsServer, ServingTls, authorities_of,
+    CertificateHandle, Clients, HttpServer, HttpsServer, ServingTls, authorities_of,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,13 @@ pub fn webhooks(
     if let Some(path) = &options.webhook_client_ca {
         let flag = || format!("--webhook-client-ca-file {}", path.display());
         let pem = std::fs::read(path).with_context(flag)?;
-        tls.clients = Some(Arc::new(authorities_of(&pem).with_context(flag)?));
+        tls.clients = Some(Clients {
+            authorities: Arc::new(authorities_of(&pem).with_context(flag)?),
+            names: options.webhook_client_names.clone(),
+        });
+    } else if !options.webhook_client_names.is_empty() {
+        // Nobody shows a certificate then, and everybody would be answered.
+        anyhow::bail!("--webhook-client-names needs --webhook-client-ca-file");
     }
     HttpsServer::new(certificate, router)
         .and_then(|server| server.speaking(&tls))

@@ -6,7 +6,7 @@
 //! 3. A bearer token, which the API server reviews.
 //! 4. Without any of these: `system:anonymous`. Credentials that are there and wrong are 401, never anonymous.
 
-mod certificate;
+pub(crate) mod certificate;
 mod request_header;
 mod token;
 pub(crate) mod trust;

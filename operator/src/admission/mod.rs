@@ -21,7 +21,7 @@ mod triggers;
 mod verdict;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -44,7 +44,7 @@ use tracing::{info, warn};
 use allowance::Allowance;
 pub use cluster::ClusterReads;
 pub use neighbours::Neighbours;
-use request::{BODIES_KIB, BODY_BYTES, Limit, kibibytes, parse};
+use request::{Limit, Room};
 use verdict::Verdict;
 
 use crate::clock::Clock;
@@ -57,8 +57,6 @@ const CHECKS_AT_ONCE: usize = 2;
 /// Reviews at the same time that read the cluster. An API server has a few under way; a client that is none has no more of the
 /// operator's rights to read with than that.
 const JUDGED_AT_ONCE: usize = 32;
-/// The API server sends a review at once. Whoever takes longer holds a connection's place.
-const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// Events that admission tells in a minute, one each for an object that has useless settings: more are in the answer only.
 const EVENTS_A_MINUTE: u32 = 120;
 
@@ -113,7 +111,7 @@ pub struct Admission {
     publisher: Arc<EventPublisher>,
     metrics: Arc<Metrics>,
     clock: Clock,
-    bodies: Arc<Semaphore>,
+    room: Room,
     checks: Semaphore,
     judged: Semaphore,
     events: Mutex<Allowance>,
@@ -142,7 +140,7 @@ impl Admission {
             publisher,
             metrics,
             clock,
-            bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)),
+            room: Room::new(),
             checks: Semaphore::new(CHECKS_AT_ONCE),
             judged: Semaphore::new(JUDGED_AT_ONCE),
             events: Mutex::new(Allowance::new(EVENTS_A_MINUTE, Instant::now())),
@@ -185,29 +183,10 @@ impl Admission {
         headers: &HeaderMap,
         body: Body,
     ) -> Response {
-        let room = self.bodies.clone().acquire_many_owned(kibibytes(headers));
-        let Ok(Ok(_room)) = timeout_at(until.into(), room).await else {
-            return refusal(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many reviews are under way",
-            );
+        let (request, taken) = match self.room.receive(headers, body, until).await {
+            Ok(received) => received,
+            Err((status, message)) => return refusal(status, &message),
         };
-        let sent_by = until.min(Instant::now() + BODY_WITHIN);
-        let body = match timeout_at(sent_by.into(), axum::body::to_bytes(body, BODY_BYTES)).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(error)) => {
-                return refusal(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    &format!("the review was not read: {error}; {BODY_BYTES} bytes are the most"),
-                );
-            }
-            Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the review came too slowly"),
-        };
-        let request = match parse(&body) {
-            Ok(request) => request,
-            Err(error) => return refusal(StatusCode::BAD_REQUEST, &error),
-        };
-        drop(body);
         let mut response = AdmissionResponse::from(&request);
         let about = format!(
             "{} {}/{}",
@@ -217,7 +196,11 @@ impl Admission {
         );
         // Reads end before the whole does, so that what is known without them is still told.
         let reads = until - until.saturating_duration_since(Instant::now()) / 5;
-        let verdict = decided(async move { self.judge(kind, request, reads).await }, until).await;
+        let judging = async move {
+            let _taken = taken;
+            self.judge(kind, request, reads).await
+        };
+        let verdict = decided(judging, until).await;
         if let Some(message) = verdict.message() {
             info!(object = ?about, problems = ?message, "refused an object");
             response = response.deny(message);
@@ -343,6 +326,8 @@ fn spec_of<T: DeserializeOwned + Default>(object: &DynamicObject) -> Result<T, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use serde_json::{Value, json};
     use tokio_util::sync::CancellationToken;
 

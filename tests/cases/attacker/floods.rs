@@ -130,6 +130,47 @@ fn large_headers_and_bodies_are_cut_off() {
 }
 
 #[test]
+fn a_small_body_that_becomes_large_takes_no_memory() {
+    play_installed(async |installed| {
+        let operator = victim(installed, |_| {}).await?;
+        let webhooks = places(&operator)[3];
+        let client = client(None)?;
+        let url = webhooks.url("/validate-keda-sh-v1alpha1-scaledobject");
+        let review = |spec: &str| {
+            format!(
+                r#"{{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {{
+                    "uid": "1", "operation": "CREATE", "userInfo": {{}}, "name": "web",
+                    "kind": {{"group": "keda.sh", "version": "v1alpha1", "kind": "ScaledObject"}},
+                    "resource": {{"group": "keda.sh", "version": "v1alpha1", "resource": "scaledobjects"}},
+                    "object": {{"metadata": {{"name": "web"}}, "spec": {spec}}}}}}}"#
+            )
+        };
+        let list =
+            |value: &str, length: usize| review(&format!("[{}]", vec![value; length].join(",")));
+        let before = resident(&operator)?;
+        let mut most = 0;
+        for (body, expected) in [
+            // Two bytes a value, as large as a body may be; then as many values as it may have, of the kind that takes the most.
+            (list("0", 1_500_000), 413),
+            (list(r#"{"a":0}"#, 33_000), 200),
+        ] {
+            let posts = stream::iter(0..16).map(|_| client.post(&url).body(body.clone()).send());
+            let mut answers = posts.buffer_unordered(4);
+            while let Some(answer) = answers.next().await {
+                let status = answer?.status();
+                ensure!(status == expected, "{status} for {} bytes", body.len());
+                most = most.max(resident(&operator)?);
+            }
+            serves_others(&webhooks).await?;
+        }
+        let more = most.saturating_sub(before);
+        println!("they took {more} KiB");
+        ensure!(more < MEMORY_KIB, "they took {more} KiB");
+        Ok(())
+    });
+}
+
+#[test]
 fn requests_that_come_slowly_keep_nobody_out() {
     play_installed(async |installed| {
         let operator = victim(installed, |_| {}).await?;

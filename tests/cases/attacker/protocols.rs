@@ -149,7 +149,10 @@ fn the_webhooks_answer_to_nobody_but_the_api_server_where_its_authority_is_named
         let folder = tempfile::tempdir()?;
         let file = ours.write(folder.path(), "clients")?;
         let operator = victim(installed, |settings| {
-            settings.extra_args = vec![format!("--webhook-client-ca-file={}", file.display())];
+            settings.extra_args = vec![
+                format!("--webhook-client-ca-file={}", file.display()),
+                "--webhook-client-names=kube-apiserver,another".to_owned(),
+            ];
         })
         .await?;
         let url = format!("https://{}/", operator.webhook_address());
@@ -160,10 +163,12 @@ fn the_webhooks_answer_to_nobody_but_the_api_server_where_its_authority_is_named
             .await?;
         ensure!(answer.status() == 404, "{}", answer.status());
         let stranger = other.issue("kube-apiserver", &[], &[])?;
+        let kubelet = ours.issue("kubelet", &[], &[])?;
         let expired = ours.issue_expired("kube-apiserver", &[])?;
         for (what, identity) in [
             ("nobody", None),
             ("a stranger", Some((&*stranger.certificate, &*stranger.key))),
+            ("another name", Some((&*kubelet.certificate, &*kubelet.key))),
             (
                 "a certificate that expired",
                 Some((&*expired.certificate, &*expired.key)),
