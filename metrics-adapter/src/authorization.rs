@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::attributes::{Attributes, ResourceAttributes};
 use crate::authentication::{ANONYMOUS, Caller, User};
-use crate::reviews::Reviews;
+use crate::reviews::{Lane, Reviews};
 use crate::status::Failure;
 use crate::ttl_cache::TtlCache;
 
@@ -40,7 +40,8 @@ impl Authorizer {
     }
 
     /// # Errors
-    /// 403 when the user may not, 503 when the API server can't be asked.
+    /// 403 when the user may not, 429 when too many who aren't behind the front proxy wait for a review, 503 when the API server
+    /// can't be asked.
     pub(crate) async fn authorize(
         &self,
         caller: &Caller,
@@ -55,23 +56,35 @@ impl Authorizer {
         if user.groups.iter().any(|group| group == PRIVILEGED_GROUP) {
             return Ok(());
         }
+        let lane = match caller.through_front_proxy {
+            true => Lane::FrontProxy,
+            false => Lane::Direct,
+        };
         // The HPA controller may read all metrics: one review in 10 s is enough for all its reads, where one for each
         // metric would be more requests than all the rest of this program makes. Only behind the front proxy, which has
         // asked about this very metric already, so that an authorizer with exceptions from "all" is heard too.
         if caller.through_front_proxy
             && let Attributes::Resource(resource) = attributes
             && let Some(all) = resource.of_all_metrics()
-            && self.decide(user, &Attributes::Resource(all)).await?.is_ok()
+            && self
+                .decide(lane, user, &Attributes::Resource(all))
+                .await?
+                .is_ok()
         {
             return Ok(());
         }
-        self.decide(user, attributes)
+        self.decide(lane, user, attributes)
             .await?
             .map_err(|reason| refusal(user, attributes, &reason))
     }
 
     /// The API server's decision, or what is remembered of it.
-    async fn decide(&self, user: &User, attributes: &Attributes) -> Result<Decision, Failure> {
+    async fn decide(
+        &self,
+        lane: Lane,
+        user: &User,
+        attributes: &Attributes,
+    ) -> Result<Decision, Failure> {
         let review = review_of(user, attributes);
         let text = serde_json::to_vec(&review.spec).map_err(|error| {
             Failure::internal(format!("can't write a SubjectAccessReview: {error}"))
@@ -80,7 +93,7 @@ impl Authorizer {
         if let Some(decision) = self.known.get(&key, Instant::now()) {
             return Ok(decision);
         }
-        let decision = self.review(&review).await?;
+        let decision = self.review(lane, &review).await?;
         let lifetime = if decision.is_ok() {
             ALLOWED_LIFETIME
         } else {
@@ -91,8 +104,17 @@ impl Authorizer {
         Ok(decision)
     }
 
-    async fn review(&self, review: &review::SubjectAccessReview) -> Result<Decision, Failure> {
-        let status = self.reviews.ask(review).await?.status.unwrap_or_default();
+    async fn review(
+        &self,
+        lane: Lane,
+        review: &review::SubjectAccessReview,
+    ) -> Result<Decision, Failure> {
+        let status = self
+            .reviews
+            .ask(lane, review)
+            .await?
+            .status
+            .unwrap_or_default();
         if let Some(error) = status.evaluation_error.filter(|error| !error.is_empty()) {
             tracing::warn!(%error, "the API server could not judge a SubjectAccessReview in full");
         }

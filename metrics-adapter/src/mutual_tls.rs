@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::ring;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig,
@@ -36,6 +37,9 @@ pub fn server_config(
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(certificate.resolver());
+    // A resumed session skips the verifier, so an authority that is dropped would be good for as long as its tickets.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
@@ -54,6 +58,7 @@ pub fn client_config(certificate: &CertificateHandle) -> Result<ClientConfig, ru
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_webpki_verifier(verifier)
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.certified())));
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
@@ -144,28 +149,10 @@ mod tests {
 
     /// Whether a byte comes through from a client to a server, each with its certificate.
     async fn talk(client: &CertificateHandle, server: &CertificateHandle) -> Result<(), String> {
-        let name = || ServerName::try_from(NAME).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(server_config(server, name()).unwrap()));
+        let name = ServerName::try_from(NAME).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(server, name).unwrap()));
         let config = client_config(client).map_err(|error| error.to_string())?;
-        let connector = TlsConnector::from(Arc::new(config));
-        let (near, far) = duplex(64 * 1024);
-        let (heard, answered) = tokio::join!(
-            async {
-                let mut stream = acceptor.accept(far).await?;
-                let heard = stream.read_u8().await?;
-                stream.write_u8(heard).await?;
-                stream.shutdown().await
-            },
-            async {
-                let mut stream = connector.connect(name(), near).await?;
-                stream.write_u8(7).await?;
-                stream.read_u8().await
-            }
-        );
-        match (heard, answered) {
-            (Ok(()), Ok(7)) => Ok(()),
-            (heard, answered) => Err(format!("server: {heard:?}, client: {answered:?}")),
-        }
+        talk_with(&TlsConnector::from(Arc::new(config)), &acceptor).await
     }
 
     #[tokio::test]
@@ -198,6 +185,57 @@ mod tests {
             let said = talk(&client, server).await.unwrap_err();
             assert!(said.contains(expected), "{said}");
         }
+    }
+
+    /// As [`talk`], by a client that keeps its configuration.
+    async fn talk_with(connector: &TlsConnector, acceptor: &TlsAcceptor) -> Result<(), String> {
+        let name = ServerName::try_from(NAME).unwrap();
+        let (near, far) = duplex(64 * 1024);
+        let (heard, answered) = tokio::join!(
+            async {
+                let mut stream = acceptor.accept(far).await?;
+                let heard = stream.read_u8().await?;
+                stream.write_u8(heard).await?;
+                stream.shutdown().await
+            },
+            async {
+                let mut stream = connector.connect(name, near).await?;
+                stream.write_u8(7).await?;
+                stream.read_u8().await
+            }
+        );
+        match (heard, answered) {
+            (Ok(()), Ok(7)) => Ok(()),
+            (heard, answered) => Err(format!("server: {heard:?}, client: {answered:?}")),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_is_not_resumed_once_its_authority_is_dropped() {
+        let (old, new) = (
+            Authority::new("old").unwrap(),
+            Authority::new("new").unwrap(),
+        );
+        let server = handle(&old, NAME, &[&old]);
+        let name = ServerName::try_from(NAME).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(&server, name).unwrap()));
+        // A client that would resume.
+        let mut config = client_config(&handle(&old, NAME, &[&old, &new])).unwrap();
+        config.resumption = Resumption::in_memory_sessions(8);
+        let connector = TlsConnector::from(Arc::new(config));
+        for _ in 0..2 {
+            assert_eq!(talk_with(&connector, &acceptor).await, Ok(()));
+        }
+        let identity = new.issue("process", &[], &[NAME]).unwrap();
+        server
+            .replace(&ServingCertificate {
+                certificate_pem: identity.certificate.into_bytes(),
+                key_pem: identity.key.into_bytes(),
+                authorities_pem: new.certificate().as_bytes().to_vec(),
+            })
+            .unwrap();
+        let said = talk_with(&connector, &acceptor).await.unwrap_err();
+        assert!(said.contains("UnknownIssuer"), "{said}");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -63,6 +64,7 @@ impl Server {
             authorizer: Authorizer::new(reviews),
             metrics,
             ready,
+            under_way: Semaphore::new(api::UNDER_WAY),
         });
         Ok(Self {
             client,

@@ -1,10 +1,14 @@
 //! Failures as the `metav1.Status` objects that kubectl, client-go and the HPA controller understand.
 
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::api::{GROUP, answer};
+
+/// As kube-apiserver says when it is asked for too much.
+const RETRY_AFTER_SECONDS: u8 = 1;
 
 /// A request that could not be answered, in the API's own terms.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +26,8 @@ struct Details {
     /// The API calls the resource's name "kind" here.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
+    #[serde(rename = "retryAfterSeconds", skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<u8>,
 }
 
 impl Failure {
@@ -39,6 +45,7 @@ impl Failure {
         self.details = Details {
             group: Some(GROUP.to_owned()),
             kind: Some(metric.to_owned()),
+            ..self.details
         };
         self
     }
@@ -95,6 +102,13 @@ impl Failure {
         )
     }
 
+    /// For who sends more than is taken on: never for what the front proxy passes on, see [`Self::unavailable`].
+    pub(crate) fn too_many_requests(message: impl Into<String>) -> Self {
+        let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
+        failure.details.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+        failure
+    }
+
     pub(crate) fn timeout(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message)
     }
@@ -124,6 +138,11 @@ impl IntoResponse for Failure {
         };
         let mut response = answer::json(&body, false);
         *response.status_mut() = self.code;
+        if let Some(seconds) = self.details.retry_after_seconds {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
+        }
         response
     }
 }

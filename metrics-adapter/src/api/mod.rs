@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use http::StatusCode;
+use tokio::sync::Semaphore;
 
 use crate::attributes::Attributes;
 use crate::authentication::Authenticator;
@@ -43,7 +44,12 @@ pub(crate) struct Server {
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<dyn ExternalMetrics>,
     pub(crate) ready: Ready,
+    pub(crate) under_way: Semaphore,
 }
+
+/// Requests under way at the same time, with their headers in memory; those beyond are refused at once. Only the front proxy gets near
+/// it: others wait in short queues, see [`crate::reviews`].
+pub(crate) const UNDER_WAY: usize = 1024;
 
 /// All paths. Each request must carry its [`Peer`] as an extension.
 pub(crate) fn router(server: Server) -> Router {
@@ -101,6 +107,9 @@ async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let Ok(_under_way) = server.under_way.try_acquire() else {
+        return Failure::too_many_requests("too many requests are under way").into_response();
+    };
     let attributes = Attributes::of(
         request.method(),
         request.uri().path(),

@@ -9,19 +9,23 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use sha2::{Digest, Sha256};
 
 use super::User;
-use crate::reviews::Reviews;
+use crate::reviews::{Lane, Reviews};
 use crate::status::Failure;
 use crate::ttl_cache::TtlCache;
 
 /// As kube-apiserver's delegation: so long may a revoked token still be good.
 const LIFETIME: Duration = Duration::from_secs(10);
 const CAPACITY: usize = 1024;
+/// A ServiceAccount's token has about 1 KiB, one of an OIDC provider with many groups up to some 10. Nothing longer is worth a review.
+const MAX_LENGTH: usize = 16 * 1024;
 
 /// Tells whom a token belongs to.
 pub(crate) struct TokenReader {
     reviews: Arc<Reviews>,
-    /// By the token's hash, so that no token stays in memory; `None` is a token that is nobody's.
-    known: TtlCache<[u8; 32], Option<User>>,
+    /// By the token's hash, so that no token stays in memory.
+    known: TtlCache<[u8; 32], User>,
+    /// The tokens that are nobody's, apart: somebody who makes them up must not push out the others.
+    refused: TtlCache<[u8; 32], ()>,
 }
 
 impl TokenReader {
@@ -29,23 +33,30 @@ impl TokenReader {
         Self {
             reviews,
             known: TtlCache::new(CAPACITY),
+            refused: TtlCache::new(CAPACITY),
         }
     }
 
     /// # Errors
-    /// 401 for a token that is nobody's, 503 when the API server can't be asked.
+    /// 401 for a token that is nobody's, 429 when too many wait for a review, 503 when the API server can't be asked.
     pub(crate) async fn user(&self, token: &str) -> Result<User, Failure> {
+        if token.len() > MAX_LENGTH {
+            return Err(Failure::unauthorized());
+        }
         let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let user = match self.known.get(&key, Instant::now()) {
-            Some(user) => user,
-            None => {
-                let user = self.review(token).await?;
-                self.known
-                    .insert(key, user.clone(), LIFETIME, Instant::now());
-                user
-            }
+        if let Some(user) = self.known.get(&key, Instant::now()) {
+            return Ok(user);
+        }
+        if self.refused.get(&key, Instant::now()).is_some() {
+            return Err(Failure::unauthorized());
+        }
+        let Some(user) = self.review(token).await? else {
+            self.refused.insert(key, (), LIFETIME, Instant::now());
+            return Err(Failure::unauthorized());
         };
-        user.ok_or_else(Failure::unauthorized)
+        self.known
+            .insert(key, user.clone(), LIFETIME, Instant::now());
+        Ok(user)
     }
 
     async fn review(&self, token: &str) -> Result<Option<User>, Failure> {
@@ -57,7 +68,12 @@ impl TokenReader {
             spec,
             ..TokenReview::default()
         };
-        let status = self.reviews.ask(&review).await?.status.unwrap_or_default();
+        let status = self
+            .reviews
+            .ask(Lane::Tokens, &review)
+            .await?
+            .status
+            .unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true));
         let Some(user) = user else {
             tracing::info!(

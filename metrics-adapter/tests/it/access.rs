@@ -1,6 +1,9 @@
 //! Who is let in, and who is not.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use sakidori_test_cluster::pki::Authority;
 use sakidori_test_cluster::{Component, FRONT_PROXY_NAME, eventually};
@@ -204,6 +207,63 @@ pub async fn all_reads_of_the_hpa_controller_cost_one_review(bench: &Bench) -> R
     // Two, should the machine be so busy that 10 s pass.
     let asked = reviews()? - before;
     ensure!((1..=2).contains(&asked), "50 reads took {asked} reviews");
+    Ok(())
+}
+
+pub async fn made_up_tokens_hold_up_no_read_of_the_hpa_controller(bench: &Bench) -> Result<()> {
+    let proxy = bench.caller(Some(&bench.front_proxy()?))?;
+    bench.let_read("User", "hpa").await?;
+    let attackers = (0..8)
+        .map(|_| bench.caller(None))
+        .collect::<Result<Vec<_>>>()?;
+    let flood = stream::iter(0..8000_usize)
+        .map(|index| {
+            let attacker = &attackers[index % attackers.len()];
+            async move {
+                let token = format!("made-up-{index}");
+                attacker
+                    .get_with_token(METRIC, &token)
+                    .await
+                    .map(|(code, _)| code)
+            }
+        })
+        .buffer_unordered(1000)
+        .try_collect::<Vec<_>>();
+    let reads = async {
+        let mut slowest = Duration::ZERO;
+        for index in 0..100 {
+            // A group that was not seen before costs a review of its own.
+            let group = format!("group-{index}");
+            let asked = Instant::now();
+            let (code, answer) = proxy
+                .get(
+                    METRIC,
+                    &[("X-Remote-User", "hpa"), ("X-Remote-Group", &group)],
+                )
+                .await?;
+            slowest = slowest.max(asked.elapsed());
+            ensure!(code == 200, "read {index}: {code}: {answer}");
+        }
+        Ok(slowest)
+    };
+    let (codes, slowest) = futures::try_join!(flood, reads)?;
+    let of = |wanted: u16| codes.iter().filter(|code| **code == wanted).count();
+    println!(
+        "{} of the tokens were judged, {} refused at once; the slowest read took {slowest:?}",
+        of(401),
+        of(429)
+    );
+    ensure!(of(401) + of(429) == codes.len(), "{codes:?}");
+    ensure!(of(429) > 0, "nothing was refused at once");
+    ensure!(slowest < Duration::from_secs(5), "{slowest:?}");
+    // One too long to be a token isn't judged at all.
+    let long = "x".repeat(17 * 1024);
+    let attacker = bench.caller(None)?;
+    refused(
+        &attacker.get_with_token(METRIC, &long).await?,
+        401,
+        "Unauthorized",
+    )?;
     Ok(())
 }
 

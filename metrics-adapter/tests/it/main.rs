@@ -36,6 +36,7 @@ async fn external_metrics_behind_a_real_control_plane() -> Result<()> {
         access::a_front_proxy_needs_the_right_name,
         access::a_client_certificate_names_the_user,
         access::all_reads_of_the_hpa_controller_cost_one_review,
+        access::made_up_tokens_hold_up_no_read_of_the_hpa_controller,
         access::impersonation_is_refused,
         connections::requests_that_make_no_sense_are_refused,
         connections::plain_http_and_silence_get_nowhere,

@@ -24,6 +24,9 @@ use crate::api_error::plain;
 
 /// Nobody waits longer for the API server: it is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// While another certificate is shown than the Secret's, it is looked at again without a change: by a clock that is slow it isn't good
+/// yet, and soon is.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) struct SharedSecret {
     api: Api<Secret>,
@@ -97,7 +100,7 @@ impl SharedSecret {
             }
         };
         let problem = match timeout(ANSWER_WITHIN, obtained).await {
-            Ok(Ok(secret)) => return self.learn(Some(secret)),
+            Ok(Ok(secret)) => return self.learn(Some(secret), Timestamp::now()),
             Ok(Err(error)) => plain(&error),
             Err(_) => "the API server doesn't answer".to_owned(),
         };
@@ -136,11 +139,19 @@ impl SharedSecret {
     pub(super) async fn follow(&self) {
         let mut secrets = pin!(named::follow(self.api.clone(), &self.name));
         let mut complained = false;
-        while let Some(seen) = secrets.next().await {
+        loop {
+            let seen = match timeout(LOOK_AGAIN, secrets.next()).await {
+                Ok(Some(seen)) => seen,
+                Ok(None) => return,
+                Err(_) => {
+                    self.look_again(Timestamp::now());
+                    continue;
+                }
+            };
             match seen {
                 Ok(secret) => {
                     complained = false;
-                    self.learn(secret);
+                    self.learn(secret, Timestamp::now());
                 }
                 Err(error) if !complained => {
                     complained = true;
@@ -151,12 +162,23 @@ impl SharedSecret {
         }
     }
 
+    /// Shows what is held, if it isn't shown and can be by now.
+    fn look_again(&self, now: Timestamp) {
+        let seen = self.seen.borrow().clone();
+        let is_shown = seen
+            .memory
+            .is_some_and(|memory| seen.held.clone().with_key_of(&memory) == memory);
+        if !is_shown && seen.held.serving(now).is_some() {
+            self.learn(seen.object, now);
+        }
+    }
+
     /// Replaces what this process shows, if the Secret holds something that can be shown.
-    fn learn(&self, object: Option<Secret>) {
+    fn learn(&self, object: Option<Secret>, now: Timestamp) {
         let held = object.as_ref().map(read).unwrap_or_default();
         let mut next = self.seen.borrow().clone();
         let is_news = !next.known || next.held != held;
-        match held.serving(Timestamp::now()) {
+        match held.serving(now) {
             Some(serving) => match self.handle.replace(&serving) {
                 Ok(()) => {
                     self.metrics.shown(&serving);
