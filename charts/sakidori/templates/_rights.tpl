@@ -19,11 +19,13 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
 - apiGroups: [sakidori.dev]
   resources: [clustersalecalendars/status]
   verbs: [patch]
+{{- if .Values.webhooks.enabled }}
 # Its own ValidatingWebhookConfiguration, for the authorities of its certificate.
 - apiGroups: [admissionregistration.k8s.io]
   resources: [validatingwebhookconfigurations]
   resourceNames: [keda-admission]
   verbs: [get, list, watch, patch]
+{{- end }}
 # Its own APIService, for the same, and so that the aggregation layer looks at once after a restart.
 - apiGroups: [apiregistration.k8s.io]
   resources: [apiservices]
@@ -60,9 +62,7 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
 - apiGroups: [sakidori.dev]
   resources: [salecalendars/status]
   verbs: [patch]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
+{{ include "sakidori.eventRule" . }}
 - apiGroups: [""]
   resources: [events]
   # What keeps a StatefulSet's pods from coming up, while a floor waits for them.
@@ -79,22 +79,14 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
   resources: [deployments/scale, statefulsets/scale, replicasets/scale]
   verbs: [get, update]
 {{- end }}
-{{- range .Values.rbac.scaledRefKinds }}
-- apiGroups: [{{ .apiGroup | quote }}]
-  resources: [{{ printf "%s/scale" .kind | quote }}]
-  verbs: [get, update]
-- apiGroups: [{{ .apiGroup | quote }}]
-  # The environment of its container, for parameters that end with FromEnv.
-  resources: [{{ .kind | quote }}]
-  verbs: [get, list, watch]
-{{- end }}
+{{ include "sakidori.scaledRefKindRules" . }}
 # Room for a sale's floor before its pods are there, where a trigger says nodes: capacity-buffer.
 - apiGroups: [autoscaling.x-k8s.io]
   resources: [capacitybuffers]
   verbs: [get, create, patch, delete]
 # The environment of the target's container, and what admission and a floor look at in it.
 - apiGroups: [apps]
-  resources: [deployments, statefulsets]
+  resources: [deployments, statefulsets, replicasets]
   verbs: [get, list, watch]
 # The trigger types kubernetes-workload, and metrics-api with aggregateFromKubeServiceEndpoints; and the pods of a floor.
 - apiGroups: [""]
@@ -111,6 +103,77 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
 {{- if eq (include "sakidori.readsAllSecrets" .) "true" }}
 {{ include "sakidori.secretRule" . }}
 {{- end }}
+{{- end }}
+
+{{- define "sakidori.eventRule" -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/*
+The kinds of `rbac.scaledRefKinds`. With a `*`, which is what KEDA's chart has by default, they can be scaled, and that is all: to read every kind
+would be to read every Secret.
+*/}}
+{{- define "sakidori.scaledRefKindRules" -}}
+{{- $at := "rbac.scaledRefKinds" }}
+{{- $such := "{apiGroup: argoproj.io, kind: rollouts}" }}
+{{- $kinds := .Values.rbac.scaledRefKinds }}
+{{- if not (or (kindIs "invalid" $kinds) (kindIs "slice" $kinds)) }}
+{{- fail (printf "%s: expected a list, each element such as %s" $at $such) }}
+{{- end }}
+{{- range $kinds }}
+{{- if not (kindIs "map" .) }}
+{{- fail (printf "%s: %s: expected elements such as %s" $at (toJson .) $such) }}
+{{- end }}
+{{- $group := .apiGroup | default "" }}
+{{- if not (regexMatch "^([*]|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$" (toString $group)) }}
+{{- fail (printf "%s: apiGroup: %s is no API group: write one such as in %s, \"\" for the core group, or \"*\" for all" $at (toJson $group) $such) }}
+{{- end }}
+{{- if not (regexMatch "^([*]|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$" (toString .kind)) }}
+{{- fail (printf "%s: kind: %s is no resource: write the plural name in lower case, such as in %s, or \"*\" for all" $at (toJson .kind) $such) }}
+{{- end }}
+{{- if and (eq .kind "secrets") (has $group (list "" "*")) }}
+{{- fail (printf "%s: kind: Secrets can't be scaled, and this would let the operator read them all: take %s out" $at (toJson .)) }}
+{{- end }}
+- apiGroups: [{{ $group | quote }}]
+  resources: [{{ printf "%s/scale" .kind | quote }}]
+  verbs: [get, update]
+{{- if not (has "*" (list $group .kind)) }}
+- apiGroups: [{{ $group | quote }}]
+  # The environment of its container, for parameters that end with FromEnv.
+  resources: [{{ .kind | quote }}]
+  verbs: [get, list, watch]
+{{- end }}
+{{ end }}
+{{- end }}
+
+{{/*
+What `rbac.secrets` names: for each namespace its names, as JSON. Whatever isn't plainly a list of names ends the installation, because a rule
+whose names are empty is a rule for every Secret.
+*/}}
+{{- define "sakidori.namedSecrets" -}}
+{{- $at := "rbac.secrets" }}
+{{- $such := "{namespace: shop, names: [rabbitmq, postgres]}" }}
+{{- $named := dict }}
+{{- if not (or (kindIs "invalid" .Values.rbac.secrets) (kindIs "slice" .Values.rbac.secrets)) }}
+{{- fail (printf "%s: expected a list, each element such as %s" $at $such) }}
+{{- end }}
+{{- range .Values.rbac.secrets }}
+{{- if not (kindIs "map" .) }}
+{{- fail (printf "%s: %s: expected elements such as %s" $at (toJson .) $such) }}
+{{- end }}
+{{- $namespace := include "sakidori.objectName" (dict "value" .namespace "at" (printf "%s: namespace" $at) "such" "shop") }}
+{{- if not (and (kindIs "slice" .names) .names) }}
+{{- fail (printf "%s: names for the namespace %s: expected a list with at least one name, as in %s" $at $namespace $such) }}
+{{- end }}
+{{- $names := get $named $namespace | default list }}
+{{- range .names }}
+{{- $names = append $names (include "sakidori.objectName" (dict "value" . "at" (printf "%s: names for the namespace %s" $at $namespace) "such" "rabbitmq")) }}
+{{- end }}
+{{- $_ := set $named $namespace ($names | uniq) }}
+{{- end }}
+{{- toJson $named }}
 {{- end }}
 
 {{/* What triggers and authentications take parameters from, each watched by its name: also in the namespace of cluster-wide objects. */}}
