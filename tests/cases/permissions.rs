@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{DeleteParams, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -276,6 +277,16 @@ fn watched_namespaces_are_all_that_there_is() {
             .await?;
         also.until_replicas("web", 1).await?;
         also.ready("web").await?;
+        // Events of what is in no namespace are in `default`.
+        let events: Api<Event> = Api::namespaced(stage.cluster.client(), "default");
+        eventually("an Event of the authentication", SOON, async || {
+            let events = events.list(&ListParams::default()).await?.items;
+            let mut names = events
+                .iter()
+                .filter_map(|event| event.regarding.as_ref()?.name.as_deref());
+            Ok(names.any(|name| name == "rights-shared").then_some(()))
+        })
+        .await?;
 
         let operator = stage.as_operator().await?;
         let all: Api<ScaledObject> = Api::all(operator.clone());

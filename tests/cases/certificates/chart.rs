@@ -93,9 +93,36 @@ async fn cert_manager_makes_the_certificate_and_says_whom_to_believe() {
             wanted.as_str()
         );
     }
+    let by = |issuer: &Value| json!({"certificates": {"certManager": {"enabled": true, "generateCA": false, "issuer": issuer}}});
     let issuer = json!({"name": "ours", "kind": "ClusterIssuer", "group": "cert-manager.io"});
-    let values = json!({"certificates": {"certManager": {"enabled": true, "generateCA": false, "issuer": issuer}}});
-    let objects = installed(values).await.unwrap();
+    let objects = installed(by(&issuer)).await.unwrap();
     assert!(of(&objects, "Issuer").is_empty());
     assert_eq!(of(&objects, "Certificate")[0]["spec"]["issuerRef"], issuer);
+    // A ClusterIssuer signs for every namespace: it is nobody's default.
+    let objects = installed(by(&json!({"name": "ours"}))).await.unwrap();
+    let reference = &of(&objects, "Certificate")[0]["spec"]["issuerRef"];
+    assert_eq!(reference["kind"], "Issuer");
+    let error = installed(by(&json!({}))).await.unwrap_err().to_string();
+    assert!(
+        error.contains("name the issuer that makes the certificate"),
+        "{error}"
+    );
+}
+
+/// Without the right to its configuration the operator would wait for it, and no new authority would ever be shown.
+#[tokio::test]
+async fn without_webhooks_their_configuration_is_left_alone() {
+    let off = "--enable-webhook-patching=false";
+    let objects = installed(json!({"webhooks": {"enabled": false}}))
+        .await
+        .unwrap();
+    assert!(is_told(&objects, off));
+    assert!(!is_told(&installed(json!({})).await.unwrap(), off));
+    let flags = json!({"webhook-client-ca-file": "a: b #c", "events-retry": 3});
+    let objects = installed(json!({"extraArgs": {"keda": flags}}))
+        .await
+        .unwrap();
+    for told in ["--webhook-client-ca-file=a: b #c", "--events-retry=3"] {
+        assert!(is_told(&objects, told), "{told}");
+    }
 }
