@@ -184,7 +184,13 @@ mod tests {
                 direct.ask(Lane::Direct, &access("slow")).await.err()
             }));
         }
-        tokio::task::yield_now().await;
+        let places = || {
+            let queues = [&reviews.tokens, &reviews.direct];
+            queues.map(|queue| queue.places.available_permits())
+        };
+        while places() != [0, 0] {
+            tokio::task::yield_now().await;
+        }
         let started = Instant::now();
         for failure in [
             reviews
