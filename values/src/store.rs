@@ -112,11 +112,7 @@ impl Store {
 
     /// The slot of a metric of the object with this uid, whoever wrote it.
     pub fn slot(&self, key: &ObjectKey, uid: &str, metric: &str) -> Option<Arc<Slot>> {
-        let served = self.served(key).filter(|served| served.uid == uid)?;
-        match served.state {
-            State::Served { readings, .. } => readings.slot(metric),
-            State::Paused | State::Unprepared { .. } => None,
-        }
+        self.readings_of(key, uid)?.slot(metric)
     }
 
     /// The same where its metrics were made for this generation of the object: one that was edited may have another source under the
@@ -128,12 +124,16 @@ impl Store {
         generation: i64,
         metric: &str,
     ) -> Option<Arc<Slot>> {
+        let readings = self.readings_of(key, uid)?;
+        let same = readings.generation() == generation;
+        same.then(|| readings.slot(metric)).flatten()
+    }
+
+    fn readings_of(&self, key: &ObjectKey, uid: &str) -> Option<Arc<ObjectReadings>> {
         let served = self.served(key).filter(|served| served.uid == uid)?;
         match served.state {
-            State::Served { readings, .. } if readings.generation() == generation => {
-                readings.slot(metric)
-            }
-            _ => None,
+            State::Served { readings, .. } => Some(readings),
+            State::Paused | State::Unprepared { .. } => None,
         }
     }
 
