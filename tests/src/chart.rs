@@ -214,7 +214,7 @@ mod tests {
         let shop = ("shop".to_owned(), json!(["mq", "db"]));
         assert_eq!(
             of(json!({"rbac": {"secrets": named}})).await,
-            [shop.clone()]
+            std::slice::from_ref(&shop)
         );
         let both = json!({"watchNamespace": "web", "rbac": {"secrets": named}});
         assert_eq!(of(both).await, [shop]);

@@ -73,7 +73,7 @@ mod tests {
             changes.mark(&key);
         }
         slow.changed().await;
-        assert_eq!(slow.take(), [key.clone()]);
+        assert_eq!(slow.take(), std::slice::from_ref(&key));
         assert!(slow.take().is_empty());
         changes.mark(&key);
         slow.changed().await;

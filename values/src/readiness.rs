@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_follower_is_ready_while_some_answer_is_young() {
-        let cases: [(&[Option<(u64, bool)>], _); 6] = [
+        type Metric = Option<(u64, bool)>;
+        let cases: [(&[Metric], _); 6] = [
             (&[Some((19, true))], Ok(())),
             (&[Some((21, true))], Err("values are too old")),
             (&[Some((21, true)), Some((19, true))], Ok(())),
