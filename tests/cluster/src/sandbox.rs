@@ -17,6 +17,9 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+/// For the threads of a paused process to stand: it takes milliseconds, also on a busy machine.
+const STOPPED: Duration = Duration::from_secs(5);
+
 /// What the warden does: wait for the end of its input, then end the group `$1` and remove the folder `$2`.
 /// It waits 2 s at most for the group to be gone: where the init process is slow to reap orphans, they count as members
 /// long after they have ended.
@@ -207,9 +210,14 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Stops it where it is (SIGSTOP): its sockets stay open, and nothing is answered. [`kill`](Self::kill) works still.
+    /// Stops it where it is (SIGSTOP): its sockets stay open, and nothing is answered. [`kill`](Self::kill) works still. Blocks until
+    /// each of its threads stands: the signal only asks for it, and on a busy machine one of them may answer a question before it does.
     pub fn pause(&self) {
         let _ = kill(self.pid(), Signal::SIGSTOP);
+        let deadline = Instant::now() + STOPPED;
+        while !all_stand(self.child.id()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets a paused process go on.
@@ -242,5 +250,36 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Whether no thread of a process runs, or is waiting to: each is stopped, or has ended.
+fn all_stand(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // `PID (NAME) STATE ...`, and a name may hold anything.
+        let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        state.is_empty() || state.starts_with(['T', 't', 'Z', 'X'])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paused_process_stands_until_it_is_resumed() {
+        let sandbox = Sandbox::new("paused").unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "while :; do :; done"]);
+        let process = sandbox.spawn("busy", command).unwrap();
+        assert!(!all_stand(process.id()));
+        process.pause();
+        assert!(all_stand(process.id()));
+        process.resume();
+        assert!(!all_stand(process.id()));
     }
 }
