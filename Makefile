@@ -62,9 +62,12 @@ install: build ## install what tests and demo need: a control plane, fake nodes,
 	$(DEBUG)/test-cluster install
 
 # The cases of isolation and of failover measure times: they run by themselves, one after the other. What they measure is shown.
+# They run whatever became of the others, so that one run shows all that is wrong.
 test: install ## run all tests, against real servers on loopback
-	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --no-fail-fast -- --skip isolation:: --skip failover::
-	SAKIDORI_BIN=$(DEBUG)/sakidori cargo test --workspace --test e2e -- isolation:: failover:: --test-threads 1 --nocapture
+	export SAKIDORI_BIN=$(DEBUG)/sakidori; failed=0; \
+	cargo test --workspace --no-fail-fast -- --skip isolation:: --skip failover:: || failed=$$?; \
+	cargo test --workspace --test e2e -- isolation:: failover:: --test-threads 1 --nocapture || failed=$$?; \
+	exit $$failed
 
 demo: install ## watch a real queue scale a real Deployment 0 -> N -> 0 (KEEP=1 leaves it running)
 	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/demo $(DEMO_ARGS)
