@@ -92,7 +92,7 @@ lint-features:
 	cargo clippy -p sakidori --no-default-features -- -D warnings
 
 docs: build ## write the reference pages in docs/ and the chart's CRDs from the code
-	$(DEBUG)/sakidori crds --dir charts/sakidori/crds
+	$(DEBUG)/sakidori crds --dir charts/sakidori/files/crds
 	SAKIDORI_UPDATE=1 SAKIDORI_BIN=$(DEBUG)/sakidori cargo test -p sakidori-tests --test e2e -- repository::reference
 
 crds: build ## print the custom resource definitions, for kubectl apply --server-side -f -

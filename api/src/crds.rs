@@ -44,12 +44,12 @@ pub fn yaml() -> String {
     all().iter().map(document).collect()
 }
 
-/// The name and the content of one file per CustomResourceDefinition, as the Helm chart has them in `crds/`.
+/// The name and the content of one file per CustomResourceDefinition, as the Helm chart has them in `files/crds/`.
 pub fn files() -> Vec<(String, String)> {
     let file = |crd: &CustomResourceDefinition| {
         let name = crd.metadata.name.as_deref().unwrap_or_default();
         let content = format!(
-            "# Generated from the types in api/: cargo run -p sakidori -- crds --dir charts/sakidori/crds\n{}",
+            "# Generated from the types in api/: cargo run -p sakidori -- crds --dir charts/sakidori/files/crds\n{}",
             document(crd)
         );
         (format!("{name}.yaml"), content)

@@ -70,7 +70,7 @@ pub async fn rights(values: &Value) -> Result<Vec<DynamicObject>> {
     Ok(objects)
 }
 
-/// All that the chart installs, but the CRDs.
+/// All that the chart installs, but the CRDs and what `helm test` runs.
 ///
 /// # Errors
 /// If Helm can't be had, or can't fill the templates in.
@@ -80,8 +80,9 @@ pub async fn render(values: &Value) -> Result<Vec<DynamicObject>> {
     // JSON is YAML, too.
     serde_json::to_writer(&mut file, values)?;
     let output = Command::new(&helm)
-        .args(["template", "keda", "--namespace", NAMESPACE])
-        .args(["--set", "image.repository=example.org/sakidori"])
+        .args(["template", "keda", "--namespace", NAMESPACE, "--skip-tests"])
+        .args(["--set", "image.keda.repository=example.org/sakidori"])
+        .args(["--set", "crds.install=false"])
         .arg("--values")
         .arg(file.path())
         .arg(binary::repository().join("charts/sakidori"))
@@ -175,7 +176,7 @@ mod tests {
     async fn no_rule_has_a_wildcard_unless_it_is_asked_for() {
         for values in [
             json!({}),
-            json!({"watchNamespace": "shop,web", "metricsServer": {"rights": true}}),
+            json!({"watchNamespace": "shop,web", "metricsServer": {"separate": true}}),
             json!({"rbac": {"secrets": [{"namespace": "shop", "names": ["mq"]}]}}),
             json!({"permissions": {"operator": {"restrict": {"secret": true}}}}),
         ] {
@@ -331,8 +332,8 @@ mod tests {
                 .count()
         };
         // The metrics adapter reads files: `ca.key` in that Secret is none of its business.
-        let rights = json!({"metricsServer": {"rights": true}});
-        let rules = of(rights).await;
+        let separate = json!({"metricsServer": {"separate": true}});
+        let rules = of(separate).await;
         assert_eq!((names(&rules, "kedaorg-certs"), creates(&rules)), (1, 1));
         assert_eq!(names(&rules, "keda-admission"), 1);
         for certificates in [

@@ -10,7 +10,7 @@ use crate::manifests::{parse, repository};
 /// `SAKIDORI_UPDATE=1 cargo test -p sakidori-api` writes the files instead of comparing them.
 #[test]
 fn the_chart_has_the_crds_of_the_types() {
-    let folder = repository().join("charts/sakidori/crds");
+    let folder = repository().join("charts/sakidori/files/crds");
     let files = crds::files();
     if std::env::var_os("SAKIDORI_UPDATE").is_some() {
         fs::create_dir_all(&folder).unwrap();
@@ -23,7 +23,7 @@ fn the_chart_has_the_crds_of_the_types() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     there.sort();
-    let hint = "run `cargo run -p sakidori -- crds --dir charts/sakidori/crds`";
+    let hint = "run `cargo run -p sakidori -- crds --dir charts/sakidori/files/crds`";
     assert_eq!(
         there,
         files
@@ -36,7 +36,7 @@ fn the_chart_has_the_crds_of_the_types() {
         let current = fs::read_to_string(folder.join(name)).unwrap();
         assert!(
             current == *content,
-            "charts/sakidori/crds/{name} is not what the types give: {hint}"
+            "charts/sakidori/files/crds/{name} is not what the types give: {hint}"
         );
     }
 }

@@ -1,25 +1,63 @@
 {{/* The names are KEDA's, so that network policies, alerts and scripts written for it find them. */}}
-{{- define "sakidori.labels" -}}
-app.kubernetes.io/name: keda-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: sakidori
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+
+{{/* The Deployment of the operator, its Service, and what other names begin with. */}}
+{{- define "sakidori.operator" -}}
+{{- .Values.operator.name }}
 {{- end }}
 
-{{- define "sakidori.selector" -}}
-app.kubernetes.io/name: keda-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
-{{- end }}
-
-{{/* The Service before the external metrics API: the API server checks the certificate for this name. */}}
-{{- define "sakidori.metricsService" -}}
-keda-operator-metrics-apiserver
+{{/* The Deployment of the adapter, and the Service before the external metrics API: the API server checks the certificate for this name. */}}
+{{- define "sakidori.metricsServer" -}}
+{{- .Values.operator.name }}-metrics-apiserver
 {{- end }}
 
 {{/* The Service before the admission webhooks. */}}
-{{- define "sakidori.webhookService" -}}
-keda-admission-webhooks
+{{- define "sakidori.webhooks" -}}
+{{- .Values.webhooks.name }}
+{{- end }}
+
+{{/* Who serves the external metrics API: the operator's pods, or the adapter's. */}}
+{{- define "sakidori.metricsApp" -}}
+{{- ternary (include "sakidori.metricsServer" .) (include "sakidori.operator" .) .Values.metricsServer.separate }}
+{{- end }}
+
+{{/* The port of the webhooks in the pods. */}}
+{{- define "sakidori.webhookPort" -}}
+{{- .Values.webhooks.port | default 9443 }}
+{{- end }}
+
+{{/*
+metadata of an object. `of` is the root, `name` and, unless it belongs to none, `namespace` the object's; `app` is what it is of, the operator
+without it; `labels` and `annotations` come on top of what all objects have.
+*/}}
+{{- define "sakidori.metadata" -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- include "sakidori.labels" . | nindent 2 }}
+{{- with merge dict (.annotations | default dict) .of.Values.additionalAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Labels of an object, from the same. */}}
+{{- define "sakidori.labels" -}}
+{{- $root := .of }}
+{{- $own := dict
+  "app.kubernetes.io/name" (.app | default (include "sakidori.operator" $root))
+  "app.kubernetes.io/instance" $root.Release.Name
+  "app.kubernetes.io/version" $root.Chart.AppVersion
+  "app.kubernetes.io/part-of" "sakidori"
+  "app.kubernetes.io/managed-by" ($root.Values.customManagedBy | default $root.Release.Service)
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") }}
+{{- toYaml (merge dict (.labels | default dict) $own $root.Values.additionalLabels) }}
+{{- end }}
+
+{{/* By what pods are known. A Deployment's can't be changed: it is KEDA's, so that a release of KEDA's chart can be upgraded to this one. */}}
+{{- define "sakidori.selector" -}}
+app: {{ . }}
 {{- end }}
 
 {{/* True where the operator makes its certificates itself. */}}
@@ -45,13 +83,14 @@ rule without names is one for all: whatever is no name ends the installation.
 
 {{/* cert-manager's name for the certificate. */}}
 {{- define "sakidori.certificate" -}}
-keda-operator-tls-certificates
+{{- include "sakidori.operator" . }}-tls-certificates
 {{- end }}
 
-{{/* Makes cert-manager put the authority into an object; the operator then leaves it alone. */}}
+{{/* Annotations by which cert-manager puts the authority into an object, as JSON; the operator then leaves it alone. */}}
 {{- define "sakidori.injected" -}}
+{{- $annotations := dict }}
 {{- if .Values.certificates.certManager.enabled }}
-annotations:
-  cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "sakidori.certificate" . }}
+{{- $_ := set $annotations "cert-manager.io/inject-ca-from" (printf "%s/%s" .Release.Namespace (include "sakidori.certificate" .)) }}
 {{- end }}
+{{- toJson $annotations }}
 {{- end }}

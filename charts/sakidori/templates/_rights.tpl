@@ -26,11 +26,13 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
   resourceNames: [keda-admission]
   verbs: [get, list, watch, patch]
 {{- end }}
+{{- if .Values.metricsServer.enabled }}
 # Its own APIService, for the same, and so that the aggregation layer looks at once after a restart.
 - apiGroups: [apiregistration.k8s.io]
   resources: [apiservices]
   resourceNames: [v1beta1.external.metrics.k8s.io]
   verbs: [get, list, watch, patch]
+{{- end }}
 {{- end }}
 
 {{/* Who reads external metrics, and whether they may: what Kubernetes' own role system:auth-delegator has. */}}
@@ -100,8 +102,14 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
   resources: [limitranges, resourcequotas]
   verbs: [list]
 {{ include "sakidori.sourceRules" . }}
-{{- if eq (include "sakidori.readsAllSecrets" .) "true" }}
-{{ include "sakidori.secretRule" . }}
+{{- with include "sakidori.watchedSecretRule" . }}
+{{ . }}
+{{- end }}
+{{- if .Values.permissions.operator.restrict.allowAllServiceAccountTokenCreation }}
+- apiGroups: [""]
+  # boundServiceAccountToken, and hashiCorpVault with serviceAccountName, for any account.
+  resources: [serviceaccounts/token]
+  verbs: [create]
 {{- end }}
 {{- end }}
 
@@ -118,7 +126,7 @@ would be to read every Secret.
 {{- define "sakidori.scaledRefKindRules" -}}
 {{- $at := "rbac.scaledRefKinds" }}
 {{- $such := "{apiGroup: argoproj.io, kind: rollouts}" }}
-{{- $kinds := .Values.rbac.scaledRefKinds }}
+{{- $kinds := ternary .Values.rbac.scaledRefKinds list .Values.rbac.enabledCustomScaledRefKinds }}
 {{- if not (or (kindIs "invalid" $kinds) (kindIs "slice" $kinds)) }}
 {{- fail (printf "%s: expected a list, each element such as %s" $at $such) }}
 {{- end }}
@@ -187,15 +195,24 @@ whose names are empty is a rule for every Secret.
   verbs: [list, watch]
 {{- end }}
 
+{{/* Reading Secrets: all, or those of permissions.operator.restrict.namesAllowList. They are watched by name, so a rule can name them. */}}
 {{- define "sakidori.secretRule" -}}
 - apiGroups: [""]
   resources: [secrets]
+  {{- with .Values.permissions.operator.restrict.namesAllowList }}
+  resourceNames:
+    {{- range . }}
+    - {{ include "sakidori.objectName" (dict "value" . "at" "permissions.operator.restrict.namesAllowList" "such" "rabbitmq") }}
+    {{- end }}
+  {{- end }}
   verbs: [get, list, watch]
 {{- end }}
 
-{{/* True where the operator may read every Secret of the namespaces that it watches. */}}
-{{- define "sakidori.readsAllSecrets" -}}
-{{- not (or .Values.rbac.secrets .Values.permissions.operator.restrict.secret) }}
+{{/* The same for the namespaces that are watched: nothing where Secrets are named one by one, or are the release's own only. */}}
+{{- define "sakidori.watchedSecretRule" -}}
+{{- if not (or .Values.rbac.secrets .Values.permissions.operator.restrict.secret) }}
+{{- include "sakidori.secretRule" . }}
+{{- end }}
 {{- end }}
 
 {{/* The namespaces that are watched, as a list between commas; nothing means all. */}}
@@ -205,4 +222,21 @@ whose names are empty is a rule for every Secret.
 {{- with trim . }}{{ $names = append $names . }}{{ end }}
 {{- end }}
 {{- join "," ($names | uniq) }}
+{{- end }}
+
+{{/* The Lease by which one replica leads. */}}
+{{- define "sakidori.lease" -}}
+{{- include "sakidori.objectName" (dict "value" .Values.operator.leaderElectionID "at" "operator.leaderElectionID" "such" "operator.keda.sh") }}
+{{- end }}
+
+{{/* A role, by kind and name, that a ServiceAccount of the release has. */}}
+{{- define "sakidori.bound" -}}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .kind }}
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .to }}
+    namespace: {{ .of.Release.Namespace }}
 {{- end }}

@@ -93,19 +93,42 @@ async fn cert_manager_makes_the_certificate_and_says_whom_to_believe() {
             wanted.as_str()
         );
     }
-    let by = |issuer: &Value| json!({"certificates": {"certManager": {"enabled": true, "generateCA": false, "issuer": issuer}}});
+    let by = |issuer: &Value| json!({"certificates": {"certManager": {"enabled": true, "issuer": issuer}}});
     let issuer = json!({"name": "ours", "kind": "ClusterIssuer", "group": "cert-manager.io"});
-    let objects = installed(by(&issuer)).await.unwrap();
+    let mut other = issuer.clone();
+    other["generate"] = json!(false);
+    let objects = installed(by(&other)).await.unwrap();
     assert!(of(&objects, "Issuer").is_empty());
     assert_eq!(of(&objects, "Certificate")[0]["spec"]["issuerRef"], issuer);
     // A ClusterIssuer signs for every namespace: it is nobody's default.
-    let objects = installed(by(&json!({"name": "ours"}))).await.unwrap();
-    let reference = &of(&objects, "Certificate")[0]["spec"]["issuerRef"];
-    assert_eq!(reference["kind"], "Issuer");
-    let error = installed(by(&json!({}))).await.unwrap_err().to_string();
-    assert!(
-        error.contains("name the issuer that makes the certificate"),
-        "{error}"
+    for (issuer, told) in [
+        (
+            json!({"generate": false}),
+            "name the issuer that makes the certificate",
+        ),
+        (
+            json!({"generate": false, "name": "ours"}),
+            "Issuer or ClusterIssuer",
+        ),
+    ] {
+        let error = installed(by(&issuer)).await.unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+/// KEDA's three ways: an authority of cert-manager's own, one that the user has put into the Secret, and an issuer that is there.
+#[tokio::test]
+async fn a_brought_authority_gets_an_issuer_and_no_other_authority() {
+    let values = json!({"certificates": {"certManager": {"enabled": true, "generateCA": false, "caSecretName": "ours"}}});
+    let objects = installed(values).await.unwrap();
+    let issuers = of(&objects, "Issuer");
+    assert_eq!(issuers.len(), 1);
+    assert_eq!(issuers[0]["spec"]["ca"]["secretName"], "ours");
+    let certificates = of(&objects, "Certificate");
+    assert_eq!(certificates.len(), 1);
+    assert_eq!(
+        certificates[0]["spec"]["issuerRef"]["name"],
+        issuers[0]["metadata"]["name"]
     );
 }
 

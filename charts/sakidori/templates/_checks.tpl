@@ -1,0 +1,2 @@
+{{- define "sakidori.checks" -}}
+{{- end }}

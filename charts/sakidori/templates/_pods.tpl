@@ -1,0 +1,138 @@
+{{/* What the pods of the operator and of the adapter have in common. */}}
+
+{{- define "sakidori.image" -}}
+{{- $image := .Values.image.keda }}
+{{- $repository := required "image.keda.repository: there is no published image yet: build one, and name it here, such as platform/sakidori with image.keda.registry=registry.example.com" $image.repository }}
+{{- if regexMatch "(^|/)kedacore/keda" $repository }}
+{{- fail (printf "image.keda.repository: %s is KEDA's image, in which there is no sakidori: name an image of Sakidori" $repository) }}
+{{- end }}
+{{- $registry := .Values.global.image.registry | default $image.registry }}
+{{- with $registry }}{{ trimSuffix "/" . }}/{{ end }}{{ $repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* Labels and annotations of a pod. `app` is its name, `labels` and `annotations` the user's. */}}
+{{- define "sakidori.podMetadata" -}}
+{{- $own := dict "app" .app "name" .app -}}
+labels:
+  {{- include "sakidori.labels" (dict "of" .of "app" .app "labels" (merge $own .labels)) | nindent 2 }}
+{{- with merge dict .annotations .of.Values.additionalAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* A probe that asks a path of the probes' port, with the values' times. */}}
+{{- define "sakidori.probe" -}}
+httpGet:
+  path: {{ .path }}
+  port: probes
+{{ toYaml .times }}
+{{- end }}
+
+{{/* Where a pod runs, and in what network: `own` are the values of its component, `spread` its topologySpreadConstraints, `app` its name. */}}
+{{- define "sakidori.placement" -}}
+{{- $values := .of.Values -}}
+enableServiceLinks: {{ $values.enableServiceLinks }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+terminationGracePeriodSeconds: {{ .own.terminationGracePeriodSeconds }}
+{{- $nodes := dict "kubernetes.io/os" "linux" }}
+{{- if $values.podIdentity.gcp.enabled }}
+{{- $_ := set $nodes "iam.gke.io/gke-metadata-server-enabled" "true" }}
+{{- end }}
+nodeSelector:
+  {{- toYaml (merge dict (.own.nodeSelector | default $values.nodeSelector) $nodes) | nindent 2 }}
+{{- with .own.affinity | default $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .own.tolerations | default $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $own := dict "labelSelector" (dict "matchLabels" (dict "app" .app)) }}
+{{- $spread := list }}
+{{- range .spread }}{{ $spread = append $spread (ternary . (merge dict . $own) (hasKey . "labelSelector")) }}{{ end }}
+{{- with $spread }}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+dnsPolicy: {{ .own.dnsPolicy }}
+{{- with .own.dnsConfig | default $values.global.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+hostNetwork: {{ .own.useHostNetwork }}
+{{- if kindIs "bool" .own.hostUsers }}
+hostUsers: {{ .own.hostUsers }}
+{{- end }}
+{{- with $values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* How pods are replaced. A new one is Ready once it was told all values; only then an old one goes, so there is always one that answers. */}}
+{{- define "sakidori.strategy" -}}
+{{- $careful := dict "type" "RollingUpdate" "rollingUpdate" (dict "maxSurge" 1 "maxUnavailable" 0) }}
+{{- toYaml (. | default $careful) }}
+{{- end }}
+
+{{/* --log-format of what KEDA calls an encoder. */}}
+{{- define "sakidori.logFormat" -}}
+{{- ternary "text" . (eq . "console") }}
+{{- end }}
+
+{{/* --log-level of a level as KEDA has it: a word, or a number, of which 1 is debug. */}}
+{{- define "sakidori.logLevel" -}}
+{{- $level := toString . }}
+{{- if regexMatch "^[0-9]+$" $level }}
+{{- $number := int $level }}
+{{- ternary "info" (ternary "debug" "trace" (eq $number 1)) (eq $number 0) }}
+{{- else }}
+{{- $level }}
+{{- end }}
+{{- end }}
+
+{{/* A flag of extraArgs. A large number is no 1e+06. */}}
+{{- define "sakidori.flag" -}}
+{{- $value := index . 1 }}
+{{- printf "--%s=%s" (index . 0) (ternary (toString $value) (toJson $value) (kindIs "string" $value)) }}
+{{- end }}
+
+{{/* The environment that both read, with `env`. */}}
+{{- define "sakidori.environment" -}}
+- name: KEDA_SERVICE_MIN_TLS_VERSION
+  value: {{ .Values.service.minTlsVersion | quote }}
+- name: KEDA_SERVICE_TLS_CIPHER_LIST
+  value: {{ .Values.service.tlsCipherList | quote }}
+{{- with .Values.env }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Files of a pod, as a list of volumes and mounts in JSON. `certificates` is true where the certificate is mounted, `extra` are the user's. */}}
+{{- define "sakidori.files" -}}
+{{- $values := .of.Values }}
+{{- $volumes := list }}
+{{- $mounts := list }}
+{{- if .certificates }}
+{{- /* Not ca.key, with which certificates are made: whoever reads it is believed to be the operator. */}}
+{{- $items := list }}
+{{- range list "ca.crt" "tls.crt" "tls.key" }}{{ $items = append $items (dict "key" . "path" .) }}{{ end }}
+{{- $volumes = append $volumes (dict "name" "certificates" "secret" (dict "secretName" $values.certificates.secretName "items" $items)) }}
+{{- $mounts = append $mounts (dict "name" "certificates" "mountPath" $values.certificates.mountPath "readOnly" true) }}
+{{- end }}
+{{- range .secrets }}
+{{- if .secret }}
+{{- $volumes = append $volumes (dict "name" .name "secret" (dict "secretName" .secret)) }}
+{{- $mounts = append $mounts (dict "name" .name "mountPath" .path "readOnly" true) }}
+{{- end }}
+{{- end }}
+{{- toJson (dict "volumes" (concat $volumes .extra.extraVolumes) "mounts" (concat $mounts .extra.extraVolumeMounts)) }}
+{{- end }}
