@@ -1,5 +1,6 @@
 //! The `sakidori` command: arguments and wiring.
 
+mod check;
 mod crds;
 mod metrics_adapter;
 mod operator;
@@ -22,6 +23,7 @@ struct Cli {
 enum Command {
     Operator(Box<operator::Arguments>),
     MetricsAdapter(metrics_adapter::Arguments),
+    Check(check::Arguments),
     Crds(crds::Arguments),
     Plan(Box<plan::Arguments>),
 }
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::MetricsAdapter(arguments) => {
             metrics_adapter::run(&arguments).map(|()| ExitCode::SUCCESS)
         }
+        Command::Check(arguments) => check::run(&arguments),
         Command::Crds(arguments) => crds::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Plan(arguments) => plan::run(&arguments),
     };

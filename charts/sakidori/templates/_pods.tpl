@@ -83,28 +83,6 @@ hostAliases:
 {{- toYaml (. | default $careful) }}
 {{- end }}
 
-{{/* --log-format of what KEDA calls an encoder. */}}
-{{- define "sakidori.logFormat" -}}
-{{- ternary "text" . (eq . "console") }}
-{{- end }}
-
-{{/* --log-level of a level as KEDA has it: a word, or a number, of which 1 is debug. */}}
-{{- define "sakidori.logLevel" -}}
-{{- $level := toString . }}
-{{- if regexMatch "^[0-9]+$" $level }}
-{{- $number := int $level }}
-{{- ternary "info" (ternary "debug" "trace" (eq $number 1)) (eq $number 0) }}
-{{- else }}
-{{- $level }}
-{{- end }}
-{{- end }}
-
-{{/* A flag of extraArgs. A large number is no 1e+06. */}}
-{{- define "sakidori.flag" -}}
-{{- $value := index . 1 }}
-{{- printf "--%s=%s" (index . 0) (ternary (toString $value) (toJson $value) (kindIs "string" $value)) }}
-{{- end }}
-
 {{/* The environment that both read, with `env`. */}}
 {{- define "sakidori.environment" -}}
 - name: KEDA_SERVICE_MIN_TLS_VERSION
