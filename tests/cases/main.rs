@@ -21,6 +21,7 @@ mod calendar_database;
 mod calendar_faults;
 mod calendars;
 mod certificates;
+mod chart;
 mod conformance;
 mod confused_deputies;
 mod control_plane_restart;

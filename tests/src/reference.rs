@@ -3,7 +3,7 @@
 //! A trigger type's page is the `//!` header of its file, and a table of its parameters: their declarations, and the `///`
 //! lines of the struct that they are parsed into. The command line's page is what `--help` prints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -35,6 +35,10 @@ pub fn pages() -> Result<BTreeMap<PathBuf, String>> {
     pages.insert(
         PathBuf::from("docs/reference/command-line.md"),
         command_line_page()?,
+    );
+    pages.insert(
+        PathBuf::from("charts/sakidori/files/flags.yaml"),
+        flags_of_the_chart()?,
     );
     Ok(pages)
 }
@@ -342,6 +346,30 @@ fn command_line_page() -> Result<String> {
         ));
     }
     Ok(page)
+}
+
+/// The flags that the chart's `extraArgs` may name.
+fn flags_of_the_chart() -> Result<String> {
+    let mut text = "# The flags of both processes, which extraArgs may name. Written by `make docs` from what --help prints.\n".to_owned();
+    for (name, command) in [
+        ("operator", "operator"),
+        ("metricsAdapter", "metrics-adapter"),
+    ] {
+        text.push_str(&format!("{name}:\n"));
+        for flag in flags(&help(&[command])?) {
+            text.push_str(&format!("  - {flag}\n"));
+        }
+    }
+    Ok(text)
+}
+
+/// The long flags that a help text declares, in alphabetical order.
+fn flags(help: &str) -> BTreeSet<&str> {
+    let declared = help.lines().filter_map(|line| {
+        let flag = line.strip_prefix("      --")?;
+        flag.split([' ', '[', '=']).next()
+    });
+    declared.collect()
 }
 
 fn help(subcommand: &[&str]) -> Result<String> {

@@ -46,7 +46,7 @@
 {{- if has .Values.image.keda.tag (list "latest" "main") }}
 - image.keda.tag is {{ .Values.image.keda.tag }}: replicas of one release may run different images.
 {{- end }}
-{{- range $component, $profiling := (get $values "profiling") }}
+{{- range $component, $profiling := (dig "profiling" dict $values) }}
 {{- if $profiling.enabled }}
 - profiling.{{ $component }}.enabled does nothing: there is no profiler in the processes.
 {{- end }}

@@ -141,11 +141,14 @@ async fn without_webhooks_their_configuration_is_left_alone() {
         .unwrap();
     assert!(is_told(&objects, off));
     assert!(!is_told(&installed(json!({})).await.unwrap(), off));
-    let flags = json!({"webhook-client-ca-file": "a: b #c", "events-retry": 3});
+    let flags = json!({"webhook-client-ca-file": "a: b #c", "external-metrics-wait-ms": 1_500_000});
     let objects = installed(json!({"extraArgs": {"keda": flags}}))
         .await
         .unwrap();
-    for told in ["--webhook-client-ca-file=a: b #c", "--events-retry=3"] {
+    for told in [
+        "--webhook-client-ca-file=a: b #c",
+        "--external-metrics-wait-ms=1500000",
+    ] {
         assert!(is_told(&objects, told), "{told}");
     }
 }

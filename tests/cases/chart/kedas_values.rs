@@ -1,0 +1,56 @@
+//! KEDA's own values, all of them with their defaults, are taken as they are but for the image.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{folder, objects, of, with};
+
+/// Each value of KEDA's chart and its default; `None` where it has none.
+pub fn all() -> BTreeMap<String, Option<Value>> {
+    let text = std::fs::read_to_string(folder().join("keda-values.txt")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let values: BTreeMap<_, _> = lines
+        .map(|line| {
+            let (path, default) = line.split_once(' ').unwrap();
+            let default = (default != "unset").then(|| serde_json::from_str(default).unwrap());
+            (path.to_owned(), default)
+        })
+        .collect();
+    assert!(values.len() > 300, "{}", values.len());
+    values
+}
+
+/// They as a values file, with an image of ours.
+pub fn with_our_image() -> Value {
+    let all = all();
+    let mut values: Vec<_> = all
+        .iter()
+        .filter_map(|(path, default)| Some((path.as_str(), default.clone()?)))
+        .collect();
+    values.push(("image.keda.repository", "example.org/sakidori".into()));
+    with(&values)
+}
+
+/// What KEDA's defaults say differently from ours counts.
+#[tokio::test]
+async fn kedas_defaults_are_done_as_they_say() {
+    let objects = objects(&with_our_image()).await;
+    let operator = &of(&objects, "Deployment")[0]["spec"];
+    assert_eq!(operator["replicas"], 1);
+    let pod = &operator["template"]["spec"];
+    assert_eq!(pod["enableServiceLinks"], true);
+    let container = &pod["containers"][0];
+    assert_eq!(container["imagePullPolicy"], "Always");
+    assert_eq!(container["resources"]["limits"]["memory"], "1000Mi");
+    let flags = container["args"].to_string();
+    for flag in [
+        "--log-format=text",
+        "--metrics-bind-address=127.0.0.1:8080",
+        "--webhook-bind-address=:9443",
+    ] {
+        assert!(flags.contains(flag), "{flags}");
+    }
+    // An empty map is no wish to leave the authority out.
+    assert!(!flags.contains("enable-apiservice-patching"), "{flags}");
+}
