@@ -22,6 +22,7 @@ mod calendar_faults;
 mod calendars;
 mod certificates;
 mod chart;
+mod check;
 mod conformance;
 mod confused_deputies;
 mod control_plane_restart;
