@@ -224,7 +224,10 @@ impl Drop for Container {
 /// Ends the container's process when this process ends without dropping it: runc puts it into no process group of ours.
 fn warden(pid: u32) -> Result<Child> {
     Command::new("sh")
-        .args(["-c", "trap '' INT TERM HUP; cat >/dev/null; kill -s KILL \"$0\""])
+        .args([
+            "-c",
+            "trap '' INT TERM HUP; cat >/dev/null; kill -s KILL \"$0\"",
+        ])
         .arg(pid.to_string())
         .process_group(0)
         .stdin(Stdio::piped())

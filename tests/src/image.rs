@@ -139,7 +139,15 @@ impl Buildah<'_> {
     fn build_builder(&self) -> Result<()> {
         let context = self.storage.join("builder");
         let root = context.join("root");
-        for folder in ["cargo/registry", "etc", "root", "rust", "tmp", "usr", "var/lib"] {
+        for folder in [
+            "cargo/registry",
+            "etc",
+            "root",
+            "rust",
+            "tmp",
+            "usr",
+            "var/lib",
+        ] {
             std::fs::create_dir_all(root.join(folder))?;
         }
         for link in ["bin", "lib", "lib64", "sbin"] {
@@ -148,7 +156,14 @@ impl Buildah<'_> {
         std::fs::write(context.join("Dockerfile"), BUILDER_FILE)?;
         let mut command = self.command();
         command
-            .args(["build", "--quiet", "--isolation", "chroot", "--tag", BUILDER])
+            .args([
+                "build",
+                "--quiet",
+                "--isolation",
+                "chroot",
+                "--tag",
+                BUILDER,
+            ])
             .arg(context);
         finish(command)
     }
@@ -157,14 +172,20 @@ impl Buildah<'_> {
         let repository = binary::repository().canonicalize()?;
         let mut command = self.command();
         command.args(["build", "--isolation", "chroot", "--tag", NAME]);
-        for folder in OF_THE_MACHINE.iter().filter(|folder| Path::new(folder).exists()) {
+        for folder in OF_THE_MACHINE
+            .iter()
+            .filter(|folder| Path::new(folder).exists())
+        {
             command.args(["--volume", &format!("{folder}:{folder}:ro")]);
         }
         let rust = printed(Command::new("rustc").args(["--print", "sysroot"]))?;
         let registry = cargo_home()?.join("registry");
         command
             .args(["--volume", &format!("{}:/rust:ro", rust.trim())])
-            .args(["--volume", &format!("{}:/cargo/registry", registry.display())]);
+            .args([
+                "--volume",
+                &format!("{}:/cargo/registry", registry.display()),
+            ]);
         for (name, value) in [
             ("BUILDER", BUILDER),
             ("VERSION", VERSION),

@@ -136,7 +136,12 @@ mod tests {
         let serde = &crates[&name("serde", "1.0.9")];
         assert_eq!(serde.licence, "MIT OR Apache-2.0");
         assert!(serde.features.iter().eq(["derive", "std"]));
-        assert!(serde.dependencies.iter().eq([&name("serde_derive", "1.0.9")]));
+        assert!(
+            serde
+                .dependencies
+                .iter()
+                .eq([&name("serde_derive", "1.0.9")])
+        );
         let own: Vec<&str> = crates
             .iter()
             .filter(|(_, known)| known.own)

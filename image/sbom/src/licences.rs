@@ -21,7 +21,9 @@ pub fn texts(
     packages: &[Package],
 ) -> Result<String> {
     let mut parts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let handed_on = crates.iter().filter(|(_, known)| known.linked && !known.own);
+    let handed_on = crates
+        .iter()
+        .filter(|(_, known)| known.linked && !known.own);
     for (name, known) in handed_on {
         let folder = sources(registry, name)?;
         let part = format!("{} {} ({})", name.name, name.version, known.licence);
@@ -38,25 +40,38 @@ pub fn texts(
     for package in packages {
         let file = format!("/usr/share/doc/{}/copyright", package.binary);
         let text = std::fs::read_to_string(&file).with_context(|| format!("can't read {file}"))?;
-        let part = format!("{} {} ({})", package.source, package.version, package.licence);
+        let part = format!(
+            "{} {} ({})",
+            package.source, package.version, package.licence
+        );
         parts.entry(text).or_default().insert(part);
     }
     // By the parts' names, so that one finds them.
-    let mut sorted: Vec<(BTreeSet<String>, String)> =
-        parts.into_iter().map(|(text, parts)| (parts, text)).collect();
+    let mut sorted: Vec<(BTreeSet<String>, String)> = parts
+        .into_iter()
+        .map(|(text, parts)| (parts, text))
+        .collect();
     sorted.sort();
     let line = "-".repeat(80);
     let texts = sorted.iter().map(|(parts, text)| {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        format!("{line}\n{}\n{line}\n\n{}\n\n", parts.join("\n"), text.trim())
+        format!(
+            "{line}\n{}\n{line}\n\n{}\n\n",
+            parts.join("\n"),
+            text.trim()
+        )
     });
     Ok(texts.collect())
 }
 
 /// Where cargo has unpacked the sources of a crate.
 fn sources(registry: &Path, name: &Name) -> Result<PathBuf> {
-    let indices = std::fs::read_dir(registry)
-        .with_context(|| format!("can't read {}, where cargo unpacks crates", registry.display()))?;
+    let indices = std::fs::read_dir(registry).with_context(|| {
+        format!(
+            "can't read {}, where cargo unpacks crates",
+            registry.display()
+        )
+    })?;
     let folder = format!("{}-{}", name.name, name.version);
     indices
         .flatten()
@@ -75,11 +90,20 @@ fn read_in(folder: &Path) -> Result<Vec<String>> {
         let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         files.sort();
         for file in files.iter().filter(|file| file.is_file()) {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
+            let name = file
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .to_uppercase();
             if NAMES.iter().any(|wanted| name.starts_with(wanted)) {
                 let text = std::fs::read(file)
                     .with_context(|| format!("can't read {}", file.display()))?;
-                texts.push(String::from_utf8_lossy(&text).replace("\r\n", "\n").trim().to_owned());
+                texts.push(
+                    String::from_utf8_lossy(&text)
+                        .replace("\r\n", "\n")
+                        .trim()
+                        .to_owned(),
+                );
             }
         }
     }

@@ -3,18 +3,12 @@
 use std::collections::BTreeSet;
 
 /// The libraries of which something is in the binary, of those that are not of a crate: `/usr/lib/x86_64-linux-gnu/libssl.a` and the like.
-/// The map begins with a list of the members of archives that were taken, each with the file that wanted it on the next line, and goes
-/// on with all files that were read, from which nothing may have been taken.
+/// Both lld and GNU's ld name a member that was taken as `ARCHIVE(MEMBER)`; an archive that was only looked into stands there without.
 pub fn system_archives(map: &str) -> BTreeSet<String> {
-    let end = "\nDiscarded input sections";
-    let taken = map.split(end).next().unwrap_or_default();
-    taken
-        .lines()
-        .filter_map(|line| {
-            let (archive, member) = line.split_once('(')?;
-            let by_name = archive.ends_with(".a") && member.ends_with(".o)");
-            (by_name && archive.starts_with("/usr/")).then(|| normal(archive))
-        })
+    map.split_whitespace()
+        .filter(|word| word.starts_with("/usr/"))
+        .filter_map(|word| word.split_once(".a("))
+        .map(|(archive, _)| normal(&format!("{archive}.a")))
         .collect()
 }
 
@@ -39,17 +33,22 @@ mod tests {
 
     #[test]
     fn archives_are_those_of_which_a_member_was_taken() {
-        let map = "Archive member included to satisfy reference by file (symbol)\n\n\
+        let of_gnu = "Archive member included to satisfy reference by file (symbol)\n\n\
             /target/deps/libring-1.rlib(a.o)\n                              main.o (ring)\n\
             /usr/lib/x86_64-linux-gnu/libssl.a(s.o)\n                              rdkafka.o (SSL_new)\n\
             /usr/lib/gcc/x86_64-linux-gnu/12/../../../x86_64-linux-gnu/libc.a(libc-start.o)\n\
             /usr/lib/x86_64-linux-gnu/libssl.a(t.o)\n\
-            \nDiscarded input sections\n\n\
-             .text  0x0 /usr/lib/x86_64-linux-gnu/libz.a(inflate.o)\n";
-        let archives = system_archives(map);
-        assert!(archives.iter().eq([
-            "/usr/lib/x86_64-linux-gnu/libc.a",
-            "/usr/lib/x86_64-linux-gnu/libssl.a"
-        ]));
+            LOAD /usr/lib/x86_64-linux-gnu/libz.a\n";
+        let of_lld = "     VMA      LMA     Size Align Out     In      Symbol\n\
+            2a8      2a8       17     1         <internal>:(.interp)\n\
+            50a0     50a0       28     4         /usr/lib/x86_64-linux-gnu/libssl.a(s.o):(.note)\n\
+            60a0     60a0       28     4         /usr/lib/gcc/x86_64-linux-gnu/12/../../../x86_64-linux-gnu/libc.a(x.o):(.text)\n\
+            70a0     70a0       28     4         /target/deps/libring-1.rlib(a.o):(.text)\n";
+        for map in [of_gnu, of_lld] {
+            assert!(system_archives(map).iter().eq([
+                "/usr/lib/x86_64-linux-gnu/libc.a",
+                "/usr/lib/x86_64-linux-gnu/libssl.a"
+            ]));
+        }
     }
 }

@@ -118,9 +118,7 @@ fn distribution() -> Result<String> {
 pub fn toolchain() -> Result<String> {
     let said = output(Command::new("rustc").arg("-vV"))?;
     let release = said.lines().find_map(|line| line.strip_prefix("release: "));
-    Ok(release
-        .context("rustc -vV names no release")?
-        .to_owned())
+    Ok(release.context("rustc -vV names no release")?.to_owned())
 }
 
 #[cfg(test)]
@@ -132,6 +130,9 @@ mod tests {
         assert_eq!(licence("openssl").unwrap(), "Apache-2.0");
         assert!(licence("gcc-12").unwrap().contains("GCC-exception"));
         let error = licence("zlib").unwrap_err().to_string();
-        assert!(error.contains("zlib") && error.contains("LICENCES"), "{error}");
+        assert!(
+            error.contains("zlib") && error.contains("LICENCES"),
+            "{error}"
+        );
     }
 }

@@ -131,7 +131,10 @@ fn it_names_the_c_libraries_that_are_linked() -> Result<()> {
     };
     let openssl = version("openssl");
     let upstream = openssl.split('-').next().unwrap_or_default();
-    assert!(binary.contains(&format!("OpenSSL {upstream} ")), "{openssl}");
+    assert!(
+        binary.contains(&format!("OpenSSL {upstream} ")),
+        "{openssl}"
+    );
     let kafka = components(&bill)?
         .iter()
         .find(|component| component["name"] == "rdkafka-sys");
@@ -139,7 +142,12 @@ fn it_names_the_c_libraries_that_are_linked() -> Result<()> {
     let library = &kafka["components"][0];
     assert_eq!(library["name"], "librdkafka");
     let version = library["version"].as_str().unwrap_or_default();
-    assert!(kafka["version"].as_str().unwrap_or_default().ends_with(version));
+    assert!(
+        kafka["version"]
+            .as_str()
+            .unwrap_or_default()
+            .ends_with(version)
+    );
     assert!(binary.contains(version));
     // It is compiled in by other features only.
     assert!(!binary.contains("inflate 1."), "zlib is in the binary");

@@ -1,5 +1,6 @@
 //! It runs: in a container with nothing but the image's files and what a kubelet gives, started by the command line of the chart.
 
+use std::fs::Permissions;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -198,7 +199,8 @@ impl Installation {
         let named = format!("kafka:{}", self.kafka.port(KafkaListener::Sasl));
         let by_tls = self.kafka.address(KafkaListener::SaslTls);
         let login = |tls: bool| {
-            let mut login = json!({"sasl": "scram_sha512", "username": "app", "password": "hunter2"});
+            let mut login =
+                json!({"sasl": "scram_sha512", "username": "app", "password": "hunter2"});
             if tls {
                 login["tls"] = json!("enable");
                 login["ca"] = json!(self.kafka.tls().ca());
@@ -375,19 +377,28 @@ fn mounts(
     let ca = text(&login["clusters"][0]["cluster"]["certificate-authority-data"]);
     let ca = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, ca)?;
     std::fs::write(account.join("ca.crt"), ca)?;
-    std::fs::write(account.join("token"), text(&login["users"][0]["user"]["token"]))?;
+    std::fs::write(
+        account.join("token"),
+        text(&login["users"][0]["user"]["token"]),
+    )?;
     std::fs::write(account.join("namespace"), "keda")?;
     std::fs::write(dir.join("resolv.conf"), names.resolv_conf(SHOP))?;
     std::fs::write(dir.join("hosts"), "127.0.0.1 localhost\n::1 localhost\n")?;
     let bundle = "etc/ssl/certs/ca-certificates.crt";
     let believed = std::fs::read_to_string(image().root().join(bundle))?;
-    std::fs::write(dir.join("ca-certificates.crt"), format!("{believed}{authority}"))?;
+    std::fs::write(
+        dir.join("ca-certificates.crt"),
+        format!("{believed}{authority}"),
+    )?;
     // The user in the container is nobody here; a kubelet gives the group of the pod a right to read.
     for readable in [dir, &account] {
-        std::fs::set_permissions(readable, PermissionsExt::from_mode(0o755))?;
+        std::fs::set_permissions(readable, Permissions::from_mode(0o755))?;
     }
     Ok(vec![
-        (account, "/var/run/secrets/kubernetes.io/serviceaccount".to_owned()),
+        (
+            account,
+            "/var/run/secrets/kubernetes.io/serviceaccount".to_owned(),
+        ),
         (dir.join("resolv.conf"), "/etc/resolv.conf".to_owned()),
         (dir.join("hosts"), "/etc/hosts".to_owned()),
         (dir.join("ca-certificates.crt"), format!("/{bundle}")),
