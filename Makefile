@@ -42,7 +42,7 @@ endif
 HEADERS := /usr/include/openssl/ssl.h
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help headers install build test demo demo-sale bench lint lint-features docs crds clean
+.PHONY: help headers install build image test demo demo-sale bench lint lint-features docs crds clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,10 @@ headers:
 		$(SUDO) apt-get install -y -q --no-install-recommends libssl-dev pkg-config \
 			|| { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends libssl-dev pkg-config; }; }
 
-install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ, Kafka, PostgreSQL, Moto (says what it installs)
+image: ## build the image with docker, podman or buildah, whichever is there (IMAGE=registry.example.com/sakidori:1)
+	@image/make.sh
+
+install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ, Kafka, PostgreSQL, Moto, buildah (says what it installs)
 	$(DEBUG)/test-cluster install
 
 # The cases of isolation and of failover measure times: they run by themselves, one after the other. What they measure is shown.

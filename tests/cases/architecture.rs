@@ -14,6 +14,7 @@ const KAFKA_FFI: &str = "sakidori-kafka-ffi";
 const METRICS_ADAPTER: &str = "sakidori-metrics-adapter";
 const OPERATOR: &str = "sakidori-operator";
 const PLAN: &str = "sakidori-plan";
+const SBOM: &str = "sakidori-sbom";
 const SCALERS: &str = "sakidori-scalers";
 const TEST_CLUSTER: &str = "sakidori-test-cluster";
 const TEST_SERVERS: &str = "sakidori-test-servers";
@@ -35,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (PLAN, &[API, CALENDARS, ENGINE]),
     (CLI, &[API, CALENDARS, OPERATOR, PLAN]),
+    (SBOM, &[]),
     (TEST_CLUSTER, &[]),
     (TEST_SERVERS, &[TEST_CLUSTER]),
     (TESTS, &[API, ENGINE, SCALERS, TEST_CLUSTER, TEST_SERVERS]),

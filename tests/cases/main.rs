@@ -43,6 +43,7 @@ mod hostile_sources;
 mod hpa_shape;
 mod hpa_transfer;
 mod hpa_upkeep;
+mod image;
 mod installed;
 mod isolation;
 mod keda_grpc;

@@ -33,6 +33,13 @@ pub const REDIS_SENTINEL: &str = "/usr/bin/redis-sentinel";
 /// The MariaDB server of Debian's package.
 pub const MARIADB_SERVER: &str = "/usr/sbin/mariadbd";
 
+/// Debian's buildah, which builds images without a daemon.
+pub const BUILDAH: &str = "/usr/bin/buildah";
+/// Debian's runc, which runs containers without one.
+pub const RUNC: &str = "/usr/sbin/runc";
+/// Which system calls container runtimes allow (`RuntimeDefault`), in a package that buildah needs.
+pub const SECCOMP: &str = "/usr/share/containers/seccomp.json";
+
 /// Packages of the distribution, and the file that shows that each is there.
 const PACKAGES: &[(&str, &str)] = &[
     ("mariadb-server", MARIADB_SERVER),
@@ -40,6 +47,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("prometheus", PROMTOOL),
     ("redis-server", REDIS_SERVER),
     ("redis-sentinel", REDIS_SENTINEL),
+    ("buildah", BUILDAH),
+    ("golang-github-containers-common", SECCOMP),
+    ("runc", RUNC),
 ];
 /// Debian's package of PostgreSQL, and where each version has a folder of its own.
 const POSTGRESQL: (&str, &str) = ("postgresql", "/usr/lib/postgresql");
@@ -212,6 +222,10 @@ pub fn everything() -> Result<()> {
         "Helm:          {}",
         crate::python::helm()?.display()
     ));
+    say(&format!(
+        "CycloneDX:     {}",
+        crate::python::cyclonedx()?.display()
+    ));
     for (package, file) in PACKAGES {
         if Path::new(file).exists() {
             say(&format!("{package}: installed ({file})"));
@@ -355,7 +369,11 @@ pub(crate) fn say(line: &str) {
     eprintln!("test-cluster: {line}");
 }
 
-pub(crate) fn cache_dir() -> Result<PathBuf> {
+/// The cache: what is slow to make and belongs to no clone.
+///
+/// # Errors
+/// When no variable of the environment says where it is.
+pub fn cache_dir() -> Result<PathBuf> {
     let set = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

