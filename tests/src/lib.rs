@@ -8,6 +8,8 @@ pub mod canary;
 pub mod certificates;
 pub mod chart;
 pub mod demo;
+pub mod docs;
+pub mod fields;
 pub mod footprint;
 pub mod load;
 pub mod manifests;
@@ -23,6 +25,7 @@ pub mod replicas;
 pub mod rhythm;
 pub mod terms;
 pub mod throughout;
+pub mod trigger_index;
 pub mod webhooks;
 
 pub use operator::{Operator, OperatorSettings};
