@@ -22,6 +22,8 @@ pub struct Script {
 pub struct Step {
     /// Of the block, in its page.
     pub line: usize,
+    /// It was to fail.
+    pub refused: bool,
     /// What the page shows as its output.
     pub shown: Option<String>,
 }
@@ -111,7 +113,11 @@ impl Script {
                 quoted(words)
             )?,
         }
-        self.steps.push(Step { line, shown });
+        self.steps.push(Step {
+            line,
+            refused: refused.is_some(),
+            shown,
+        });
         Ok(())
     }
 
@@ -184,6 +190,9 @@ fn documents(yaml: &str) -> Result<Vec<Value>> {
         .collect())
 }
 
+/// What all examples are in.
+const OF_THE_EXAMPLES: &str = "shop";
+
 /// The namespaces that a page's objects and commands name, without those that its commands make.
 pub fn namespaces(page: &Page) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
@@ -198,6 +207,11 @@ pub fn namespaces(page: &Page) -> BTreeSet<String> {
             }
             Language::Bash | Language::Console => {
                 let words: Vec<&str> = block.text.split_whitespace().collect();
+                let variables = words.iter().filter_map(|word| word.strip_prefix("NS="));
+                named.extend(variables.map(str::to_owned));
+                if block.text.contains("examples/") {
+                    named.insert(OF_THE_EXAMPLES.to_owned());
+                }
                 for pair in words.windows(2) {
                     match pair {
                         ["-n" | "--namespace", name] => named.insert((*name).to_owned()),
