@@ -38,10 +38,19 @@ uninstall) exit 0 ;;
 esac
 "#;
 
+/// The examples' sources are on nobody's machine: asking for them would leave this one. So they are dry runs, too.
+const KUBECTL: &str = r#"#!/bin/sh
+case " $* " in
+*" apply "*" examples/"*) exec "$SAKIDORI_KUBECTL" "$@" --dry-run=server ;;
+*) exec "$SAKIDORI_KUBECTL" "$@" ;;
+esac
+"#;
+
 pub struct Stage {
     bed: Bed,
     folder: TempDir,
     helm: PathBuf,
+    kubectl: PathBuf,
     yaml: Yaml,
 }
 
@@ -58,12 +67,15 @@ impl Stage {
         let programs = folder.path().join("bin");
         std::fs::create_dir(&programs)?;
         symlink(binary::sakidori()?, programs.join("sakidori"))?;
-        let helm = programs.join("helm");
-        std::fs::write(&helm, HELM)?;
-        std::fs::set_permissions(&helm, PermissionsExt::from_mode(0o755))?;
+        for (name, script) in [("helm", HELM), ("kubectl", KUBECTL)] {
+            let program = programs.join(name);
+            std::fs::write(&program, script)?;
+            std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755))?;
+        }
         let stage = Stage {
             folder,
             helm: python::helm()?,
+            kubectl: kubectl()?,
             yaml: Yaml {
                 values: values_of_the_chart()?,
                 spec: fields_of_a_spec()?,
@@ -133,6 +145,7 @@ impl Stage {
             )
             .env("KUBECONFIG", folder.join("kubeconfig"))
             .env("SAKIDORI_HELM", &self.helm)
+            .env("SAKIDORI_KUBECTL", &self.kubectl)
             .env("HOME", folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -233,6 +246,15 @@ impl Stage {
         )
         .await
     }
+}
+
+/// The reader's.
+fn kubectl() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("kubectl"))
+        .find(|program| program.is_file())
+        .context("there is no kubectl in PATH, which the documentation's commands use")
 }
 
 /// The top-level names of the chart's values.

@@ -190,9 +190,6 @@ fn documents(yaml: &str) -> Result<Vec<Value>> {
         .collect())
 }
 
-/// What all examples are in.
-const OF_THE_EXAMPLES: &str = "shop";
-
 /// The namespaces that a page's objects and commands name, without those that its commands make.
 pub fn namespaces(page: &Page) -> BTreeSet<String> {
     let mut named = BTreeSet::new();
@@ -209,9 +206,6 @@ pub fn namespaces(page: &Page) -> BTreeSet<String> {
                 let words: Vec<&str> = block.text.split_whitespace().collect();
                 let variables = words.iter().filter_map(|word| word.strip_prefix("NS="));
                 named.extend(variables.map(str::to_owned));
-                if block.text.contains("examples/") {
-                    named.insert(OF_THE_EXAMPLES.to_owned());
-                }
                 for pair in words.windows(2) {
                     match pair {
                         ["-n" | "--namespace", name] => named.insert((*name).to_owned()),
