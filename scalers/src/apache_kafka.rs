@@ -7,6 +7,8 @@
 //!   any the trigger fails. Name the topics.
 //! - Logins are passwords, or `aws_msk_iam`. There is no `oauthbearer`, and no `unsafeSsl`.
 //!
+//! Permissions: `DESCRIBE` on the topics and on the group, as for `kafka`.
+//!
 //! A topic of the list that isn't there is an error, and so is a topic of which `partitionLimitation` leaves nothing: the HPA keeps its
 //! replicas. KEDA counts both as zero.
 //!

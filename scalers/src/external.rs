@@ -7,6 +7,8 @@
 //! poll. The connection is plain text unless `enableTLS`, `caCert` or a client certificate is given. See also
 //! [writing an external scaler](../external-scalers.md).
 //!
+//! Needs no permissions in the cluster. Who may connect is the server's affair: a client certificate can be given.
+//!
 //! ```yaml
 //! apiVersion: keda.sh/v1alpha1
 //! kind: ScaledObject

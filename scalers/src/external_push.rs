@@ -3,7 +3,7 @@
 //! Besides the methods of `external`, the server implements `StreamIsActive`: each message with `result: true` activates the target at once,
 //! without waiting for the next poll. That there is no more work is seen by polls only, so `IsActive` has to say so. With
 //! `StreamMetricSpec` it also tells of changed metrics and targets at once; a server without that method is asked at each poll. Streams that end
-//! are opened again after 2 s, and after failures ever more slowly, up to a minute.
+//! are opened again after 2 s, and after failures ever more slowly, up to a minute. Permissions and credentials are as for `external`.
 //!
 //! ```yaml
 //! apiVersion: keda.sh/v1alpha1

@@ -2,7 +2,7 @@
 //!
 //! As [redis](redis.md), and each key is read from the node that has its slot, with the same login. `address`, or `host` with `port`, name
 //! some of the nodes; the others are learnt from them, and so are failovers and slots that move. The nodes have to be reachable at the addresses
-//! that they tell. TLS, if any, is spoken with all of them, so their certificates have to be for those addresses.
+//! that they tell. The user needs the same permissions as there, on every node. TLS, if any, is spoken with all of them, so their certificates have to be for those addresses.
 //!
 //! ```yaml
 //! apiVersion: v1

@@ -2,7 +2,7 @@
 //!
 //! As [redis](redis.md), and sentinels tell which server is the master: `address`, or `host` with `port`, name the sentinels, and `sentinelMaster`
 //! the master. After a failover the new master is read within seconds. Sentinels have a login of their own, `sentinelUsername` and
-//! `sentinelPassword`; TLS, if any, is spoken with them and with the master.
+//! `sentinelPassword`, which needs the permission for `SENTINEL GET-MASTER-ADDR-BY-NAME`; the master's user needs those of `redis`. TLS, if any, is spoken with them and with the master.
 //!
 //! ```yaml
 //! apiVersion: v1

@@ -32,6 +32,7 @@ mod credentials;
 mod deletion;
 mod demo;
 mod demo_sale;
+mod docs;
 mod external;
 mod external_metrics_api;
 mod external_push;

@@ -9,6 +9,8 @@ pub mod certificates;
 pub mod chart;
 pub mod container;
 pub mod demo;
+pub mod docs;
+pub mod fields;
 pub mod footprint;
 pub mod image;
 pub mod load;
@@ -26,6 +28,7 @@ pub mod replicas;
 pub mod rhythm;
 pub mod terms;
 pub mod throughout;
+pub mod trigger_index;
 pub mod webhooks;
 
 pub use operator::{Operator, OperatorSettings};

@@ -1,17 +1,18 @@
 //! The reference pages in `docs/`: written from the code by `make docs`, and held current by a test.
 //!
 //! A trigger type's page is the `//!` header of its file, and a table of its parameters: their declarations, and the `///`
-//! lines of the struct that they are parsed into. The command line's page is what `--help` prints.
+//! lines of the struct that they are parsed into. The command line's page is what `--help` prints, and those of the kinds' fields are in
+//! [`fields`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use sakidori_scalers::Kind;
 use sakidori_scalers::params::{Field, Source};
-use sakidori_scalers::{KEDA_TYPES, Kind};
 
-use crate::binary;
+use crate::{binary, fields, trigger_index};
 
 /// All reference pages: their paths relative to the repository's root, and what they hold.
 ///
@@ -30,7 +31,7 @@ pub fn pages() -> Result<BTreeMap<PathBuf, String>> {
     }
     pages.insert(
         PathBuf::from("docs/scalers/README.md"),
-        trigger_index(&root)?,
+        trigger_index::page(&root)?,
     );
     pages.insert(
         PathBuf::from("docs/reference/command-line.md"),
@@ -40,81 +41,12 @@ pub fn pages() -> Result<BTreeMap<PathBuf, String>> {
         PathBuf::from("charts/sakidori/files/flags.yaml"),
         flags_of_the_chart()?,
     );
+    pages.extend(fields::pages()?);
     Ok(pages)
 }
 
-/// What the HPA reads by itself.
-const OF_THE_HPA: [&str; 2] = ["cpu", "memory"];
-
-fn trigger_index(root: &Path) -> Result<String> {
-    let departures = std::fs::read_to_string(root.join("ARCHITECTURE.md"))?;
-    let mut rows = String::new();
-    let mut here = 0;
-    for name in KEDA_TYPES {
-        let kind = sakidori_scalers::kinds()
-            .iter()
-            .find(|kind| kind.name == *name);
-        let what = match kind {
-            Some(kind) => {
-                let (_, source) = source_file(root, kind)?;
-                first_sentence(&source)
-            }
-            None if OF_THE_HPA.contains(name) => {
-                "The HPA itself, from metrics-server: there is no scaler".to_owned()
-            }
-            None => "*not yet: refused at admission, with a message*".to_owned(),
-        };
-        here += usize::from(kind.is_some() || OF_THE_HPA.contains(name));
-        let shown = match kind {
-            Some(_) => format!("[`{name}`]({name}.md)"),
-            None => format!("`{name}`"),
-        };
-        let differs = match differences(&departures, name) {
-            0 => String::new(),
-            1 => format!("[1 row]({DEPARTURES})"),
-            many => format!("[{many} rows]({DEPARTURES})"),
-        };
-        let feature = sakidori_scalers::feature_of(name)
-            .map_or_else(String::new, |feature| format!("`{feature}`"));
-        rows.push_str(&format!("| {shown} | {what} | {differs} | {feature} |\n"));
-    }
-    let all = KEDA_TYPES.len();
-    Ok(format!(
-        "<!-- Written by `make docs`. -->\n\n# Trigger types\n\n\
-         All {all} trigger types of KEDA; {here} of them work here, with KEDA's parameters, defaults and metric names. Where one differs from \
-         KEDA on purpose, its page says so, and the table of departures has rows of it. A type that belongs to a Cargo feature can be left \
-         out of a build; all are in it by default, and a build without one refuses it by the feature's name.\n\n\
-         `sale-calendar`, which KEDA doesn't have, is described in [Prescaling](../prescaling.md).\n\n\
-         | trigger type | what it reads | differs | Cargo feature |\n|---|---|---|---|\n{rows}"
-    ))
-}
-
-const DEPARTURES: &str = "../../ARCHITECTURE.md#departures-from-keda";
-
-/// How many rows of the table of departures name the trigger type before their first colon.
-fn differences(architecture: &str, name: &str) -> usize {
-    let quoted = format!("`{name}`");
-    let rows = architecture
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split_once(": "))
-        .filter(|(names, _)| format!("`{names}").split(", ").any(|named| named == quoted))
-        .count()
-}
-
-/// The first sentence of a header, in one line of a table.
-fn first_sentence(source: &str) -> String {
-    let text = header(source);
-    let first = text.split("\n\n").next().unwrap_or_default();
-    first
-        .replace('\n', " ")
-        .replace('|', r"\|")
-        .trim()
-        .to_owned()
-}
-
 /// The main file of a trigger type, relative to `scalers/src`, and what it holds.
-fn source_file(root: &Path, kind: &Kind) -> Result<(String, String)> {
+pub(crate) fn source_file(root: &Path, kind: &Kind) -> Result<(String, String)> {
     let module = module_of(kind);
     let folder = root.join("scalers/src");
     let main = [format!("{module}.rs"), format!("{module}/mod.rs")]
@@ -140,6 +72,8 @@ fn trigger_page(root: &Path, kind: &Kind) -> Result<String> {
         kind.name
     );
     page.push_str(&header(&source));
+    let departures = std::fs::read_to_string(root.join("ARCHITECTURE.md"))?;
+    page.push_str(&trigger_index::departures_of(&departures, kind.name));
     page.push_str("\n## Parameters\n\n");
     page.push_str("All values are strings. A parameter is looked up in the given places, in their order: `metadata` is the trigger's own, ");
     page.push_str("`FromEnv` means that the metadata key with that ending names a variable of the target's container, and ");
@@ -191,7 +125,7 @@ fn row(field: &Field, descriptions: &BTreeMap<String, String>) -> Result<String>
 
 /// The `//!` lines at the start of a source file, without the trigger type's name before the first sentence. Links to items,
 /// which only rustdoc resolves, lose their brackets.
-fn header(source: &str) -> String {
+pub(crate) fn header(source: &str) -> String {
     let lines: Vec<&str> = source
         .lines()
         .map_while(|line| line.strip_prefix("//!"))
@@ -424,41 +358,6 @@ mod tests {
                 ("URL".into(), "Two.".into())
             ]
         );
-    }
-
-    #[test]
-    fn the_index_has_every_type_of_keda_once_and_ours_with_a_page() {
-        let index = trigger_index(&binary::repository()).unwrap();
-        let rows: Vec<&str> = index
-            .lines()
-            .filter(|line| line.contains("| `") || line.contains("| [`"))
-            .collect();
-        assert_eq!(rows.len(), 78);
-        for (name, row) in KEDA_TYPES.iter().zip(rows) {
-            let is_ours = sakidori_scalers::kinds()
-                .iter()
-                .any(|kind| kind.name == *name);
-            let begins = match is_ours {
-                true => format!("| [`{name}`]({name}.md) | "),
-                false => format!("| `{name}` | "),
-            };
-            assert!(row.starts_with(&begins), "{name}: {row}");
-            let refused = !is_ours && !OF_THE_HPA.contains(name);
-            assert_eq!(row.contains("not yet: refused"), refused, "{row}");
-        }
-    }
-
-    #[test]
-    fn differences_are_counted_by_the_names_before_the_colon() {
-        let table = "| `external`: a | b |\n| `redis`, `redis-streams`: c | d |\n| `external`: e | f |\n| `numberOfFailures` is `redis`: x |";
-        for (name, rows) in [
-            ("external", 2),
-            ("redis", 1),
-            ("redis-streams", 1),
-            ("cron", 0),
-        ] {
-            assert_eq!(differences(table, name), rows, "{name}");
-        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub async fn measure(objects: u32) -> Result<Report> {
     println!("{objects} Deployments with one Ready pod each; now the ScaledObjects");
 
     let earlier = cluster.write_log()?.len();
+    let processor = operator.processor_time()?;
     let first_create = Instant::now();
     create_all::<ScaledObject>(&client, objects, |name| {
         scaled_object(name, &source.url(&path(name)))
@@ -54,12 +55,16 @@ pub async fn measure(objects: u32) -> Result<Report> {
     let writes_until_hpas = Writes::of(&cluster.write_log()?[earlier..], OPERATOR);
     let reads_until_hpas = source.all_requests();
     println!(
-        "HPAs exist {:.1} s later; measuring until a minute after the first create",
+        "HPAs exist {:.1} s later; measuring until two minutes after the first create",
         until_hpas.as_secs_f64()
     );
 
     tokio::time::sleep_until(first_create + Duration::from_secs(60)).await;
     let log = &cluster.write_log()?[earlier..];
+    let reads_in_first_minute = source.all_requests();
+    let memory = operator.memory()?;
+    let after_a_minute = operator.processor_time()?;
+    tokio::time::sleep_until(first_create + Duration::from_secs(120)).await;
     Ok(Report {
         objects: objects as usize,
         until_hpas,
@@ -67,8 +72,10 @@ pub async fn measure(objects: u32) -> Result<Report> {
         operator_in_first_minute: Writes::of(log, OPERATOR),
         hpa_controller_in_first_minute: Writes::of(log, HPA_CONTROLLER),
         reads_until_hpas,
-        reads_in_first_minute: source.all_requests(),
-        memory: operator.memory()?,
+        reads_in_first_minute,
+        memory,
+        processor_in_first_minute: after_a_minute.saturating_sub(processor),
+        processor_in_second_minute: operator.processor_time()?.saturating_sub(after_a_minute),
     })
 }
 

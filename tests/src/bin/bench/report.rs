@@ -56,6 +56,10 @@ pub struct Report {
     pub reads_in_first_minute: u64,
     /// At the end of the first minute.
     pub memory: Memory,
+    /// The operator's processor time in the first minute.
+    pub processor_in_first_minute: Duration,
+    /// The same in the minute after that, in which nothing happens but polls and the HPAs' reads.
+    pub processor_in_second_minute: Duration,
 }
 
 impl Report {
@@ -120,6 +124,16 @@ impl fmt::Display for Report {
             format!("{:.1} MiB", mebibytes(self.memory.resident_kib)),
             "",
         )?;
+        for (what, time) in [
+            ("first", self.processor_in_first_minute),
+            ("second", self.processor_in_second_minute),
+        ] {
+            line(
+                &format!("operator's processor time in the {what} minute"),
+                format!("{:.1} s", time.as_secs_f64()),
+                "",
+            )?;
+        }
         line(
             "source reads per object until all HPAs exist",
             format!("{:.2}", self.reads_until_hpas as f64 / self.objects as f64),
@@ -181,6 +195,8 @@ mod tests {
                 resident_kib: 20 * 1024,
                 peak_kib: 30 * 1024,
             },
+            processor_in_first_minute: Duration::from_secs(2),
+            processor_in_second_minute: Duration::from_secs(1),
         }
     }
 
