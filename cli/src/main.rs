@@ -1,6 +1,7 @@
 //! The `sakidori` command: arguments and wiring.
 
 mod crds;
+mod logs;
 mod metrics_adapter;
 mod operator;
 mod plan;
@@ -36,10 +37,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let result = match Cli::parse().command {
-        Command::Operator(arguments) => operator::run(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::MetricsAdapter(arguments) => {
-            metrics_adapter::run(&arguments).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Operator(arguments) => operator::run(&arguments),
+        Command::MetricsAdapter(arguments) => metrics_adapter::run(&arguments),
         Command::Crds(arguments) => crds::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Plan(arguments) => plan::run(&arguments),
     };

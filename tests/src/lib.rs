@@ -10,6 +10,7 @@ pub mod chart;
 pub mod demo;
 pub mod footprint;
 pub mod load;
+pub mod log_lines;
 pub mod manifests;
 pub mod memory;
 pub mod namespace;
