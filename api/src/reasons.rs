@@ -4,8 +4,8 @@
 //! The conditions, and the Events that tell of a scaling, belong to the engine, which words them where it decides.
 
 pub use sakidori_engine::reasons::{
-    PAUSE_REPLICAS_FAILED, SCALED_OBJECT_CHECK_FAILED, SCALER_FAILED, SCALERS_STARTED,
-    SCALERS_STOPPED, SCALERS_STOPPED_MESSAGE,
+    FALLBACK_ACTIVATED, PAUSE_REPLICAS_FAILED, SCALED_OBJECT_CHECK_FAILED, SCALER_FAILED,
+    SCALERS_STARTED, SCALERS_STOPPED, SCALERS_STOPPED_MESSAGE,
 };
 
 /// Warning: the status could not be written, or the target's kind is unknown.
@@ -53,3 +53,26 @@ pub const WRONG_TRIGGERS: &str = "ScaledObject doesn't have correct triggers spe
 pub const HPA_FAILED: &str = "failed to ensure HPA is correctly created for ScaledObject";
 /// The same for a paused object whose HPA can't be removed.
 pub const PAUSE_HPA_FAILED: &str = "failed to delete HPA for paused ScaledObject";
+
+/// The conditions of a calendar and their reasons. Each has a page in docs/reasons/.
+pub const OF_CALENDARS: &[(&str, &[&str])] = &[
+    (
+        "Ready",
+        &[
+            CALENDAR_READY,
+            CALENDAR_EVENTS_LEFT_OUT,
+            CALENDAR_LIMIT_EXCEEDED,
+        ],
+    ),
+    ("Stale", &[CALENDAR_SOURCES_READ, CALENDAR_SOURCE_FAILED]),
+];
+/// True: all that stands in the calendar counts.
+pub const CALENDAR_READY: &str = "CalendarReady";
+/// False: what is wrong with some events leaves them out; the others count.
+pub const CALENDAR_EVENTS_LEFT_OUT: &str = "EventsLeftOut";
+/// False: it is past a limit, so what was known before counts.
+pub const CALENDAR_LIMIT_EXCEEDED: &str = "LimitExceeded";
+/// False: every source could be read the last time.
+pub const CALENDAR_SOURCES_READ: &str = "SourcesRead";
+/// True: a source can't be read; its last copy counts.
+pub const CALENDAR_SOURCE_FAILED: &str = "SourceFailed";

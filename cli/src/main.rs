@@ -2,6 +2,7 @@
 
 mod check;
 mod crds;
+mod logs;
 mod metrics_adapter;
 mod operator;
 mod plan;
@@ -38,10 +39,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let result = match Cli::parse().command {
-        Command::Operator(arguments) => operator::run(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::MetricsAdapter(arguments) => {
-            metrics_adapter::run(&arguments).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Operator(arguments) => operator::run(&arguments),
+        Command::MetricsAdapter(arguments) => metrics_adapter::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Crds(arguments) => crds::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Plan(arguments) => plan::run(&arguments),

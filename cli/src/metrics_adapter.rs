@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use sakidori_operator::MetricsAdapterOptions;
 
-use crate::process::{Logs, address, until_signal};
+use crate::logs::{self, KlogFlags, Logs};
+use crate::process::{address, until_signal};
 
 /// Serve the external metrics API in a process of its own, with the values that the operator's leader tells it.
 ///
@@ -52,6 +54,9 @@ pub struct Arguments {
     #[command(flatten)]
     logs: Logs,
 
+    #[command(flatten)]
+    klog: KlogFlags,
+
     /// The operator's own namespace.
     #[arg(
         long,
@@ -62,7 +67,7 @@ pub struct Arguments {
     pod_namespace: String,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     arguments.logs.start()?;
     let options = MetricsAdapterOptions {
         metrics_bind_address: arguments.metrics_bind_address,
@@ -77,5 +82,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         namespace: arguments.pod_namespace.clone(),
         external_metrics_wait: Duration::from_millis(arguments.external_metrics_wait_ms),
     };
-    until_signal(|shutdown| sakidori_operator::run_metrics_adapter(options, shutdown))
+    let ended = until_signal(|shutdown| sakidori_operator::run_metrics_adapter(options, shutdown));
+    Ok(logs::exit_code(ended))
 }

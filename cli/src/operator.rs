@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
@@ -13,7 +14,8 @@ use sakidori_operator::{
     LeaseTiming, Namespaces, Options, RawMetricsMode, ServiceNames, TlsFloor,
 };
 
-use crate::process::{Logs, Optional, address, address_or_none, until_signal};
+use crate::logs::{self, Logs};
+use crate::process::{Optional, address, address_or_none, until_signal};
 
 /// Run the operator: watch ScaledObjects, poll their triggers, scale their targets, and serve the external metrics API.
 ///
@@ -225,10 +227,11 @@ pub struct Arguments {
     credentials_refresh_seconds: u64,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     arguments.logs.start()?;
-    let options = options(arguments)?;
-    until_signal(|shutdown| sakidori_operator::run(options, shutdown))
+    let ended = options(arguments)
+        .and_then(|options| until_signal(|shutdown| sakidori_operator::run(options, shutdown)));
+    Ok(logs::exit_code(ended))
 }
 
 /// # Errors

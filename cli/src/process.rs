@@ -1,53 +1,12 @@
-//! What all processes that run until a signal have in common: logs, the runtime, addresses.
+//! What all processes that run until a signal have in common: the runtime, signals, addresses.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
-
-/// How a process logs, on standard error.
-#[derive(Args)]
-pub struct Logs {
-    /// How log lines look.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
-
-    /// error, warn, info, debug or trace; or a filter such as info,sakidori_operator=debug.
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
-    log_level: String,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
-impl Logs {
-    /// Starts logging.
-    pub fn start(&self) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(log_filter(&self.log_level)).with_context(|| {
-            format!(
-                "--log-level {:?}: expected a level or a filter",
-                self.log_level
-            )
-        })?;
-        let logs = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(false);
-        match self.log_format {
-            LogFormat::Text => logs.init(),
-            LogFormat::Json => logs.json().flatten_event(true).init(),
-        }
-        Ok(())
-    }
-}
 
 /// Runs `work` until it ends, having told it of SIGTERM and SIGINT.
 pub fn until_signal<W>(work: impl FnOnce(CancellationToken) -> W) -> anyhow::Result<()>
@@ -67,15 +26,6 @@ where
     // A task that doesn't end must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
-}
-
-/// What the libraries say at a level of their own: their debug lines are about bytes, and lapin reports every refused login as an
-/// error, which the trigger's own line says better.
-const LIBRARIES: &str = "aws_=info,hyper=info,hyper_util=info,h2=info,kube=info,reqwest=info,rustls=info,tower=info,lapin=off";
-
-/// The user's words come last, and so count.
-fn log_filter(text: &str) -> String {
-    format!("{LIBRARIES},{text}")
 }
 
 /// Lets the process have as many open files as it may. The soft limit, 1024 on many systems, is there for programs that can't
@@ -143,18 +93,6 @@ pub fn address_or_none(text: &str) -> Result<Optional, String> {
     }
 }
 
-fn log_level(text: &str) -> Result<String, String> {
-    // A filter takes any word for a module's name: a bare word has to be a level.
-    let is_level = text.parse::<tracing::Level>().is_ok() || text.eq_ignore_ascii_case("off");
-    match EnvFilter::try_new(text) {
-        Ok(_) if is_level || text.contains(['=', ',']) => Ok(text.to_owned()),
-        _ => Err(
-            "expected error, warn, info, debug, trace, or a filter such as info,kube=debug"
-                .to_owned(),
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,21 +112,5 @@ mod tests {
         assert_eq!(some, Ok(Some("127.0.0.1:0".parse().unwrap())));
         assert!(address_or_none("off").unwrap_err().ends_with("0 for none"));
         assert!(address("0").is_err());
-    }
-
-    #[test]
-    fn a_log_level_is_a_level_or_a_filter() {
-        for good in [
-            "info",
-            "DEBUG",
-            "off",
-            "info,kube=debug",
-            "sakidori_operator=trace",
-        ] {
-            assert!(log_level(good).is_ok(), "{good}");
-            assert!(EnvFilter::try_new(log_filter(good)).is_ok(), "{good}");
-        }
-        assert!(log_level("chatty").is_err());
-        assert!(log_level("info,kube=loud").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! The conditions of a ScaledObject, with KEDA's types, reasons and messages.
 
-use crate::reasons::{SCALED_OBJECT_CHECK_FAILED, SCALED_OBJECT_READY};
+use crate::condition_reasons as reasons;
 
 /// A condition's type, in the order in which KEDA lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,81 +109,81 @@ impl Condition {
 
     pub(crate) fn ready() -> Self {
         let message = "ScaledObject is defined correctly and is ready for scaling";
-        Self::new(ConditionStatus::True, SCALED_OBJECT_READY, message)
+        Self::new(ConditionStatus::True, reasons::READY, message)
     }
 
     /// KEDA: a paused object is ready, and says that it is paused.
     pub(crate) fn ready_while_paused() -> Self {
-        Self::new(ConditionStatus::True, SCALED_OBJECT_READY, PAUSED_MESSAGE)
+        Self::new(ConditionStatus::True, reasons::READY, PAUSED_MESSAGE)
     }
 
     pub(crate) fn paused() -> Self {
-        Self::new(ConditionStatus::True, PAUSED, PAUSED_MESSAGE)
+        Self::new(ConditionStatus::True, reasons::PAUSED, PAUSED_MESSAGE)
     }
 
     pub(crate) fn unpaused() -> Self {
-        Self::new(ConditionStatus::False, UNPAUSED, UNPAUSED_MESSAGE)
+        Self::new(ConditionStatus::False, reasons::UNPAUSED, UNPAUSED_MESSAGE)
     }
 
     pub(crate) fn check_failed(message: impl Into<String>) -> Self {
-        Self::new(ConditionStatus::False, SCALED_OBJECT_CHECK_FAILED, message)
+        Self::new(ConditionStatus::False, reasons::CHECK_FAILED, message)
     }
 
     pub(crate) fn replicas_unknown(error: &str) -> Self {
         let message = format!("Error getting current replicas count for ScaleTarget: {error}");
-        Self::new(
-            ConditionStatus::False,
-            "ErrorGettingCurrentReplicas",
-            message,
-        )
+        Self::new(ConditionStatus::False, reasons::REPLICAS_UNKNOWN, message)
     }
 
     pub(crate) fn some_triggers_fail() -> Self {
         let message = "Some triggers defined in ScaledObject are not working correctly";
-        Self::new(ConditionStatus::Unknown, "PartialTriggerError", message)
+        Self::new(
+            ConditionStatus::Unknown,
+            reasons::SOME_TRIGGERS_FAIL,
+            message,
+        )
     }
 
     pub(crate) fn triggers_fail() -> Self {
         let message = "Triggers defined in ScaledObject are not working correctly";
-        Self::new(ConditionStatus::False, "TriggerError", message)
+        Self::new(ConditionStatus::False, reasons::TRIGGERS_FAIL, message)
     }
 
     pub(crate) fn active() -> Self {
         let message = "Scaling is performed because triggers are active";
-        Self::new(ConditionStatus::True, "ScalerActive", message)
+        Self::new(ConditionStatus::True, reasons::ACTIVE, message)
     }
 
     pub(crate) fn active_by_force() -> Self {
         let message = "Scaling is performed because activation is being forced by annotation";
-        Self::new(ConditionStatus::True, "ScalerActive", message)
+        Self::new(ConditionStatus::True, reasons::ACTIVE, message)
     }
 
     pub(crate) fn not_active() -> Self {
         let message = "Scaling is not performed because triggers are not active";
-        Self::new(ConditionStatus::False, "ScalerNotActive", message)
+        Self::new(ConditionStatus::False, reasons::NOT_ACTIVE, message)
     }
 
     pub(crate) fn cooling_down() -> Self {
         let message = "Scaler cooling down because triggers are not active";
-        Self::new(ConditionStatus::False, "ScalerCooldown", message)
+        Self::new(ConditionStatus::False, reasons::COOLING_DOWN, message)
     }
 
     pub(crate) fn activity_unknown() -> Self {
         Self::new(
             ConditionStatus::Unknown,
-            "UnknownState",
+            reasons::ACTIVITY_UNKNOWN,
             "ScaledObject check failed",
         )
     }
 
     pub(crate) fn falling_back() -> Self {
         let message = "At least one trigger is falling back on this scaled object";
-        Self::new(ConditionStatus::True, "FallbackExists", message)
+        Self::new(ConditionStatus::True, reasons::FALLING_BACK, message)
     }
 
     pub(crate) fn no_fallback() -> Self {
         let message = "No fallbacks are active on this scaled object";
-        Self::new(ConditionStatus::False, "NoFallbackFound", message)
+        Self::new(ConditionStatus::False, reasons::NO_FALLBACK, message)
     }
 
     /// The HPA's own `ScalingActive` condition as KEDA mirrors it. An HPA that switched itself off at zero replicas
@@ -192,15 +192,15 @@ impl Condition {
         match (scaling_active, reason) {
             (true, _) => Self::new(
                 ConditionStatus::True,
-                "HPAActive",
+                reasons::HPA_ACTIVE,
                 "HPA is actively scaling",
             ),
-            (false, "ScalingDisabled") => {
-                Self::new(ConditionStatus::True, "ScalingDisabled", message)
+            (false, reasons::SCALING_DISABLED) => {
+                Self::new(ConditionStatus::True, reasons::SCALING_DISABLED, message)
             }
             (false, _) => {
                 let reason = if reason.is_empty() {
-                    "HPAMetricsUnavailable"
+                    reasons::HPA_METRICS_UNAVAILABLE
                 } else {
                     reason
                 };
@@ -216,15 +216,13 @@ impl Condition {
     /// Never set, or set because preparing failed or the object was paused: what a preparation without problems sets anew.
     pub(crate) fn waits_for_preparation(&self) -> bool {
         self.reason.is_empty()
-            || self.reason == SCALED_OBJECT_CHECK_FAILED
+            || self.reason == reasons::CHECK_FAILED
             || self.message == PAUSED_MESSAGE
     }
 }
 
-/// Reasons of the Paused condition, and of the Events that come with it; their messages are the same too.
-pub(crate) const PAUSED: &str = "ScaledObjectPaused";
+/// Messages of the Paused condition, and of the Events that come with it.
 pub(crate) const PAUSED_MESSAGE: &str = "ScaledObject is paused";
-pub(crate) const UNPAUSED: &str = "ScaledObjectUnpaused";
 pub(crate) const UNPAUSED_MESSAGE: &str = "pause annotation removed for ScaledObject";
 
 #[cfg(test)]

@@ -71,13 +71,30 @@ pub enum Effect {
     ReadPods { key: ObjectKey },
     /// What the sales of the object come to, for whoever watches.
     ShowPrescale { key: ObjectKey, shown: Shown },
-    /// Publish a Kubernetes Event on the ScaledObject.
-    Publish {
-        key: ObjectKey,
-        kind: EventType,
-        reason: &'static str,
-        message: String,
-    },
+    /// Publish a Kubernetes Event on the ScaledObject, and log the same sentence.
+    Publish { key: ObjectKey, told: Told },
+    /// Log a sentence that KEDA has no Event for.
+    Log { key: ObjectKey, told: Told },
+}
+
+/// A sentence for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub kind: EventType,
+    /// One word, which users match on.
+    pub reason: &'static str,
+    pub message: String,
+    /// Where it tells of a write of replicas.
+    pub scaled: Option<Scaled>,
+}
+
+/// A write of replicas that was made, or failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scaled {
+    pub from: i32,
+    pub to: i32,
+    /// Why. KEDA's sentences don't always say.
+    pub cause: String,
 }
 
 /// What the sales of an object come to.

@@ -8,6 +8,7 @@
 mod activation;
 mod agenda;
 mod backoff;
+pub mod condition_reasons;
 mod conditions;
 mod cooldown;
 mod effect;
@@ -29,12 +30,14 @@ mod quantity;
 pub mod reasons;
 mod sales;
 pub mod selector;
+mod spell;
 mod status;
+mod telling;
 mod time;
 mod tracked;
 
 pub use conditions::{Condition, ConditionStatus, ConditionType, Conditions};
-pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection, Served, Shown};
+pub use effect::{Effect, EventType, ObjectStatus, ScaleDirection, Scaled, Served, Shown, Told};
 pub use engine::Engine;
 pub use event::{
     Event, MetricTarget, Observation, PollOutcome, PrepareOutcome, Reading, Remembered,
@@ -48,3 +51,4 @@ pub use nearest::{name_distance, nearest};
 pub use object::{ObjectKey, Pause, PollId, ScaledObject, Switches};
 pub use quantity::{ParseQuantityError, Quantity};
 pub use sales::{PodsSeen, SaleTrigger};
+pub use spell::Spell;

@@ -6,13 +6,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::condition_reasons as reasons;
 use crate::conditions::{Condition, ConditionStatus};
 use crate::effect::{Effect, EventType};
 use crate::engine::Turn;
 use crate::event::RoomOutcome;
 use crate::prescale::{Room, RoomAsked};
+use crate::telling::publish;
 use crate::time::after;
-use crate::tracked::{ANSWER_OVERDUE, Tracked, publish};
+use crate::tracked::{ANSWER_OVERDUE, Tracked};
 
 /// A buffer that is wanted is looked at so often: its status changes, somebody may delete it, and a cluster may get the kind.
 const REFRESHED_EVERY: SignedDuration = SignedDuration::from_secs(60);
@@ -38,11 +40,11 @@ impl Nodes {
     fn problem(&self) -> Option<(&'static str, String)> {
         match self.outcome.as_ref().filter(|_| self.is_wanted())? {
             RoomOutcome::Unsupported => Some((
-                "NodesUnsupported",
+                reasons::NODES_UNSUPPORTED,
                 "the cluster has no CapacityBuffer (autoscaling.x-k8s.io/v1beta1): pods are scaled as usual".to_owned(),
             )),
             RoomOutcome::Failed { message } => Some((
-                "NodesFailed",
+                reasons::NODES_FAILED,
                 format!("no CapacityBuffer could be set: {message}; pods are scaled as usual"),
             )),
             RoomOutcome::Stands { .. } | RoomOutcome::Gone => None,
@@ -196,15 +198,15 @@ impl Tracked {
             ),
             (None, _) if is_there => (
                 ConditionStatus::Unknown,
-                "NodesReady",
+                reasons::NODES_READY,
                 format!("{asked}: it is"),
             ),
             (None, Some(state)) => (
                 ConditionStatus::Unknown,
-                "NodesRequested",
+                reasons::NODES_REQUESTED,
                 format!("{asked}; {state}"),
             ),
-            (None, None) => (ConditionStatus::Unknown, "NodesRequested", asked),
+            (None, None) => (ConditionStatus::Unknown, reasons::NODES_REQUESTED, asked),
         };
         self.status.current.conditions.prescaled = Some(Condition {
             status,

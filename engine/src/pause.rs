@@ -5,15 +5,15 @@
 //! again; here it is set once, so that what a person does to a paused target stays.
 
 use crate::activation::ScaleRequest;
-use crate::conditions::{
-    Condition, ConditionStatus, PAUSED, PAUSED_MESSAGE, UNPAUSED, UNPAUSED_MESSAGE,
-};
+use crate::condition_reasons::{PAUSED, UNPAUSED};
+use crate::conditions::{Condition, ConditionStatus, PAUSED_MESSAGE, UNPAUSED_MESSAGE};
 use crate::effect::{EventType, ScaleDirection};
 use crate::engine::Turn;
 use crate::event::ScaleOutcome;
 use crate::object::Pause;
 use crate::reasons;
-use crate::tracked::{Tracked, publish};
+use crate::telling::publish;
+use crate::tracked::Tracked;
 
 impl Tracked {
     /// Takes in what the annotations switch now, before anything is prepared: a pause ends polling at once.

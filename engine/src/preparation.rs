@@ -10,8 +10,9 @@ use crate::effect::{Effect, EventType};
 use crate::engine::Turn;
 use crate::event::PrepareOutcome;
 use crate::reasons;
+use crate::telling::publish;
 use crate::time::{after, share};
-use crate::tracked::{ANSWER_OVERDUE, Tracked, publish};
+use crate::tracked::{ANSWER_OVERDUE, Tracked};
 
 /// How long the status of a new object waits for the first poll's answer.
 const FIRST_POLL_PATIENCE: SignedDuration = SignedDuration::from_secs(2);

@@ -16,8 +16,9 @@ use crate::prescale::{
     TriggerFloor,
 };
 use crate::quantity::Quantity;
+use crate::telling::publish;
 use crate::time::after;
-use crate::tracked::{Tracked, publish};
+use crate::tracked::Tracked;
 
 /// A `sale-calendar` trigger of an object, with the occurrences that it picks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::activation;
 use crate::agenda::{Task, Ticket};
 use crate::conditions::{Condition, ConditionStatus, PAUSED_MESSAGE};
 use crate::cooldown;
-use crate::effect::{Effect, EventType, ScaleDirection, Served};
+use crate::effect::{Effect, ScaleDirection, Served};
 use crate::engine::Turn;
 use crate::event::{MetricTarget, PollOutcome, Remembered, ScaleOutcome, TriggerOutcome};
 use crate::fallback::{Falling, Health, Settled};
@@ -19,11 +19,10 @@ use crate::quantity::Quantity;
 use crate::reasons;
 use crate::sales::Sales;
 use crate::status::StatusRecord;
+use crate::telling::Failing;
 
 /// Preparing, or a write of replicas, without an answer for this long is given up.
 pub(crate) const ANSWER_OVERDUE: SignedDuration = SignedDuration::from_secs(60);
-/// How often a trigger that keeps failing with changing messages is told about.
-const FAILURE_TOLD_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Tracked {
@@ -40,20 +39,19 @@ pub(crate) struct Tracked {
     pub(crate) sales: Sales,
     /// What each trigger publishes, as it was last prepared.
     pub(crate) metrics: Vec<Vec<MetricTarget>>,
-    /// How long each metric has been failing, where the object has a fallback.
-    health: Health,
     /// The status is to be written at this time even if the first poll has no answer.
     status_due: Option<Ticket>,
-    /// For each trigger, the failure that was last told, until it works again.
-    failures: Vec<Option<(String, Timestamp)>>,
+    pub(crate) failing: Failing,
+    /// How long each metric has been failing, where the object has a fallback.
+    pub(crate) health: Health,
 }
 
 /// A write of replicas whose answer is awaited.
 #[derive(Debug)]
 pub(crate) struct Scaling {
     since: Timestamp,
-    direction: ScaleDirection,
-    reason: String,
+    pub(crate) direction: ScaleDirection,
+    pub(crate) reason: String,
     /// The pushes that led to it, if any did: it has to succeed before they are acted on.
     pushes: Pushes,
 }
@@ -85,7 +83,7 @@ impl Tracked {
             metrics: Vec::new(),
             health,
             status_due: None,
-            failures: Vec::new(),
+            failing: Failing::default(),
         };
         tracked.follow_switches(turn);
         tracked.prepare(turn);
@@ -257,6 +255,7 @@ impl Tracked {
             &outcome.triggers,
             composite.as_ref().and_then(|value| value.as_ref().err()),
         );
+        self.tell_replicas(turn, &outcome.replicas);
         self.tell_fallback(turn);
         self.serve(turn, &outcome, &settled, composite);
         self.sales.polled(turn.now, &outcome, &self.metrics);
@@ -282,82 +281,6 @@ impl Tracked {
             self.polling.poll_fresh(turn, self.interval());
         }
         self.polling.catch_up(turn, self.interval());
-    }
-
-    /// Tells a failure when it begins, and when its message changes, but not at every poll: of each trigger, and of a formula
-    /// while no trigger fails.
-    fn tell_failures(
-        &mut self,
-        turn: &mut Turn<'_>,
-        triggers: &[TriggerOutcome],
-        composite: Option<&String>,
-    ) {
-        let mut failures: Vec<Option<String>> = triggers.iter().map(activation::failure).collect();
-        let formula = composite.filter(|_| failures.iter().all(Option::is_none));
-        failures.push(formula.map(|problem| format!("{COMPOSITE_METRIC}: {problem}")));
-        // KEDA's two words for it.
-        let reason = match self.wanted.modifiers {
-            Some(_) => "KEDAMetricSourceFailed",
-            None => reasons::SCALER_FAILED,
-        };
-        self.failures.resize(failures.len(), None);
-        for (told, failure) in self.failures.iter_mut().zip(failures) {
-            let news = match (&failure, &*told) {
-                (Some(message), Some((before, at))) => {
-                    message != before && turn.now.duration_since(*at) >= FAILURE_TOLD_EVERY
-                }
-                (Some(_), None) => true,
-                (None, _) => {
-                    *told = None;
-                    false
-                }
-            };
-            if let Some(message) = failure
-                && news
-            {
-                publish(turn, EventType::Warning, reason, message.clone());
-                *told = Some((message, turn.now));
-            }
-        }
-    }
-
-    /// Shows and tells whether some metric has fallen back.
-    fn tell_fallback(&mut self, turn: &mut Turn<'_>) {
-        let Some(fallback) = self
-            .polled_as
-            .as_ref()
-            .and_then(|object| object.fallback.as_ref())
-        else {
-            self.health.clear();
-            self.status.current.health.clear();
-            return;
-        };
-        self.status.current.health = self.health.shown();
-        let condition = &mut self.status.current.conditions.fallback;
-        let was_falling_back = condition.status == ConditionStatus::True;
-        let falls_back = self.health.exceeds(fallback.failure_threshold);
-        *condition = if falls_back {
-            Condition::falling_back()
-        } else {
-            Condition::no_fallback()
-        };
-        if falls_back && !was_falling_back {
-            let message = "ScaledObject fallback is active".into();
-            publish(
-                turn,
-                EventType::Normal,
-                "ScaledObjectFallbackActivated",
-                message,
-            );
-        } else if was_falling_back && !falls_back {
-            let message = "ScaledObject fallback is no longer active".into();
-            publish(
-                turn,
-                EventType::Normal,
-                "ScaledObjectFallbackDeactivated",
-                message,
-            );
-        }
     }
 
     /// What the HPA is to be told, where that is not what the scalers read.
@@ -474,64 +397,14 @@ impl Tracked {
         } else {
             self.pushes.restore(std::mem::take(&mut scaling.pushes));
         }
-        if scaling.direction == ScaleDirection::HoldPaused {
+        let direction = scaling.direction;
+        self.tell_scaled(turn, outcome.clone(), scaling);
+        if direction == ScaleDirection::HoldPaused {
             return self.held(turn, outcome);
         }
-        self.tell_scaled(turn, outcome, scaling);
         // Whatever it wrote, a pause that came meanwhile has the last word.
         if self.missing_hold().is_some() {
             self.prepare(turn);
-        }
-    }
-
-    /// Tells what became of a write that a poll led to.
-    fn tell_scaled(&mut self, turn: &mut Turn<'_>, outcome: ScaleOutcome, scaling: Scaling) {
-        let namespace = &turn.key.namespace;
-        let target = format!(
-            "{} {namespace}/{}",
-            self.wanted.target_kind, self.wanted.target_name
-        );
-        match (outcome, scaling.direction) {
-            (ScaleOutcome::Done { from, to }, ScaleDirection::Activate) => {
-                self.status.current.last_active_time = Some(cooldown::whole_second(turn.now));
-                let message = format!("Scaled {target} from {from} to {to}, {}", scaling.reason);
-                publish(turn, EventType::Normal, "KEDAScaleTargetActivated", message);
-            }
-            (ScaleOutcome::Done { from, to }, ScaleDirection::Deactivate) => {
-                let message = format!("Deactivated {target} from {from} to {to}");
-                publish(
-                    turn,
-                    EventType::Normal,
-                    "KEDAScaleTargetDeactivated",
-                    message,
-                );
-            }
-            // KEDA has no Event for it.
-            (ScaleOutcome::Done { .. }, _) => {}
-            (ScaleOutcome::Failed { from, to, message }, ScaleDirection::Deactivate) => {
-                let message =
-                    format!("Failed to deactivate {target} from {from} to {to}: {message}");
-                publish(
-                    turn,
-                    EventType::Warning,
-                    "KEDAScaleTargetDeactivationFailed",
-                    message,
-                );
-            }
-            (ScaleOutcome::Failed { from, to, message }, _) => {
-                let message = format!("Failed to scale {target} from {from} to {to}: {message}");
-                publish(
-                    turn,
-                    EventType::Warning,
-                    "KEDAScaleTargetActivationFailed",
-                    message,
-                );
-            }
-            (ScaleOutcome::Conflict, _) => {
-                if self.polled_as.is_some() {
-                    self.polling.poll_after_conflict(turn, self.interval());
-                }
-            }
         }
     }
 
@@ -569,15 +442,6 @@ impl Tracked {
             });
         }
     }
-}
-
-pub(crate) fn publish(turn: &mut Turn<'_>, kind: EventType, reason: &'static str, message: String) {
-    turn.effects.push(Effect::Publish {
-        key: turn.key.clone(),
-        kind,
-        reason,
-        message,
-    });
 }
 
 /// A trigger's value of one metric, or why there is none.

@@ -11,7 +11,9 @@ use axum::middleware::Next;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
 use rustls_pki_types::ServerName;
+use sakidori_engine::Spell;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -172,6 +174,7 @@ async fn serve(
     let abandon = CancellationToken::new();
     let _abandon_at_end = abandon.clone().drop_guard();
     let connections = Connections::new(CONNECTIONS);
+    let mut accepting = Spell::default();
     loop {
         let accepted = async {
             let accepted = listener.accept().await;
@@ -188,6 +191,9 @@ async fn serve(
         };
         match accepted {
             Ok((socket, place)) => {
+                if accepting.works() {
+                    tracing::info!("connections are accepted again");
+                }
                 let served = serve_connection(
                     deadlines,
                     acceptor.clone(),
@@ -200,7 +206,9 @@ async fn serve(
                 running.spawn(async move { abandon.run_until_cancelled(served).await });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if accepting.fails(Timestamp::now(), &error.to_string()) {
+                    tracing::warn!(%error, "connections can't be accepted; trying again");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }

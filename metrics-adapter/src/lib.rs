@@ -15,6 +15,7 @@ pub mod mutual_tls;
 mod reviews;
 mod server;
 mod source;
+mod spell;
 mod status;
 mod tls;
 mod ttl_cache;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, TryAcquireError};
 use tokio::time::timeout;
 
+use crate::spell::SharedSpell;
 use crate::status::Failure;
 
 /// As kube-apiserver's own delegation: an answer that takes longer is no answer.
@@ -40,6 +41,7 @@ pub(crate) struct Reviews {
     tokens: Queue,
     direct: Queue,
     front_proxy: Semaphore,
+    asking: SharedSpell,
 }
 
 /// A lane that is full at some point.
@@ -78,6 +80,7 @@ impl Reviews {
             tokens: Queue::new(),
             direct: Queue::new(),
             front_proxy: Semaphore::new(FRONT_PROXY_CONCURRENT),
+            asking: SharedSpell::default(),
         }
     }
 
@@ -101,7 +104,7 @@ impl Reviews {
         if let Some((queue, Err(TryAcquireError::NoPermits))) = &place {
             if queue.tell() {
                 tracing::warn!(
-                    %kind,
+                    review = %kind,
                     ?lane,
                     "{CONCURRENT} reviews are under way and {WAITING} wait: further requests are refused"
                 );
@@ -120,19 +123,37 @@ impl Reviews {
         let answered = asked.await;
         drop(place);
         match answered {
-            Ok(Ok(answered)) => Ok(answered),
+            Ok(Ok(answered)) => {
+                if self.asking.works() {
+                    tracing::info!("the API server answers reviews again");
+                }
+                Ok(answered)
+            }
             Ok(Err(error)) => {
-                tracing::warn!(%error, %kind, "a review could not be asked: the request is refused");
+                self.tell(&kind, &error.to_string());
                 Err(Failure::unavailable(format!(
                     "the API server could not be asked for a {kind}"
                 )))
             }
             Err(_) => {
-                tracing::warn!(%kind, "a review took longer than {DEADLINE:?}: the request is refused");
+                self.tell(&kind, &format!("no answer in {DEADLINE:?}"));
                 Err(Failure::unavailable(format!(
                     "the API server did not answer a {kind} in {DEADLINE:?}"
                 )))
             }
+        }
+    }
+
+    /// Once, not for each request.
+    fn tell(&self, kind: &str, error: &str) {
+        if self.asking.fails(error) {
+            tracing::warn!(
+                review = kind,
+                error,
+                "the API server doesn't answer reviews: requests are refused"
+            );
+        } else {
+            tracing::debug!(review = kind, error, "a review was not answered");
         }
     }
 }

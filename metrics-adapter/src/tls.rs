@@ -17,6 +17,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::authentication::certificate::common_name;
+use crate::spell::SharedSpell;
 
 /// What this process shows, its certificate with intermediates, its own first, and the private key; and whom it believes. All PEM.
 #[derive(Clone, PartialEq, Eq)]
@@ -197,6 +198,7 @@ pub(crate) fn server_config(
                 false => Arc::new(Named {
                     verifier,
                     names: clients.names.clone(),
+                    refusing: SharedSpell::default(),
                 }),
             }
         }
@@ -248,6 +250,7 @@ impl Peer {
 struct Named {
     verifier: Arc<dyn ClientCertVerifier>,
     names: Vec<String>,
+    refusing: SharedSpell,
 }
 
 impl ClientCertVerifier for Named {
@@ -268,10 +271,17 @@ impl ClientCertVerifier for Named {
         if self.names.contains(&name) {
             return Ok(verified);
         }
-        tracing::info!(
-            name,
-            "a client was refused: its certificate has none of the allowed names"
-        );
+        if self.refusing.fails("") {
+            tracing::info!(
+                name,
+                "a client was refused: its certificate has none of the allowed names; more are told at debug"
+            );
+        } else {
+            tracing::debug!(
+                name,
+                "a client was refused: its certificate has none of the allowed names"
+            );
+        }
         Err(rustls::CertificateError::ApplicationVerificationFailure.into())
     }
 

@@ -1,5 +1,7 @@
 //! The API server's errors in messages for people.
 
+use kube::runtime::watcher;
+
 /// The API server's own sentence, where it said one; else what went wrong on the way to it. kube's Display adds a dump of the
 /// whole Status.
 pub fn plain(error: &kube::Error) -> String {
@@ -9,6 +11,18 @@ pub fn plain(error: &kube::Error) -> String {
             format!("the API server answered {} {}", status.code, status.reason)
         }
         other => other.to_string(),
+    }
+}
+
+/// The same of a watch.
+pub fn plain_watch(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error) => format!("listing: {}", plain(error)),
+        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            plain(error)
+        }
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::NoResourceVersion => error.to_string(),
     }
 }
 

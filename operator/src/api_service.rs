@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, Client};
+use sakidori_engine::Spell;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -29,14 +30,20 @@ pub async fn announce(client: Client, shutdown: CancellationToken) {
     let kind = GroupVersionKind::gvk("apiregistration.k8s.io", "v1", "APIService");
     let resource = ApiResource::from_gvk_with_plural(&kind, "apiservices");
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let mut failing = Spell::default();
     for _ in 0..LOOKS {
         match look(&api).await {
             Ok(true) => return,
             Ok(false) => {}
-            Err(error) => info!(
-                error = plain(&error),
-                "can't look after the APIService {NAME}: HPA reads may fail for up to 30 s after a start"
-            ),
+            Err(error) => {
+                let error = plain(&error);
+                if failing.fails(Timestamp::now(), &error) {
+                    info!(
+                        error,
+                        "can't look after the APIService {NAME}: HPA reads may fail for up to 30 s after a start"
+                    );
+                }
+            }
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
+use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use sakidori_api::{ClusterTriggerAuthentication, ScaledObject, TriggerAuthentication, reasons};
-use sakidori_engine::EventType;
+use sakidori_engine::{EventType, Spell};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use crate::api_error::plain;
 use crate::events::EventPublisher;
@@ -34,6 +35,14 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// The namespace, `None` for a ClusterTriggerAuthentication, and the name.
 type Key = (Option<String>, String);
+
+/// How log lines name it: its kind, and what it is among those.
+fn named((namespace, name): &Key) -> (&'static str, String) {
+    match namespace {
+        Some(namespace) => ("TriggerAuthentication", format!("{namespace}/{name}")),
+        None => ("ClusterTriggerAuthentication", name.clone()),
+    }
+}
 /// The names of those that use each.
 type Users = HashMap<Key, BTreeSet<String>>;
 
@@ -229,6 +238,7 @@ impl Authentications {
     /// Keeps every status as it should be. One is written when it differs, and then at once.
     async fn write_users(&self) {
         let mut ours = Users::new();
+        let mut failing = Spell::default();
         loop {
             tokio::select! {
                 () = self.changed.notified() => {}
@@ -256,7 +266,24 @@ impl Authentications {
                 .collect();
             let mut failed = false;
             for (key, users) in differing {
-                failed |= !self.write(&key, &users).await;
+                if let Err(error) = self.write(&key, &users).await {
+                    failed = true;
+                    let (kind, object) = named(&key);
+                    if failing.fails(Timestamp::now(), &error) {
+                        warn!(
+                            object,
+                            kind, error, "writing an authentication's status fails; trying again"
+                        );
+                    } else {
+                        debug!(
+                            object,
+                            kind, error, "writing an authentication's status failed"
+                        );
+                    }
+                }
+            }
+            if !failed && failing.works() {
+                info!("the statuses of authentications are written again");
             }
             ours = now;
             if failed {
@@ -266,8 +293,11 @@ impl Authentications {
         }
     }
 
-    /// Writes one status; false where it has to be tried again.
-    async fn write(&self, key: &Key, users: &str) -> bool {
+    /// Writes one status.
+    ///
+    /// # Errors
+    /// Why it has to be tried again.
+    async fn write(&self, key: &Key, users: &str) -> Result<(), String> {
         let (namespace, name) = key;
         let client = self.client.clone();
         let api: Api<DynamicObject> = match namespace {
@@ -280,19 +310,10 @@ impl Authentications {
             .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
             .await;
         match written {
-            Ok(_) => true,
+            Ok(_) => Ok(()),
             // It is gone, and with it the question.
-            Err(kube::Error::Api(status)) if status.code == 404 => true,
-            Err(error) => {
-                let namespace = namespace.as_deref().unwrap_or_default();
-                warn!(
-                    namespace,
-                    name,
-                    error = plain(&error),
-                    "writing an authentication's status failed"
-                );
-                false
-            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(plain(&error)),
         }
     }
 

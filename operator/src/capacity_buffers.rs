@@ -59,9 +59,9 @@ impl CapacityBuffers {
         objects: &Objects,
         key: &ObjectKey,
         pods: Option<i32>,
-        reason: &str,
+        why: &str,
     ) -> RoomOutcome {
-        match self.try_set(objects, key, pods, reason).await {
+        match self.try_set(objects, key, pods, why).await {
             Ok(outcome) => outcome,
             Err(Failure::Text(message)) => RoomOutcome::Failed { message },
             Err(Failure::Api(error)) => {
@@ -80,7 +80,7 @@ impl CapacityBuffers {
         objects: &Objects,
         key: &ObjectKey,
         pods: Option<i32>,
-        reason: &str,
+        why: &str,
     ) -> Result<RoomOutcome, Failure> {
         let Some(resource) = self.resource().await? else {
             return Ok(RoomOutcome::Unsupported);
@@ -93,7 +93,7 @@ impl CapacityBuffers {
         let Some(pods) = pods else {
             if let Some(found) = found.filter(|_| is_ours) {
                 delete(&api, &found).await?;
-                info!(object = %key, name, reason, "deleted the CapacityBuffer");
+                info!(object = %key, reason = "CapacityBufferDeleted", buffer = name, "deleted the CapacityBuffer: {why}");
             }
             return Ok(RoomOutcome::Gone);
         };
@@ -111,7 +111,7 @@ impl CapacityBuffers {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(&buffer)).await?;
         if found.is_none_or(|found| found.data["spec"]["replicas"] != pods) {
-            info!(object = %key, name, pods, reason, "the CapacityBuffer keeps room");
+            info!(object = %key, reason = "CapacityBufferSet", buffer = name, pods, "the CapacityBuffer keeps room for {pods} pods: {why}");
         }
         Ok(stands(&applied.data))
     }

@@ -7,13 +7,15 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use sakidori_api::{ScaledObject, annotations};
+use sakidori_engine::Spell;
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::api_error::plain;
 use crate::lock::lock;
@@ -91,22 +93,25 @@ impl Finalizer {
     }
 
     async fn finalize_until_done(&self, mut object: ScaledObject) {
-        let key = format!(
-            "{}/{}",
-            object.namespace().unwrap_or_default(),
-            object.name_any()
-        );
+        let key = key_of(&object);
         let mut pause = FIRST_RETRY;
+        let mut failing = Spell::default();
         loop {
-            match timeout(TRY_WITHIN, self.try_finalize(&object)).await {
+            let error = match timeout(TRY_WITHIN, self.try_finalize(&object)).await {
                 Ok(Ok(())) => return,
-                Ok(Err(error)) => {
-                    warn!(object = key, error, "deleting a ScaledObject; trying again")
-                }
-                Err(_) => warn!(
+                Ok(Err(error)) => error,
+                Err(_) => "the API server did not answer in time".to_owned(),
+            };
+            if failing.fails(Timestamp::now(), &error) {
+                warn!(
                     object = key,
-                    "deleting a ScaledObject: the API server did not answer in time; trying again"
-                ),
+                    error, "what a deletion has to do fails; trying again"
+                );
+            } else {
+                debug!(
+                    object = key,
+                    error, "what a deletion has to do failed again"
+                );
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_RETRY);
@@ -158,7 +163,7 @@ impl Finalizer {
             Ok(target) => target,
             // The kind is gone, and its objects with it.
             Err(error) if error.is_for_good() => {
-                warn!(object = object.name_any(), %error, "nothing to restore");
+                info!(object = key_of(object), %error, "no replicas are restored");
                 return Ok(());
             }
             Err(error) => return Err(error.to_string()),
@@ -174,10 +179,13 @@ impl Finalizer {
         match self.targets.write(&target, now, original).await {
             ScaleWrite::Done => {
                 info!(
-                    target = target.name,
+                    object = key_of(object),
+                    reason = "ReplicasRestored",
                     from = now,
                     to = original,
-                    "restored the original replica count"
+                    "set {} {namespace}/{} from {now} to {original} replicas, which it had before it was first scaled",
+                    target.kind(),
+                    target.name
                 );
                 Ok(())
             }
@@ -206,6 +214,12 @@ impl Finalizer {
     fn api(&self, object: &ScaledObject) -> Api<ScaledObject> {
         Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
     }
+}
+
+/// How log lines name it.
+fn key_of(object: &ScaledObject) -> String {
+    let namespace = object.namespace().unwrap_or_default();
+    format!("{namespace}/{}", object.name_any())
 }
 
 fn has_finalizer(object: &ScaledObject) -> bool {

@@ -1,9 +1,10 @@
 //! Kubernetes Events: the one module that writes them.
 //!
 //! Events are for people; they must never hold up scaling. They go through a bounded queue, an Event that repeats is counted
-//! as a series instead of written anew, and what doesn't fit is dropped and logged.
+//! as a series instead of written anew, and what doesn't fit is dropped. Each is a line of the log, too.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use sakidori_api::ScaledObject;
-use sakidori_engine::EventType;
+use sakidori_api::reasons;
+use sakidori_engine::{EventType, Spell, Told};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Level, debug, info, warn};
 
 use crate::api_error::plain;
 
@@ -66,6 +68,15 @@ impl Regarding {
     }
 }
 
+impl fmt::Display for Regarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.as_str() {
+            "" => f.write_str(&self.name),
+            namespace => write!(f, "{namespace}/{}", self.name),
+        }
+    }
+}
+
 impl EventPublisher {
     /// Starts the task that writes; it ends at `shutdown`, with what waits written if the API server lets it.
     pub fn start(
@@ -99,21 +110,39 @@ impl EventPublisher {
         reason: &'static str,
         message: String,
     ) {
-        let name = reference.name.clone().unwrap_or_default();
-        let key = match &reference.namespace {
-            Some(namespace) => format!("{namespace}/{name}"),
-            None => name,
-        };
-        let warning = kind == EventType::Warning;
-        if warning {
-            warn!(object = key, reason, "{message}");
-        } else {
-            info!(object = key, reason, "{message}");
-        }
-        let note = Note {
-            warning,
+        self.tell(
+            reference,
+            Told {
+                kind,
+                reason,
+                message,
+                scaled: None,
+            },
+        );
+    }
+
+    /// The same of what is told already as a whole.
+    pub fn tell(&self, reference: ObjectReference, told: Told) {
+        log(&reference, &told);
+        self.queue(reference, told);
+    }
+
+    /// Queues an Event that KEDA has beside another one, which tells the same and is logged.
+    pub fn publish_beside(&self, object: &ScaledObject, reason: &'static str, message: String) {
+        let told = Told {
+            kind: EventType::Warning,
             reason,
-            text: shortened(message),
+            message,
+            scaled: None,
+        };
+        self.queue(object.object_ref(&()), told);
+    }
+
+    fn queue(&self, reference: ObjectReference, told: Told) {
+        let note = Note {
+            warning: told.kind == EventType::Warning,
+            reason: told.reason,
+            text: shortened(told.message),
             regarding: Regarding {
                 api_version: reference.api_version.unwrap_or_default(),
                 kind: reference.kind.unwrap_or_default(),
@@ -122,12 +151,51 @@ impl EventPublisher {
                 uid: reference.uid.unwrap_or_default(),
             },
         };
-        if self.queue.try_send(note).is_err() {
-            warn!(
-                object = key,
-                reason, "too many Events are waiting to be written; this one is dropped"
+        if let Err(refused) = self.queue.try_send(note) {
+            let note = refused.into_inner();
+            let object = note.regarding.to_string();
+            debug!(
+                object,
+                reason = note.reason,
+                "too many Events wait to be written; this one is dropped"
             );
         }
+    }
+}
+
+/// Logs a sentence about an object, which is an Event or has none.
+pub fn log(about: &ObjectReference, told: &Told) {
+    let name = about.name.as_deref().unwrap_or_default();
+    let object = match about.namespace.as_deref() {
+        Some(namespace) if !namespace.is_empty() => &format!("{namespace}/{name}"),
+        _ => name,
+    };
+    let kind = about.kind.as_deref().filter(|kind| *kind != "ScaledObject");
+    let Told {
+        reason,
+        message,
+        scaled,
+        ..
+    } = told;
+    let from = scaled.as_ref().map(|scaled| scaled.from);
+    let to = scaled.as_ref().map(|scaled| scaled.to);
+    let cause = scaled.as_ref().map(|scaled| scaled.cause.as_str());
+    match level(told) {
+        Level::WARN => warn!(object, kind, reason, from, to, cause, "{message}"),
+        Level::INFO => info!(object, kind, reason, from, to, cause, "{message}"),
+        _ => debug!(object, kind, reason, from, to, cause, "{message}"),
+    }
+}
+
+/// The level of a sentence. KEDA's types of Events are kept, but where they don't say whether somebody should look.
+fn level(told: &Told) -> Level {
+    match (told.reason, told.kind) {
+        // Beside these stand that an object is ready, paused or gone.
+        (reasons::SCALERS_STARTED | reasons::SCALERS_STOPPED, _) => Level::DEBUG,
+        // Somebody deleted it.
+        (reasons::SCALED_OBJECT_DELETED, _) => Level::INFO,
+        (reasons::FALLBACK_ACTIVATED, _) | (_, EventType::Warning) => Level::WARN,
+        (_, EventType::Normal) => Level::INFO,
     }
 }
 
@@ -151,6 +219,7 @@ async fn write_all(
     shutdown: CancellationToken,
 ) {
     let mut series = Series::default();
+    let mut writing = Spell::default();
     loop {
         let note = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -161,11 +230,21 @@ async fn write_all(
         };
         let written = timeout(WRITE_WITHIN, write(&client, &instance, &note, &mut series)).await;
         match written.unwrap_or_else(|_| Err(kube::Error::Service("no answer in time".into()))) {
-            Ok(()) => {}
+            Ok(()) => {
+                if writing.works() {
+                    info!("Events are written again");
+                }
+            }
             // The namespace is being deleted, or gone: there is nobody left to tell.
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) && !note.warning => {}
             Err(error) => {
-                warn!(object = %note.regarding.name, reason = note.reason, error = plain(&error), "writing an Event failed")
+                let (object, reason) = (note.regarding.to_string(), note.reason);
+                let error = plain(&error);
+                if writing.fails(Timestamp::now(), &error) {
+                    warn!(object, reason, error, "writing Events fails; they are lost");
+                } else {
+                    debug!(object, reason, error, "writing an Event failed");
+                }
             }
         }
     }
@@ -265,6 +344,24 @@ fn event(note: &Note, instance: &str, name: &str, now: Timestamp) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lines_level_says_whether_somebody_should_look() {
+        let level = |kind, reason| {
+            level(&Told {
+                kind,
+                reason,
+                message: String::new(),
+                scaled: None,
+            })
+        };
+        use EventType::{Normal, Warning};
+        assert_eq!(level(Normal, "KEDAScaleTargetActivated"), Level::INFO);
+        assert_eq!(level(Warning, reasons::SCALER_FAILED), Level::WARN);
+        assert_eq!(level(Normal, reasons::FALLBACK_ACTIVATED), Level::WARN);
+        assert_eq!(level(Normal, reasons::SCALERS_STARTED), Level::DEBUG);
+        assert_eq!(level(Warning, reasons::SCALED_OBJECT_DELETED), Level::INFO);
+    }
 
     #[test]
     fn a_long_note_is_cut_between_characters() {

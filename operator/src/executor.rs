@@ -5,20 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use jiff::Timestamp;
+use kube::Resource;
 use sakidori_api::ScaledObject;
 use sakidori_engine::prescale::Bounds;
 use sakidori_engine::{
     Effect, Event, ObjectKey, PrepareOutcome, RoomOutcome, ScaleDirection, ScaleOutcome, Served,
-    Switches,
+    Spell, Switches,
 };
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::capacity_buffers::CapacityBuffers;
 use crate::control::Events;
-use crate::events::EventPublisher;
+use crate::events::{self, EventPublisher};
 use crate::gate::{Gate, QUICK_REQUEST};
+use crate::hpa;
 use crate::objects::Objects;
 use crate::poll::{Ask, Poller};
 use crate::prepare::Preparer;
@@ -115,13 +118,13 @@ impl Executor {
                 self.tasks.spawn(async move {
                     let prepare = timeout(PREPARE_WITHIN, async {
                         let prepare = AssertUnwindSafe(this.preparer.prepare(&key));
-                        prepare.catch_unwind().await.unwrap_or_else(|_| {
-                            warn!(object = %key, "preparing it panicked: this is a bug");
-                            PrepareOutcome::Failed {
+                        prepare
+                            .catch_unwind()
+                            .await
+                            .unwrap_or_else(|_| PrepareOutcome::Failed {
                                 message: "preparing it panicked: please report this".to_owned(),
                                 pollable: this.objects.prepared(&key).is_some(),
-                            }
-                        })
+                            })
                     });
                     // Time spent in the queue of many is no failure of this one.
                     let outcome = match this.preparations.pass(prepare).await {
@@ -167,7 +170,7 @@ impl Executor {
                 from,
                 to,
                 direction,
-                reason,
+                reason: _,
             } => {
                 // The target that was polled, and the object as it was when this was decided.
                 let decided_for = self.objects.object(&key);
@@ -183,7 +186,6 @@ impl Executor {
                                 from,
                                 to,
                                 direction,
-                                reason: &reason,
                             };
                             this.scale(&key, decided_for.as_deref(), &target, decision)
                                 .await
@@ -202,8 +204,8 @@ impl Executor {
             } => {
                 // Known at once: a preparation that is under way applies it too.
                 let bounds = Bounds { min, max };
+                self.tell_bounds(&key, bounds, &reason);
                 self.objects.set_bounds(&key, bounds);
-                info!(object = %key, min, max, reason, "the HPA's bounds");
                 self.tasks.spawn(async move {
                     if after_status {
                         this.status.settled(&key).await;
@@ -247,31 +249,54 @@ impl Executor {
                 self.serve(&key, metrics, age.try_into().unwrap_or_default());
             }
             Effect::WriteStatus { key, status } => self.status.write(key, status),
-            Effect::Publish {
-                key,
-                kind,
-                reason,
-                message,
-            } => {
+            Effect::Publish { key, told } => {
                 if let Some(object) = self.objects.object(&key) {
-                    self.publisher.publish(&object, kind, reason, message);
+                    self.publisher.tell(object.object_ref(&()), told);
                 }
             }
+            Effect::Log { key, told } => {
+                if let Some(object) = self.objects.object(&key) {
+                    events::log(&object.object_ref(&()), &told);
+                }
+            }
+        }
+    }
+
+    /// Logs bounds that are others than those that stand, or that were wanted last: after a restart they are the same.
+    fn tell_bounds(&self, key: &ObjectKey, bounds: Bounds, cause: &str) {
+        let before = self.objects.bounds(key);
+        let before = before.or_else(|| self.preparer.standing_bounds(key));
+        let before = before.map(hpa::possible);
+        let bounds = hpa::possible(bounds);
+        if before != Some(bounds) {
+            let Bounds { min, max } = bounds;
+            let reason = "HPABoundsChanged";
+            info!(object = %key, reason, min, max, "the HPA's bounds are {min} to {max} from now on: {cause}");
         }
     }
 
     /// Writes the HPA with these bounds; until it is there, or others are wanted.
     async fn apply_bounds(&self, key: &ObjectKey, bounds: Bounds) {
         let mut pause = FIRST_BOUNDS_RETRY;
+        let mut failing = Spell::default();
         while self.objects.bounds(key) == Some(bounds) {
             let apply = timeout(SCALE_WITHIN, self.preparer.apply_hpa(key));
             let applied = self.bounds.pass(apply).await;
             let error = match applied {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => {
+                    if failing.works() {
+                        info!(object = %key, "the HPA's bounds are set");
+                    }
+                    return;
+                }
                 Ok(Err(error)) => error,
                 Err(_) => "the API server did not answer in time".to_owned(),
             };
-            warn!(object = %key, error, "setting the HPA's bounds failed; trying again");
+            if failing.fails(Timestamp::now(), &error) {
+                warn!(object = %key, error, "setting the HPA's bounds fails; trying again");
+            } else {
+                debug!(object = %key, error, "setting the HPA's bounds failed again");
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_BOUNDS_RETRY);
         }
@@ -326,13 +351,12 @@ impl Executor {
         key: &ObjectKey,
         decided_for: Option<&ScaledObject>,
         target: &Target,
-        decision: Decision<'_>,
+        decision: Decision,
     ) -> ScaleOutcome {
         let Decision {
             from,
             to,
             direction,
-            reason,
         } = decision;
         // One bound for waiting and writing: a decision that is carried out much later is none any more.
         let write = self.scales.pass(async {
@@ -347,12 +371,12 @@ impl Executor {
         let unanswered = || ScaleWrite::Failed("the API server did not answer in time".to_owned());
         match written.unwrap_or_else(|_| unanswered()) {
             ScaleWrite::Done => {
-                info!(object = %key, target = %target.name, from, to, ?direction, reason, "scaled");
+                debug!(object = %key, from, to, ?direction, "wrote the replicas");
                 ScaleOutcome::Done { from, to }
             }
             ScaleWrite::Conflict => ScaleOutcome::Conflict,
             ScaleWrite::Failed(message) => {
-                warn!(object = %key, target = %target.name, from, to, reason, message, "scaling failed");
+                debug!(object = %key, from, to, ?direction, error = message, "writing the replicas failed");
                 ScaleOutcome::Failed { from, to, message }
             }
         }
@@ -368,11 +392,10 @@ fn due(late: jiff::SignedDuration) -> Instant {
 }
 
 /// One write of replicas, as it was decided.
-struct Decision<'a> {
+struct Decision {
     from: i32,
     to: i32,
     direction: ScaleDirection,
-    reason: &'a str,
 }
 
 /// Whatever a decision about an object depends on.

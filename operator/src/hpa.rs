@@ -74,9 +74,17 @@ pub fn desired(
 /// Gives the HPA other bounds than those of the specification.
 pub fn set_bounds(hpa: &mut HorizontalPodAutoscaler, bounds: Bounds) {
     if let Some(spec) = &mut hpa.spec {
-        spec.max_replicas = bounds.max.max(1);
-        spec.min_replicas = Some(bounds.min.clamp(1, spec.max_replicas));
+        let Bounds { min, max } = possible(bounds);
+        spec.max_replicas = max;
+        spec.min_replicas = Some(min);
     }
+}
+
+/// As an HPA can have them.
+pub fn possible(bounds: Bounds) -> Bounds {
+    let max = bounds.max.max(1);
+    let min = bounds.min.clamp(1, max);
+    Bounds { min, max }
 }
 
 /// The bounds that an HPA has.

@@ -16,11 +16,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
-use sakidori_engine::{Lease, LeaseEffect, LeaseEvent, LeaseRecord, LeaseTiming, StoredLease};
+use sakidori_engine::{
+    Lease, LeaseEffect, LeaseEvent, LeaseRecord, LeaseTiming, Spell, StoredLease,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::api_error::plain;
 use crate::clock::Clock;
@@ -90,12 +92,16 @@ pub async fn run(
         for effect in effects {
             match effect {
                 LeaseEffect::StartLeading => {
-                    info!(lease = desk.candidacy.lease, "leading");
+                    info!(lease = desk.candidacy.lease, reason = "Leading", "leading");
                     terms += 1;
                     told.term.send_replace(Some(terms));
                 }
                 LeaseEffect::StopLeading => {
-                    info!(lease = desk.candidacy.lease, "no longer leading");
+                    info!(
+                        lease = desk.candidacy.lease,
+                        reason = "NotLeading",
+                        "no longer leading"
+                    );
                     told.term.send_replace(None);
                 }
                 LeaseEffect::Finished => return,
@@ -160,8 +166,11 @@ fn seen(api: Api<KubeLease>, name: &str) -> impl Stream<Item = Option<KubeLease>
     })
 }
 
-/// The answer to a request, and the Lease as it then was; `None` for a request that failed.
-type Answer = Option<Option<KubeLease>>;
+/// The answer to a request: the Lease as it then was.
+type Answer = Result<Option<KubeLease>, Failed>;
+
+/// Why there is none, where that is worth a line.
+struct Failed(Option<String>);
 
 /// Sends one request at a time, and awaits its answer.
 struct Desk {
@@ -172,6 +181,7 @@ struct Desk {
     annotations: BTreeMap<String, String>,
     pending: Option<Pending>,
     leader: watch::Sender<Option<String>>,
+    failing: Spell,
 }
 
 struct Pending {
@@ -193,6 +203,7 @@ impl Desk {
             annotations: BTreeMap::new(),
             pending: None,
             leader,
+            failing: Spell::default(),
         }
     }
 
@@ -229,8 +240,7 @@ impl Desk {
             };
         // One that takes longer is given up: the next may do.
         let within = self.candidacy.timing.retry_period.unsigned_abs();
-        let name = self.candidacy.lease.clone();
-        let answer = async move { settled(&name, timeout(within, answer).await) }.boxed();
+        let answer = async move { settled(timeout(within, answer).await) }.boxed();
         self.pending = Some(Pending {
             attempt,
             reads,
@@ -246,9 +256,19 @@ impl Desk {
         let answer = (&mut pending.answer).await;
         let (attempt, reads) = (pending.attempt, pending.reads);
         self.pending = None;
-        let Some(lease) = answer else {
-            return LeaseEvent::Failed { attempt };
+        let lease = match answer {
+            Ok(lease) => lease,
+            Err(Failed(why)) => {
+                self.tell_failure(why);
+                return LeaseEvent::Failed { attempt };
+            }
         };
+        if self.failing.works() {
+            info!(
+                lease = self.candidacy.lease,
+                "the Lease can be read and written again"
+            );
+        }
         self.note(lease.as_ref());
         if reads {
             let found = lease.map(stored);
@@ -258,6 +278,20 @@ impl Desk {
         LeaseEvent::Written {
             attempt,
             version: version.unwrap_or_default(),
+        }
+    }
+
+    /// Once for each spell of failures: a request is sent every two seconds.
+    fn tell_failure(&mut self, why: Option<String>) {
+        let Some(error) = why else { return };
+        let lease = &self.candidacy.lease;
+        if self.failing.fails(Timestamp::now(), &error) {
+            warn!(
+                lease,
+                error, "the Lease can't be read or written; trying again"
+            );
+        } else {
+            debug!(lease, error, "the Lease can't be read or written");
         }
     }
 
@@ -301,22 +335,19 @@ impl Desk {
     }
 }
 
-/// What became of a request; why it failed is told here.
+/// What became of a request.
 fn settled(
-    lease: &str,
     answer: Result<Result<Option<KubeLease>, kube::Error>, tokio::time::error::Elapsed>,
 ) -> Answer {
     match answer {
-        Ok(Ok(lease)) => return Some(lease),
+        Ok(Ok(lease)) => Ok(lease),
         // A conflict only says that another candidate was quicker.
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
-        Ok(Err(error)) => warn!(lease, error = plain(&error), "leader election"),
-        Err(_) => warn!(
-            lease,
-            "leader election: the API server did not answer in time"
-        ),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(Failed(None)),
+        Ok(Err(error)) => Err(Failed(Some(plain(&error)))),
+        Err(_) => Err(Failed(Some(
+            "the API server did not answer in time".to_owned(),
+        ))),
     }
-    None
 }
 
 fn stored(lease: KubeLease) -> StoredLease {

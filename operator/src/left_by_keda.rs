@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 use sakidori_api::annotations;
+use sakidori_engine::Spell;
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -35,6 +37,11 @@ pub async fn release(
         None => Api::all_with(client, resource),
     };
     let name = metadata.name.clone().unwrap_or_default();
+    let object = match &metadata.namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.clone(),
+    };
+    let mut failing = Spell::default();
     for pause in PAUSES {
         let others: Vec<&String> = metadata
             .finalizers
@@ -49,14 +56,25 @@ pub async fn release(
             .patch_metadata(&name, &PatchParams::default(), &patch)
             .await
         {
-            Ok(_) => return info!(what, name, "let go of an object that came from KEDA"),
+            Ok(_) => {
+                return info!(
+                    object,
+                    kind = what,
+                    "removed KEDA's finalizer: the object is being deleted"
+                );
+            }
             Err(kube::Error::Api(status)) if status.code == 404 => return,
-            Err(error) => warn!(
-                what,
-                name,
-                error = plain(&error),
-                "letting go of an object that came from KEDA"
-            ),
+            Err(error) => {
+                let error = plain(&error);
+                if failing.fails(Timestamp::now(), &error) {
+                    warn!(
+                        object,
+                        kind = what,
+                        error,
+                        "removing KEDA's finalizer failed: the object can't be deleted; trying again"
+                    );
+                }
+            }
         }
         tokio::time::sleep(pause).await;
         match api.get_metadata_opt(&name).await {

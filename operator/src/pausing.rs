@@ -40,10 +40,10 @@ impl Preparer {
             }
         }
         for hpa in hpas {
-            info!(object = %key, hpa = hpa.name_any(), "paused; removing the HPA");
             self.delete_hpa(&hpa)
                 .await
                 .map_err(|error| format!("{}: {error}", reasons::PAUSE_HPA_FAILED))?;
+            info!(object = %key, reason = "HPADeleted", hpa = hpa.name_any(), "deleted the HPA: the object is paused");
         }
 
         let replicas_failed = |error| format!("{}: {error}", reasons::PAUSE_REPLICAS_FAILED);

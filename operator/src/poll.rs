@@ -16,7 +16,7 @@ use sakidori_engine::{
 use sakidori_scalers::{Freshness, Scaler, ScalerError};
 use sakidori_values::{Moment, RawMetrics, TriggerRead};
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::control::Events;
 use crate::gate::Gate;
@@ -93,10 +93,7 @@ impl Poller {
         AssertUnwindSafe(poll)
             .catch_unwind()
             .await
-            .unwrap_or_else(|_| {
-                warn!(object = %key, "polling it panicked: this is a bug");
-                nothing_read("polling it panicked: please report this")
-            })
+            .unwrap_or_else(|_| nothing_read("polling it panicked: please report this"))
     }
 
     async fn poll_prepared(&self, key: &ObjectKey, ask: Ask, prepared: &Prepared) -> PollOutcome {
@@ -117,7 +114,7 @@ impl Poller {
         let (scale, triggers) = tokio::join!(scale, triggers);
         let (triggers, ages): (Vec<_>, Vec<_>) = triggers.into_iter().unzip();
         let ready_pods = self
-            .ready_pods(prepared, scale.as_ref().ok(), &triggers)
+            .ready_pods(key, prepared, scale.as_ref().ok(), &triggers)
             .await;
         let replicas = scale.map(|scale| replicas(&scale));
         if replicas.is_err()
@@ -138,6 +135,7 @@ impl Poller {
     /// The target's Ready pods, where some trigger's fallback is shared among them.
     async fn ready_pods(
         &self,
+        key: &ObjectKey,
         prepared: &Prepared,
         scale: Option<&Scale>,
         triggers: &[TriggerOutcome],
@@ -152,7 +150,7 @@ impl Poller {
         match timeout(SCALE_WITHIN, counting).await {
             Ok(Ok(pods)) => Some(pods),
             Ok(Err(error)) => {
-                debug!(target = prepared.target.name, %error, "counting Ready pods failed");
+                debug!(object = %key, %error, "counting Ready pods failed");
                 None
             }
             Err(_) => None,
@@ -372,12 +370,9 @@ async fn read_guarded(
     let read = AssertUnwindSafe(scaler.read(freshness)).catch_unwind();
     match timeout(LONGEST_READ, read).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => {
-            warn!("a scaler panicked: this is a bug in it");
-            Err(ScalerError::Malformed(
-                "the scaler panicked: please report this".to_owned(),
-            ))
-        }
+        Ok(Err(_)) => Err(ScalerError::Malformed(
+            "the scaler panicked: please report this".to_owned(),
+        )),
         Err(_) => Err(ScalerError::Unreachable(format!(
             "no answer within {} s",
             LONGEST_READ.as_secs()

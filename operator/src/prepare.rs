@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec as HpaMetric};
 use kube::ResourceExt;
 use sakidori_api::{ScaledObject, annotations, reasons};
+use sakidori_engine::prescale::Bounds;
 use sakidori_engine::{
     EventType, Fallback, MetricTarget, Modifiers, ObjectKey, PrepareOutcome, TargetType,
 };
@@ -120,8 +121,7 @@ impl Preparer {
                 // Once for each complaint, not at each try.
                 let is_new = self.objects.complain(key, Some(&message));
                 if let Some((reason, text)) = event.filter(|_| is_new) {
-                    self.publisher
-                        .publish(&object, EventType::Warning, reason, text);
+                    self.publisher.publish_beside(&object, reason, text);
                 }
                 // What was prepared before stays: bad input loses nothing.
                 let pollable = self
@@ -363,8 +363,8 @@ impl Preparer {
         }
         if let Some(hpa) = holds(key, object) {
             // Two HPAs on one target: the HPA controller scales with neither.
-            info!(object = %key, hpa = hpa.name_any(), winner, "the target is another ScaledObject's; deleting this one's HPA");
             self.delete_hpa(&hpa).await?;
+            info!(object = %key, reason = "HPADeleted", hpa = hpa.name_any(), winner, "deleted the HPA: its target is another ScaledObject's");
         }
         Err(format!(
             "{}: the workload '{}' is already managed by the ScaledObject '{winner}'; \
@@ -411,6 +411,16 @@ impl Preparer {
             .await
             .map_err(|error| format!("applying the HPA {name:?}: {}", plain(&error)))?;
         if let Some(answered) = answered {
+            let bounds = hpa::bounds(&answered);
+            let (min, max) = (bounds.map(|it| it.min), bounds.map(|it| it.max));
+            match known {
+                None => {
+                    info!(object = %key, reason = "HPACreated", hpa = name, min, max, "made the HPA")
+                }
+                Some(_) => {
+                    info!(object = %key, reason = "HPAChanged", hpa = name, min, max, "changed the HPA")
+                }
+            }
             // Not only when the watch shows it: who else wants the target looks here.
             self.hpas.insert(answered.clone());
             self.objects.hpa_answered(key, uid, &desired, answered);
@@ -420,8 +430,8 @@ impl Preparer {
         for renamed in self.hpas.owned_by(key, uid) {
             let old = renamed.name_any();
             if old != name {
-                info!(object = %key, from = old, to = name, "renamed the HPA");
                 self.delete_hpa(&renamed).await?;
+                info!(object = %key, reason = "HPARenamed", from = old, to = name, "renamed the HPA");
             }
         }
         Ok(())
@@ -453,6 +463,13 @@ impl Preparer {
             }
         }
         Ok(())
+    }
+
+    /// The bounds of the object's HPA in the cluster.
+    pub(crate) fn standing_bounds(&self, key: &ObjectKey) -> Option<Bounds> {
+        let object = self.objects.object(key)?;
+        let hpas = self.hpas.owned_by(key, object.metadata.uid.as_deref());
+        hpas.first().and_then(|hpa| hpa::bounds(hpa))
     }
 
     pub(crate) async fn delete_hpa(&self, hpa: &HorizontalPodAutoscaler) -> Result<(), String> {

@@ -9,7 +9,7 @@ use sakidori_engine::{Event, ObjectKey};
 use sakidori_scalers::{Pushes, Scaler, metric_name};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::error;
 
 use crate::control::Events;
 use crate::triggers::{PreparedTrigger, Source};
@@ -77,7 +77,7 @@ impl Heard {
             tokio::select! {
                 ended = listening => if ended.is_err() {
                     let (object, trigger) = (&self.key, self.trigger);
-                    warn!(%object, trigger, "listening to it panicked: this is a bug in its scaler");
+                    error!(%object, trigger, "listening to the trigger's source panicked; listening again");
                 },
                 () = self.tell_active(&pushes, scaler.as_ref()) => {}
                 () = self.tell_metrics(&pushes) => {}

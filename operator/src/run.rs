@@ -268,7 +268,7 @@ async fn lead(
 ) -> anyhow::Result<()> {
     loop {
         if election.borrow().is_none() {
-            info!("waiting to lead");
+            info!(reason = "Following", "waiting to lead");
         }
         let number = tokio::select! {
             biased;
@@ -300,7 +300,6 @@ async fn lead(
             () = shutdown.cancelled() => return Ok(()),
             _ = election.wait_for(|now| *now != number) => {}
         }
-        info!("all that the term had is gone; this replica goes on as a follower");
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::ACCEPT;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams, Request};
 use kube::{Client, Resource};
@@ -13,12 +14,12 @@ use sakidori_api::{
     PrescalingStatus, SakidoriStatus, ScaledObject, ScaledObjectStatus, TriggerActivity,
     conditions_from_engine,
 };
-use sakidori_engine::{ObjectKey, ObjectStatus};
+use sakidori_engine::{ObjectKey, ObjectStatus, Spell};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::api_error::plain;
 use crate::gate::{Gate, QUICK_REQUEST};
@@ -113,6 +114,7 @@ impl StatusWriter {
     /// Writes until nothing waits for `key`.
     async fn work(&self, key: ObjectKey) {
         let mut pause = FIRST_RETRY;
+        let mut writing = Spell::default();
         while let Some(wanted) = self.waits(&key) {
             tokio::select! {
                 () = self.bounds.quiet(STANDS_BACK) => {}
@@ -120,14 +122,26 @@ impl StatusWriter {
             }
             let failed = self.gate.pass(self.write_newest(&key)).await;
             match failed {
-                None => pause = FIRST_RETRY,
+                None => {
+                    pause = FIRST_RETRY;
+                    if writing.works() {
+                        info!(object = %key, "the status is written again");
+                    }
+                }
                 Some((error, _)) if is_final(&error) => {
-                    warn!(object = %key, error = plain(&error), "the status was refused");
+                    debug!(object = %key, error = plain(&error), "the status is of an object that is gone");
                     // The next write starts from what the watch shows.
                     self.forget(&key);
                 }
                 Some((error, status)) => {
-                    warn!(object = %key, error = plain(&error), "writing the status failed; trying again");
+                    let told = plain(&error);
+                    // Where the API server can't be reached at all, the watches tell that once, and not every object.
+                    let is_an_answer = matches!(error, kube::Error::Api(_));
+                    if is_an_answer && writing.fails(Timestamp::now(), &told) {
+                        warn!(object = %key, error = told, "writing the status fails; trying again");
+                    } else {
+                        debug!(object = %key, error = told, "writing the status failed");
+                    }
                     if is_refused(&error) {
                         pause = LAST_RETRY;
                     }

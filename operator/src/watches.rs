@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api_error::plain_watch;
 use crate::calendars::Calendars;
 use crate::control::Events;
 use crate::deletion::Finalizer;
@@ -365,7 +366,7 @@ impl Watches {
         let Some(wait) = self.repairs.wait(key, Instant::now()) else {
             return;
         };
-        info!(object = %key, hpa = hpa.name_any(), ?wait, "{why}");
+        info!(object = %key, reason = "HPARepaired", hpa = hpa.name_any(), "{why}");
         let (events, key) = (self.events.clone(), key.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -389,7 +390,7 @@ impl Watches {
         };
         observed.remove(&key);
         if self.wanted(&key, hpa).is_some() {
-            info!(object = %key, hpa = hpa.name_any(), "the HPA was deleted; making it anew");
+            info!(object = %key, reason = "HPARepaired", hpa = hpa.name_any(), "the HPA was deleted; making it anew");
             self.events.send(Event::ReferenceChanged { key });
         }
     }
@@ -443,7 +444,8 @@ where
                     failing = false;
                 }
                 Err(error) if !failing => {
-                    warn!(what, %error, "watching fails; trying again");
+                    let error = plain_watch(error);
+                    warn!(what, error, "watching fails; trying again");
                     failing = true;
                 }
                 _ => {}

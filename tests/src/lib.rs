@@ -14,6 +14,7 @@ pub mod fields;
 pub mod footprint;
 pub mod image;
 pub mod load;
+pub mod log_lines;
 pub mod manifests;
 pub mod memory;
 pub mod name_server;

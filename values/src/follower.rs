@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use rustls_pki_types::ServerName;
+use sakidori_engine::Spell;
 use sakidori_metrics_adapter::CertificateHandle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -59,7 +61,8 @@ impl Follower {
     pub async fn run(&self) {
         let mut leader = self.leader.clone();
         let mut wait = FIRST_WAIT;
-        let mut complaint = String::new();
+        let mut failing = Spell::default();
+        let mut followed = String::new();
         loop {
             let Ok(address) = leader
                 .wait_for(Option::is_some)
@@ -70,22 +73,28 @@ impl Follower {
                 return std::future::pending().await;
             };
             let mut heard_all = false;
+            // A stream that is begun anew as planned is no news.
+            let mut follows = || {
+                heard_all = true;
+                if failing.works() || followed != address {
+                    followed.clone_from(&address);
+                    info!(leader = address, "following the replica that leads");
+                }
+            };
             let ended = tokio::select! {
-                ended = self.follow(&address, &mut heard_all) => ended,
+                ended = self.follow(&address, &mut follows) => ended,
                 () = becomes_other(&mut leader, &address) => Ok(()),
             };
             if heard_all {
                 wait = FIRST_WAIT;
-                complaint.clear();
             }
             if let Err(error) = ended {
                 // Once, not at each try.
-                if error != complaint {
+                if failing.fails(Timestamp::now(), &error) {
                     warn!(
                         leader = address,
                         error, "not following the replica that leads"
                     );
-                    complaint = error;
                 } else {
                     debug!(
                         leader = address,
@@ -101,8 +110,12 @@ impl Follower {
         }
     }
 
-    /// One stream, until it ends. `heard_all` is set once all objects were told.
-    async fn follow(&self, address: &str, heard_all: &mut bool) -> Result<(), String> {
+    /// One stream, until it ends. `heard_all` is called once all objects were told.
+    async fn follow(
+        &self,
+        address: &str,
+        heard_all: &mut (dyn FnMut() + Send),
+    ) -> Result<(), String> {
         let late = |_| format!("no answer within {} s", CONNECT_WITHIN.as_secs());
         let channel = timeout(
             CONNECT_WITHIN,
@@ -159,8 +172,7 @@ impl Follower {
                 }
                 Some(what) => {
                     if matches!(what, What::Listed(_)) {
-                        *heard_all = true;
-                        info!(leader = address, "following the replica that leads");
+                        heard_all();
                     }
                     messages::take_in(&writer, asked, what);
                 }

@@ -232,7 +232,7 @@ impl RawMetrics {
             if subscriber.is_stalled(now) {
                 tracing::info!(
                     subscriber = &*name,
-                    "takes no raw metrics any more: unsubscribed from all"
+                    "a subscriber takes no raw metrics any more: it is unsubscribed from all"
                 );
                 subscribers.forget(&name);
             }

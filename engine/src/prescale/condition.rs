@@ -1,10 +1,8 @@
 //! The condition `Prescaled`: whether the replicas of the floor are Ready, and if not, why.
 
 use super::timeline::{Bounds, Level};
+use crate::condition_reasons as reasons;
 use crate::conditions::{Condition, ConditionStatus};
-
-/// The condition's reason where a floor is not applied because its object is paused.
-const PAUSED: &str = "Paused";
 
 /// What keeps pods from coming up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +18,9 @@ pub enum Obstacle {
 impl Obstacle {
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            Self::QuotaExceeded { .. } => "QuotaExceeded",
-            Self::Unschedulable { .. } => "Unschedulable",
-            Self::ScaleOutPaused => PAUSED,
+            Self::QuotaExceeded { .. } => reasons::QUOTA_EXCEEDED,
+            Self::Unschedulable { .. } => reasons::UNSCHEDULABLE,
+            Self::ScaleOutPaused => reasons::FLOOR_PAUSED,
         }
     }
 
@@ -54,7 +52,7 @@ pub(super) fn prescaled(
     if let Some(message) = limited(level, bounds) {
         return Condition {
             status: ConditionStatus::False,
-            reason: "LimitedByMaxReplicas".to_owned(),
+            reason: reasons::LIMITED.to_owned(),
             message,
         };
     }
@@ -64,13 +62,15 @@ pub(super) fn prescaled(
         None => format!("how many of the {floor} replicas for {name} are Ready is not known"),
     };
     let (status, reason, message) = match (ready, obstacle) {
-        (Some(ready), _) if ready >= wanted => (ConditionStatus::True, "FloorReady", numbers),
+        (Some(ready), _) if ready >= wanted => {
+            (ConditionStatus::True, reasons::FLOOR_READY, numbers)
+        }
         (_, Some(obstacle)) => (
             ConditionStatus::False,
             obstacle.reason(),
             format!("{numbers}: {}", obstacle.words()),
         ),
-        _ => (ConditionStatus::False, "PodsNotReady", numbers),
+        _ => (ConditionStatus::False, reasons::PODS_NOT_READY, numbers),
     };
     Condition {
         status,
@@ -84,7 +84,7 @@ pub(crate) fn paused(level: &Level) -> Option<Condition> {
     let cause = level.cause.as_ref().filter(|_| level.active)?;
     Some(Condition {
         status: ConditionStatus::False,
-        reason: PAUSED.to_owned(),
+        reason: reasons::FLOOR_PAUSED.to_owned(),
         message: format!(
             "{} starts at {}, and its floor is not applied while the object is paused",
             cause.name, cause.start

@@ -82,7 +82,11 @@ fn after_more_failures_than_the_threshold_the_fallback_counts() {
         "ScaledObjectFallbackDeactivated",
         "ScaledObject fallback is no longer active".into(),
     );
-    assert_eq!(brief(&effects), [told, Brief::Status]);
+    let works = Brief::Log(
+        "TriggerRecovered",
+        "trigger 0 (s0-queue) works again".into(),
+    );
+    assert_eq!(brief(&effects), [works, told, Brief::Status]);
     let shown = status(&effects).unwrap();
     assert_eq!(
         (health(shown), &*shown.conditions.fallback.reason),

@@ -136,6 +136,13 @@ fn the_cooldown_runs_on_during_a_pause() {
     assert_eq!(brief(&effects), [deactivate, Brief::Status]);
 }
 
+/// What only the log tells.
+fn held(from: i32, to: i32) -> Brief {
+    let message =
+        format!("Scaled apps/v1.Deployment shop/web from {from} to {to}, paused at {to} replicas");
+    Brief::Log("SetToPausedReplicas", message)
+}
+
 #[test]
 fn a_number_of_replicas_is_set_once() {
     let mut story = running();
@@ -143,7 +150,7 @@ fn a_number_of_replicas_is_set_once() {
     let hold = Brief::Scale(2, 4, ScaleDirection::HoldPaused);
     assert_eq!(brief(&paused(&mut story, Some(2))), [hold]);
     let effects = story.scaled(ScaleOutcome::Done { from: 2, to: 4 });
-    assert_eq!(brief(&effects), [Brief::Status]);
+    assert_eq!(brief(&effects), [held(2, 4), Brief::Status]);
     assert_eq!(status(&effects).unwrap().paused_replicas, Some(4));
 
     // A person scales it; then something makes the engine look again.
@@ -192,7 +199,7 @@ fn replicas_that_cannot_be_set_are_told_and_tried_again() {
     assert_eq!(brief(&paused(&mut story, Some(2))), [hold()]);
     let effects = story.scaled(ScaleOutcome::Done { from: 2, to: 0 });
     let ready = normal("ScaledObjectReady", "ScaledObject is ready for scaling");
-    assert_eq!(brief(&effects), [ready, Brief::Status]);
+    assert_eq!(brief(&effects), [held(2, 0), ready, Brief::Status]);
     assert_eq!(story.engine.next_wakeup(), None);
 }
 

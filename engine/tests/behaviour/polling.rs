@@ -125,7 +125,9 @@ fn replicas_that_cannot_be_read_show_and_scale_nothing() {
             outcome,
         },
     );
-    assert_eq!(brief(&effects), [Brief::Status]);
+    let message = "Error getting current replicas count for ScaleTarget: not found";
+    let told = Brief::Log("ErrorGettingCurrentReplicas", message.into());
+    assert_eq!(brief(&effects), [told, Brief::Status]);
     let ready = &status(&effects).unwrap().conditions.ready;
     assert_eq!(ready.reason, "ErrorGettingCurrentReplicas");
     assert_eq!(

@@ -345,9 +345,10 @@ impl Shop {
                 self.status = Some(status);
                 self.status_writes += 1;
             }
-            Effect::Publish {
-                reason, message, ..
-            } => self.events.push((self.second(), reason, message)),
+            Effect::Publish { told, .. } => {
+                self.events.push((self.second(), told.reason, told.message));
+            }
+            Effect::Log { .. } => {}
             Effect::Serve { metrics, .. } => {
                 let metrics = metrics.into_iter().map(|one| (one.metric, one.value));
                 self.served.extend(metrics);

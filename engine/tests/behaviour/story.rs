@@ -26,6 +26,7 @@ pub enum Brief {
     Serve(String, String),
     Normal(&'static str, String),
     Warning(&'static str, String),
+    Log(&'static str, String),
 }
 
 pub fn brief(effects: &[Effect]) -> Vec<Brief> {
@@ -46,18 +47,11 @@ pub fn brief(effects: &[Effect]) -> Vec<Brief> {
             let value = value.as_ref().map_or("no".to_owned(), Quantity::to_string);
             Brief::Serve(metric.clone(), value)
         }
-        Effect::Publish {
-            kind: EventType::Normal,
-            reason,
-            message,
-            ..
-        } => Brief::Normal(reason, message.clone()),
-        Effect::Publish {
-            kind: EventType::Warning,
-            reason,
-            message,
-            ..
-        } => Brief::Warning(reason, message.clone()),
+        Effect::Publish { told, .. } => match told.kind {
+            EventType::Normal => Brief::Normal(told.reason, told.message.clone()),
+            EventType::Warning => Brief::Warning(told.reason, told.message.clone()),
+        },
+        Effect::Log { told, .. } => Brief::Log(told.reason, told.message.clone()),
         Effect::SetBounds { .. }
         | Effect::KeepRoom { .. }
         | Effect::ReadPods { .. }

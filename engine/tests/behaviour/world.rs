@@ -544,7 +544,7 @@ impl World {
                 self.held = status.paused_replicas;
                 self.status = Some(status);
             }
-            Effect::Publish { .. } => {}
+            Effect::Publish { .. } | Effect::Log { .. } => {}
             Effect::SetBounds { .. }
             | Effect::KeepRoom { .. }
             | Effect::ReadPods { .. }

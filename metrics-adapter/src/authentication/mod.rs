@@ -18,6 +18,7 @@ use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 
 use crate::reviews::Reviews;
+use crate::spell::SharedSpell;
 use crate::status::Failure;
 use crate::tls::Peer;
 use token::{TokenReader, bearer_token};
@@ -81,6 +82,7 @@ impl Caller {
 pub(crate) struct Authenticator {
     trust: Arc<ArcSwapOption<Trust>>,
     tokens: TokenReader,
+    refusing: SharedSpell,
 }
 
 impl Authenticator {
@@ -88,6 +90,7 @@ impl Authenticator {
         Self {
             trust,
             tokens: TokenReader::new(reviews),
+            refusing: SharedSpell::default(),
         }
     }
 
@@ -112,7 +115,15 @@ impl Authenticator {
                 // A wrong certificate beside a good token does no harm; kube-apiserver goes on to the token too.
                 Err(_) if bearer_token(headers).is_some() => {}
                 Err(problem) => {
-                    tracing::info!(%problem, "a client certificate was refused");
+                    let error = problem.to_string();
+                    if self.refusing.fails(&error) {
+                        tracing::info!(
+                            error,
+                            "a client certificate was refused; more are told at debug"
+                        );
+                    } else {
+                        tracing::debug!(error, "a client certificate was refused");
+                    }
                     return Err(Failure::unauthorized());
                 }
             }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::User;
 use crate::reviews::{Lane, Reviews};
+use crate::spell::SharedSpell;
 use crate::status::Failure;
 use crate::ttl_cache::TtlCache;
 
@@ -26,6 +27,7 @@ pub(crate) struct TokenReader {
     known: TtlCache<[u8; 32], User>,
     /// The tokens that are nobody's, apart: somebody who makes them up must not push out the others.
     refused: TtlCache<[u8; 32], ()>,
+    refusing: SharedSpell,
 }
 
 impl TokenReader {
@@ -34,6 +36,7 @@ impl TokenReader {
             reviews,
             known: TtlCache::new(CAPACITY),
             refused: TtlCache::new(CAPACITY),
+            refusing: SharedSpell::default(),
         }
     }
 
@@ -76,10 +79,13 @@ impl TokenReader {
             .unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true));
         let Some(user) = user else {
-            tracing::info!(
-                reason = status.error.unwrap_or_default(),
-                "a bearer token was refused"
-            );
+            let error = status.error.unwrap_or_default();
+            // Whoever makes tokens up is not to fill the log.
+            if self.refusing.fails("") {
+                tracing::info!(error, "a bearer token was refused; more are told at debug");
+            } else {
+                tracing::debug!(error, "a bearer token was refused");
+            }
             return Ok(None);
         };
         Ok(Some(User {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use futures::StreamExt;
 use http::HeaderName;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
+use sakidori_engine::Spell;
 
 use super::certificate::Authorities;
 use super::request_header::FrontProxy;
@@ -101,19 +103,35 @@ pub(crate) async fn follow(client: kube::Client, trust: Arc<ArcSwapOption<Trust>
     let object = Api::<ConfigMap>::namespaced(client, NAMESPACE);
     let changes = watcher::watch_object(object, NAME).default_backoff();
     let mut changes = std::pin::pin!(changes);
+    let mut watching = Spell::default();
+    let (none, mut known) = (BTreeMap::new(), None);
     while let Some(change) = changes.next().await {
         match change {
-            Ok(Some(object)) => match Trust::read(&object.data.unwrap_or_default()) {
+            // A watch that is begun anew shows what is known.
+            Ok(Some(object)) if object.data == known => {}
+            Ok(Some(object)) => match Trust::read(object.data.as_ref().unwrap_or(&none)) {
                 Ok(read) => {
                     trust.store(Some(Arc::new(read)));
+                    known = object.data;
                     tracing::info!("read {OBJECT}");
                 }
-                Err(error) => tracing::warn!(%error, "the authorities known before stay"),
+                Err(error) => {
+                    tracing::warn!(%error, "{OBJECT} can't be used: the authorities known before stay");
+                }
             },
             Ok(None) => tracing::warn!(
                 "{OBJECT} is missing: client certificates can't be judged until it is there"
             ),
-            Err(error) => tracing::warn!(%error, "can't watch {OBJECT}: trying again"),
+            Err(error) => {
+                let error = error.to_string();
+                if watching.fails(Timestamp::now(), &error) {
+                    tracing::warn!(error, "can't watch {OBJECT}: trying again");
+                }
+                continue;
+            }
+        }
+        if watching.works() {
+            tracing::info!("watching {OBJECT} again");
         }
     }
 }

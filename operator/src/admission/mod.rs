@@ -29,17 +29,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, Operation};
 use sakidori_api::ScaledObject;
-use sakidori_engine::EventType;
+use sakidori_engine::{EventType, Spell};
 use sakidori_scalers::Context;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use allowance::Allowance;
 pub use cluster::ClusterReads;
@@ -188,12 +189,11 @@ impl Admission {
             Err((status, message)) => return refusal(status, &message),
         };
         let mut response = AdmissionResponse::from(&request);
-        let about = format!(
-            "{} {}/{}",
-            request.kind.kind,
-            request.namespace.as_deref().unwrap_or_default(),
-            request.name
-        );
+        let about = match request.namespace.as_deref() {
+            Some(namespace) if !namespace.is_empty() => format!("{namespace}/{}", request.name),
+            _ => request.name.clone(),
+        };
+        let about_kind = request.kind.kind.clone();
         // Reads end before the whole does, so that what is known without them is still told.
         let reads = until - until.saturating_duration_since(Instant::now()) / 5;
         let judging = async move {
@@ -202,7 +202,12 @@ impl Admission {
         };
         let verdict = decided(judging, until).await;
         if let Some(message) = verdict.message() {
-            info!(object = ?about, problems = ?message, "refused an object");
+            info!(
+                object = about,
+                kind = about_kind,
+                reason = "Refused",
+                "refused an object: {message}"
+            );
             response = response.deny(message);
             response.result.code = 403;
             response.result.reason = "Forbidden".to_owned();
@@ -294,7 +299,22 @@ async fn decided(
 }
 
 fn refusal(status: StatusCode, message: &str) -> Response {
-    warn!(%status, "a webhook request was not answered: {message}");
+    // Whoever reaches the port can send any number of these.
+    static TOLD: Mutex<Spell> = Mutex::new(Spell::new());
+    let status_code = status.as_u16();
+    if lock(&TOLD).fails(Timestamp::now(), message) {
+        warn!(
+            status = status_code,
+            error = message,
+            "a webhook request was not answered; more are told at debug"
+        );
+    } else {
+        debug!(
+            status = status_code,
+            error = message,
+            "a webhook request was not answered"
+        );
+    }
     (status, message.to_owned()).into_response()
 }
 

@@ -8,18 +8,19 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use sakidori_api::{CalendarSource, SaleCalendarSpec, SaleCalendarStatus, reasons};
 use sakidori_calendars::{Book, Refresh};
-use sakidori_engine::EventType;
 use sakidori_engine::prescale::Occurrences;
+use sakidori_engine::{EventType, Spell};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tracing::warn;
+use tracing::{debug, error, info, warn};
 
 use super::follow::{Around, Seen, owner, resource};
 use super::source;
@@ -75,6 +76,8 @@ struct Calendar {
     write_again: Option<Instant>,
     told_stale: bool,
     told_problems: String,
+    /// The status.
+    writing: Spell,
 }
 
 /// Runs until it is aborted.
@@ -95,7 +98,8 @@ pub async fn run(around: Arc<Around>, seen: Seen, mut messages: mpsc::UnboundedR
                 Ok(answer) => calendar.take_in(answer).await,
                 // A panic while a source was asked: it is asked again with the others.
                 Err(error) => {
-                    warn!(calendar = %calendar.seen.calendar, %error, "asking a source ended early");
+                    let (object, kind) = (calendar.seen.calendar.object(), calendar.seen.calendar.kind());
+                    error!(object, kind, %error, "asking a source of the calendar panicked; it is asked again");
                     calendar.unask();
                 }
             },
@@ -156,6 +160,7 @@ impl Calendar {
             write_again: None,
             told_stale,
             told_problems,
+            writing: Spell::default(),
             seen,
         };
         calendar.plan_turns(None);
@@ -295,7 +300,8 @@ impl Calendar {
         turn.due = Instant::now() + if again { Duration::ZERO } else { pause };
         if let Some(error) = &failed {
             self.around.metrics.count_error(&self.seen.calendar);
-            tracing::debug!(calendar = %self.seen.calendar, source, error, "a refresh failed");
+            let (object, kind) = (self.seen.calendar.object(), self.seen.calendar.kind());
+            debug!(object, kind, source, error, "a refresh failed");
         }
         if changed || self.book.is_complete() != self.occurrences.complete {
             self.look().await;
@@ -392,7 +398,13 @@ impl Calendar {
         }
         self.tell(&wanted);
         match timeout(WRITE_WITHIN, self.patch(&wanted)).await {
-            Ok(Ok(())) => self.written = wanted,
+            Ok(Ok(())) => {
+                self.written = wanted;
+                if self.writing.works() {
+                    let (object, kind) = (self.seen.calendar.object(), self.seen.calendar.kind());
+                    info!(object, kind, "the status is written again");
+                }
+            }
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
                 // It is gone, or another object has its name: the watch says so soon.
                 self.write_again = Some(Instant::now() + WRITE_AGAIN);
@@ -402,7 +414,15 @@ impl Calendar {
                     Ok(Err(error)) => plain(error),
                     _ => "no answer in time".to_owned(),
                 };
-                warn!(calendar = %self.seen.calendar, error, "writing the status failed; trying again");
+                let (object, kind) = (self.seen.calendar.object(), self.seen.calendar.kind());
+                if self.writing.fails(Timestamp::now(), &error) {
+                    warn!(
+                        object,
+                        kind, error, "writing the status fails; trying again"
+                    );
+                } else {
+                    debug!(object, kind, error, "writing the status failed");
+                }
                 self.write_again = Some(Instant::now() + WRITE_AGAIN);
             }
         }

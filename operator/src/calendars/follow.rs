@@ -184,7 +184,13 @@ impl Follower {
         if lock(&self.tasks).remove(calendar).is_none() {
             return;
         }
-        tracing::info!(%calendar, "the calendar was deleted");
+        let (object, kind) = (calendar.object(), calendar.kind());
+        tracing::info!(
+            object,
+            kind,
+            reason = "CalendarDeleted",
+            "the calendar was deleted"
+        );
         self.around.calendars.gone(calendar);
         self.around.metrics.forget(calendar);
     }

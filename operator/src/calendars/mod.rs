@@ -41,6 +41,14 @@ impl CalendarRef {
             "SaleCalendar"
         }
     }
+
+    /// How log lines name it, beside its kind.
+    pub fn object(&self) -> String {
+        match self.cluster {
+            true => self.name.clone(),
+            false => format!("{}/{}", self.namespace, self.name),
+        }
+    }
 }
 
 /// `SaleCalendar shop/sales`, or `ClusterSaleCalendar sales`.

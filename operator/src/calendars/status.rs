@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use sakidori_api::{
-    Condition, SaleCalendarSpec, SaleCalendarStatus, next_occurrences, source_status,
+    Condition, SaleCalendarSpec, SaleCalendarStatus, next_occurrences, reasons, source_status,
 };
 use sakidori_calendars::Book;
 use sakidori_engine::prescale::Occurrence;
@@ -65,18 +65,18 @@ fn ready(facts: &Facts<'_>, problems: &[String]) -> Condition {
     let (status, reason, message) = match (facts.limit, problems) {
         (Some(limit), _) => (
             "False",
-            "LimitExceeded",
+            reasons::CALENDAR_LIMIT_EXCEEDED,
             format!("{limit}; the occurrences that were known before count"),
         ),
         (None, []) => (
             "True",
-            "CalendarReady",
+            reasons::CALENDAR_READY,
             format!("{} occurrences are known", facts.occurrences.len()),
         ),
-        (None, [first]) => ("False", "EventsLeftOut", first.clone()),
+        (None, [first]) => ("False", reasons::CALENDAR_EVENTS_LEFT_OUT, first.clone()),
         (None, [first, others @ ..]) => (
             "False",
-            "EventsLeftOut",
+            reasons::CALENDAR_EVENTS_LEFT_OUT,
             format!("{first} (and {} more, see status.problems)", others.len()),
         ),
     };
@@ -101,10 +101,10 @@ fn stale(facts: &Facts<'_>) -> Condition {
         .collect();
     if failing.is_empty() {
         let message = "all sources are as they were last read".to_owned();
-        return condition("Stale", "False", "SourcesRead", message);
+        return condition("Stale", "False", reasons::CALENDAR_SOURCES_READ, message);
     }
     let message = format!("{}; what is known counts", failing.join("; "));
-    condition("Stale", "True", "SourceFailed", message)
+    condition("Stale", "True", reasons::CALENDAR_SOURCE_FAILED, message)
 }
 
 fn to_the_second(at: Timestamp) -> Timestamp {

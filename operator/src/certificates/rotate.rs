@@ -65,7 +65,7 @@ pub(super) async fn rotate(
                 Err(problem) => {
                     if !complained {
                         warn!(
-                            problem,
+                            error = problem,
                             "can't renew the certificates in the Secret {secret}"
                         );
                     }

@@ -105,7 +105,7 @@ impl SharedSecret {
             Err(_) => "the API server doesn't answer".to_owned(),
         };
         warn!(
-            problem,
+            error = problem,
             "can't read or make the Secret {self}: nobody believes this process' certificate until that works"
         );
     }
@@ -196,7 +196,7 @@ impl SharedSecret {
                 Err(error) => warn!(%error, "the Secret {self} can't be used"),
             },
             None if is_news => warn!(
-                problem = if object.is_none() {
+                error = if object.is_none() {
                     "it is gone"
                 } else {
                     held.problem()

@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use sakidori_engine::Spell;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{EtcdScaler, number};
 use crate::clients::back_off::BackOff;
@@ -22,11 +24,17 @@ const BACK_OFF: BackOff = BackOff {
 impl Push for EtcdScaler {
     async fn listen(&self, pushes: &Pushes) {
         let mut failures = 0;
+        let mut failing = Spell::default();
         loop {
-            let error = self.follow(pushes, &mut failures).await;
+            let error = self.follow(pushes, &mut failures, &mut failing).await;
             failures = failures.saturating_add(1);
             let pause = BACK_OFF.after(failures);
-            info!(object = %self.object, key = self.key, %error, again_in = ?pause, "the watch broke");
+            // Polls go on, and tell what is wrong with the source.
+            if failing.fails(Timestamp::now(), &error.to_string()) {
+                info!(object = %self.object, key = self.key, %error, "the watch broke; it is opened again, and polls go on");
+            } else {
+                debug!(object = %self.object, key = self.key, %error, again_in = ?pause, "the watch broke");
+            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -34,12 +42,20 @@ impl Push for EtcdScaler {
 
 impl EtcdScaler {
     /// Tells of puts until the watch breaks.
-    async fn follow(&self, pushes: &Pushes, failures: &mut u32) -> ScalerError {
+    async fn follow(
+        &self,
+        pushes: &Pushes,
+        failures: &mut u32,
+        failing: &mut Spell,
+    ) -> ScalerError {
         let mut watch = match self.etcd.watch(&self.key).await {
             Ok(watch) => watch,
             Err(error) => return error,
         };
         *failures = 0;
+        if failing.works() {
+            info!(object = %self.object, key = self.key, "watching again");
+        }
         // What is wrong with the value, or that there is none, is told by polls.
         if let Ok(value) = self.newest_value().await {
             self.tell(value, pushes);

@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use sakidori_engine::Spell;
 use tonic::{Code, Status};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::protocol::{
     GetMetricSpecResponse, IsActiveResponse, STREAM_IS_ACTIVE, STREAM_METRIC_SPEC,
@@ -37,9 +39,16 @@ struct End {
     by: Result<(), Status>,
 }
 
+/// Of one stream.
+#[derive(Default)]
+struct Failures {
+    in_a_row: u32,
+    told: Spell,
+}
+
 impl ExternalScaler {
     async fn follow_activity(&self, pushes: &Pushes) {
-        let mut failures = 0;
+        let mut failures = Failures::default();
         loop {
             let end = self.follow_activity_once(pushes).await;
             self.pause("StreamIsActive", end, &mut failures).await;
@@ -67,9 +76,10 @@ impl ExternalScaler {
     }
 
     async fn follow_metrics(&self, pushes: &Pushes) {
-        let mut failures = 0;
+        let mut failures = Failures::default();
+        let mut unusable = Spell::default();
         loop {
-            let end = self.follow_metrics_once(pushes).await;
+            let end = self.follow_metrics_once(pushes, &mut unusable).await;
             if matches!(&end.by, Err(status) if status.code() == Code::Unimplemented) {
                 // An older server: polls ask for the metrics.
                 debug!(object = %self.name(), "the external scaler has no StreamMetricSpec");
@@ -79,7 +89,7 @@ impl ExternalScaler {
         }
     }
 
-    async fn follow_metrics_once(&self, pushes: &Pushes) -> End {
+    async fn follow_metrics_once(&self, pushes: &Pushes, unusable: &mut Spell) -> End {
         let mut told = false;
         let _asked_again_after = Streaming(self);
         let by = async {
@@ -91,6 +101,9 @@ impl ExternalScaler {
                 told = true;
                 match metrics(&self.trigger, &answer) {
                     Ok(metrics) => {
+                        if unusable.works() {
+                            info!(object = %self.name(), "StreamMetricSpec is usable again");
+                        }
                         let mut named = self.named();
                         let is_news = named.metrics != metrics;
                         named.metrics = metrics;
@@ -102,7 +115,9 @@ impl ExternalScaler {
                     }
                     // What it named before stands.
                     Err(error) => {
-                        info!(object = %self.name(), error, "StreamMetricSpec is not usable")
+                        if unusable.fails(Timestamp::now(), &error) {
+                            warn!(object = %self.name(), error, "StreamMetricSpec is not usable; what it named before stands");
+                        }
                     }
                 }
             }
@@ -113,17 +128,25 @@ impl ExternalScaler {
     }
 
     /// Waits until the stream may be opened again.
-    async fn pause(&self, stream: &str, end: End, failures: &mut u32) {
+    async fn pause(&self, stream: &str, end: End, failures: &mut Failures) {
         if end.told || end.by.is_ok() {
-            *failures = 0;
+            failures.in_a_row = 0;
+            if failures.told.works() {
+                info!(object = %self.name(), stream, "the stream works again");
+            }
         }
-        *failures = failures.saturating_add(1);
-        let pause = BACK_OFF.after(*failures);
+        failures.in_a_row = failures.in_a_row.saturating_add(1);
+        let pause = BACK_OFF.after(failures.in_a_row);
         match end.by {
             Ok(()) => debug!(object = %self.name(), stream, "the stream ended"),
             Err(status) => {
-                let reason = self.without_secrets(grpc::reason(&status));
-                info!(object = %self.name(), stream, reason, again_in = ?pause, "the stream broke");
+                let error = self.without_secrets(grpc::reason(&status));
+                // Polls go on, and tell what is wrong with the server.
+                if failures.told.fails(Timestamp::now(), &error) {
+                    info!(object = %self.name(), stream, error, "the stream broke; it is opened again, and polls go on");
+                } else {
+                    debug!(object = %self.name(), stream, error, again_in = ?pause, "the stream broke");
+                }
             }
         }
         tokio::time::sleep(pause).await;

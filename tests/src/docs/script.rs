@@ -262,7 +262,7 @@ impl Yaml {
         if fields.keys().all(|field| self.values.contains(field)) {
             std::fs::write(folder.join(file), text)?;
             return Ok(format!(
-                "helm template keda charts/sakidori --set image.repository=example.org/sakidori --values {file}\n"
+                "helm template keda charts/sakidori --set image.keda.repository=example.org/sakidori --values {file}\n"
             ));
         }
         bail!(

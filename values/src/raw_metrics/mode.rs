@@ -28,8 +28,7 @@ impl RawMetricsMode {
             "all" | "" => Self::All,
             other => {
                 tracing::warn!(
-                    mode = other,
-                    "RAW_METRICS_MODE: expected all, hpa or pollinginterval; all it is"
+                    "RAW_METRICS_MODE is {other:?}: expected all, hpa or pollinginterval; all it is"
                 );
                 Self::All
             }
