@@ -243,7 +243,7 @@ impl Admission {
         let stored = before.is_some_and(|before| before.data["spec"] == object.data["spec"]);
         let mut verdict = match kind {
             Kind::ScaledObject => {
-                self.metrics.count_validation(namespace, action);
+                self.metrics.validations().count(namespace, action);
                 match object.try_parse::<ScaledObject>() {
                     Ok(object) => scaled_object::judge(self, &object, &asked).await,
                     Err(error) => unreadable(&error.to_string()),
@@ -264,7 +264,8 @@ impl Admission {
         if matches!(kind, Kind::ScaledObject | Kind::ScaledJob) {
             for reason in verdict.reasons() {
                 self.metrics
-                    .count_validation_error(namespace, action, reason);
+                    .validations()
+                    .count_error(namespace, action, reason);
             }
         }
         verdict
@@ -351,7 +352,7 @@ mod tests {
             cluster,
             triggers::tests::scaling(),
             publisher,
-            Arc::new(Metrics::new().unwrap()),
+            Arc::new(Metrics::new(MetricsOptions::default()).unwrap()),
             Clock::start(),
         );
         let review = json!({

@@ -140,7 +140,7 @@ fn poller(objects: &[(&str, &[Panics])]) -> (Poller, Vec<(ObjectKey, ScaledObjec
     let poller = Poller::new(
         index,
         targets,
-        Arc::new(Metrics::new().unwrap()),
+        Arc::new(Metrics::new(MetricsOptions::default()).unwrap()),
         None,
         Events::channel().0,
     );
