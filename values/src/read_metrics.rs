@@ -52,14 +52,14 @@ impl ReadMetrics {
             "How old the values were that HPAs were served",
         );
         Ok(Self {
-            reads: IntCounterVec::new(reads, &["result"])?,
+            reads: IntCounterVec::new(reads, &["outcome"])?,
             seconds: Histogram::with_opts(seconds.buckets(SECONDS.to_vec()))?,
             ages: Histogram::with_opts(ages.buckets(AGES.to_vec()))?,
         })
     }
 
     pub(crate) fn count(&self, read: &Result<(Taken, How), MetricError>, took: Duration) {
-        let result = match read {
+        let outcome = match read {
             Ok((_, How::Fresh)) => "fresh",
             Ok((_, How::Polled)) => "polled",
             Ok((_, How::Last)) => "last",
@@ -67,7 +67,7 @@ impl ReadMetrics {
             Err(MetricError::NotFound(_)) => "not_found",
             Err(MetricError::BadRequest(_)) => "bad_request",
         };
-        self.reads.with_label_values(&[result]).inc();
+        self.reads.with_label_values(&[outcome]).inc();
         self.seconds.observe(took.as_secs_f64());
         if let Ok((taken, _)) = read {
             self.ages.observe(taken.at.elapsed().as_secs_f64());

@@ -103,6 +103,20 @@ enum Kind {
     ClusterSaleCalendar,
 }
 
+impl Kind {
+    /// How metrics name it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::ScaledObject => "scaledobjects",
+            Self::ScaledJob => "scaledjobs",
+            Self::Authentication => "triggerauthentications",
+            Self::EventSource => "cloudeventsources",
+            Self::SaleCalendar => "salecalendars",
+            Self::ClusterSaleCalendar => "clustersalecalendars",
+        }
+    }
+}
+
 /// What the rules look at beside the object.
 pub struct Admission {
     neighbours: Arc<Neighbours>,
@@ -185,7 +199,12 @@ impl Admission {
     ) -> Response {
         let (request, taken) = match self.room.receive(headers, body, until).await {
             Ok(received) => received,
-            Err((status, message)) => return refusal(status, &message),
+            Err((status, message)) => {
+                self.metrics
+                    .validations()
+                    .count_review(kind.word(), "error");
+                return refusal(status, &message);
+            }
         };
         let mut response = AdmissionResponse::from(&request);
         let about = format!(
@@ -201,6 +220,9 @@ impl Admission {
             self.judge(kind, request, reads).await
         };
         let verdict = decided(judging, until).await;
+        self.metrics
+            .validations()
+            .count_review(kind.word(), verdict.result());
         if let Some(message) = verdict.message() {
             info!(object = ?about, problems = ?message, "refused an object");
             response = response.deny(message);
@@ -227,9 +249,7 @@ impl Admission {
             return Verdict::default();
         };
         let Ok(Ok(_turn)) = timeout_at(until.into(), self.judged.acquire()).await else {
-            let mut verdict = Verdict::default();
-            verdict.warn("Sakidori did not check this object: too many are being checked");
-            return verdict;
+            return Verdict::unchecked("too many are being checked");
         };
         let before = request.old_object.as_ref();
         if request.sub_resource.is_some() || is_going(&object, before) {
@@ -289,9 +309,7 @@ async fn decided(
             "there was no time"
         }
     };
-    let mut verdict = Verdict::default();
-    verdict.warn(format!("Sakidori did not check this object: {why}"));
-    verdict
+    Verdict::unchecked(why)
 }
 
 fn refusal(status: StatusCode, message: &str) -> Response {
@@ -327,6 +345,7 @@ fn spec_of<T: DeserializeOwned + Default>(object: &DynamicObject) -> Result<T, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prometheus::MetricsOptions;
     use std::time::Duration;
 
     use serde_json::{Value, json};

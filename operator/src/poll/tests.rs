@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::*;
 use crate::control::Events;
+use crate::prometheus::MetricsOptions;
 use crate::status::Found;
 use crate::target::Target;
 

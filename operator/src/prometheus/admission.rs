@@ -1,4 +1,4 @@
-//! What admission counts: KEDA's `keda_webhook_*`.
+//! What admission counts: KEDA's `keda_webhook_*`, and all questions.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -14,6 +14,7 @@ pub const NAMESPACES: usize = 20_000;
 pub struct Validations {
     seen: IntCounterVec,
     refused: IntCounterVec,
+    reviews: IntCounterVec,
     /// The namespaces that these two are counted for.
     namespaces: Mutex<HashSet<String>>,
 }
@@ -35,6 +36,12 @@ impl Validations {
                 "ScaledObjects and ScaledJobs that admission refused, by reason",
                 &["namespace", "action", "reason"],
             )?,
+            reviews: counter(
+                registry,
+                "sakidori_webhook_requests_total",
+                "Objects that the API server asked about, by what became of them",
+                &["resource", "outcome"],
+            )?,
             namespaces: Mutex::default(),
         })
     }
@@ -53,6 +60,11 @@ impl Validations {
                 .with_label_values(&[namespace, action, reason])
                 .inc();
         }
+    }
+
+    /// One question of the API server's, of whatever kind.
+    pub fn count_review(&self, resource: &str, outcome: &str) {
+        self.reviews.with_label_values(&[resource, outcome]).inc();
     }
 
     /// Whoever reaches the webhooks can make up namespaces, so their number is bounded.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
@@ -61,14 +61,14 @@ impl ApiRequests {
     pub fn new() -> Result<Self, prometheus::Error> {
         let requests = Opts::new(
             "sakidori_api_requests_total",
-            "Requests to the API server by what they did and how they were answered",
+            "Requests to the API server by what they did and what became of them",
         );
         let seconds = HistogramOpts::new(
             "sakidori_api_request_duration_seconds",
             "How long requests to the API server took; of a watch, until it began",
         );
         Ok(Self {
-            requests: IntCounterVec::new(requests, &["verb", "resource", "code"])?,
+            requests: IntCounterVec::new(requests, &["verb", "resource", "outcome"])?,
             seconds: HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["verb"])?,
         })
     }
@@ -126,34 +126,32 @@ where
             counters: self.counters.clone(),
             verb: verb(&request),
             resource: resource(request.uri().path()),
-            code: None,
+            outcome: "failed",
             began: Instant::now(),
         };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
             if let Ok(answer) = &answer {
-                exchange.code = Some(answer.status());
+                exchange.outcome = outcome(answer.status().as_u16());
             }
             answer
         })
     }
 }
 
-/// A request under way. One that is given up has no answer.
+/// A request under way. One that is given up has failed.
 struct Exchange {
     counters: ApiRequests,
     verb: &'static str,
     resource: String,
-    /// Without an answer there is none.
-    code: Option<StatusCode>,
+    outcome: &'static str,
     began: Instant,
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let code = self.code.as_ref().map_or("error", StatusCode::as_str);
-        let labels = [self.verb, &self.resource, code];
+        let labels = [self.verb, &self.resource, self.outcome];
         self.counters.requests.with_label_values(&labels).inc();
         let took = self.began.elapsed().as_secs_f64();
         let seconds = self.counters.seconds.with_label_values(&[self.verb]);
@@ -215,6 +213,18 @@ fn resource(path: &str) -> String {
     }
 }
 
+fn outcome(status: u16) -> &'static str {
+    match status {
+        200..300 => "ok",
+        401 | 403 => "refused",
+        404 | 410 => "not_found",
+        409 => "conflict",
+        429 => "throttled",
+        400..500 => "invalid",
+        _ => "failed",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -259,7 +269,7 @@ mod tests {
     async fn what_became_of_a_request_is_counted() {
         let counters = ApiRequests::new().unwrap();
         let path = "/apis/keda.sh/v1alpha1/scaledobjects";
-        for status in [200, 404, 409] {
+        for status in [200, 201, 404, 409, 422, 429, 403, 500] {
             let server = tower::service_fn(move |_: Request<()>| async move {
                 let answer = Response::builder().status(status).body(());
                 Ok::<_, Infallible>(answer.unwrap())
@@ -267,12 +277,21 @@ mod tests {
             let request = Request::get(format!("{path}?watch=true")).body(()).unwrap();
             counters.layer(server).oneshot(request).await.unwrap();
         }
-        let count = |code: &str| {
-            let labels = ["watch", "scaledobjects", code];
+        let count = |outcome: &str| {
+            let labels = ["watch", "scaledobjects", outcome];
             counters.requests.with_label_values(&labels).get()
         };
-        for code in ["200", "404", "409"] {
-            assert_eq!(count(code), 1, "{code}");
+        assert_eq!(count("ok"), 2);
+        let others = [
+            "not_found",
+            "conflict",
+            "invalid",
+            "throttled",
+            "refused",
+            "failed",
+        ];
+        for outcome in others {
+            assert_eq!(count(outcome), 1, "{outcome}");
         }
         // Given up before there is an answer.
         let silent = tower::service_fn(|_: Request<()>| {
@@ -286,7 +305,7 @@ mod tests {
             .unwrap();
         let mut client = counters.layer(silent);
         drop(client.call(request));
-        let labels = ["apply", "scaledobjects", "error"];
+        let labels = ["apply", "scaledobjects", "failed"];
         assert_eq!(counters.requests.with_label_values(&labels).get(), 1);
     }
 }

@@ -95,12 +95,22 @@ pub const CONDITIONS: &[&str] = &[
     "Prescaled",
 ];
 
-/// What is shown of a condition's reason: it, as far as it is a known word.
-pub fn shown(reason: &str) -> &'static str {
-    let known = REASONS.iter().find(|one| **one == reason);
-    known
-        .copied()
-        .unwrap_or(if reason.is_empty() { "" } else { "Other" })
+const STATUSES: &[&str] = &["True", "False", "Unknown"];
+
+/// What is shown of a condition: its status and its reason, as far as they are known words.
+pub fn shown(condition: &Condition) -> (&'static str, &'static str) {
+    let known = |words: &'static [&'static str], word: &str| {
+        let mut words = words.iter();
+        words.find(|one| **one == word).copied()
+    };
+    let empty = match condition.reason.is_empty() {
+        true => "",
+        false => "Other",
+    };
+    (
+        known(STATUSES, &condition.status).unwrap_or("Unknown"),
+        known(REASONS, &condition.reason).unwrap_or(empty),
+    )
 }
 
 #[cfg(test)]
@@ -183,12 +193,12 @@ mod tests {
 
     #[test]
     fn what_somebody_wrote_into_a_status_is_no_label() {
-        for (reason, expected) in [
-            ("ScaledObjectReady", "ScaledObjectReady"),
-            ("", ""),
-            ("made-up-7", "Other"),
+        for (status, reason, expected) in [
+            ("True", "ScaledObjectReady", ("True", "ScaledObjectReady")),
+            ("Unknown", "", ("Unknown", "")),
+            ("maybe", "made-up-7", ("Unknown", "Other")),
         ] {
-            assert_eq!(shown(reason), expected);
+            assert_eq!(shown(&condition("Ready", status, reason)), expected);
         }
     }
 }

@@ -249,7 +249,7 @@ impl Metrics {
         objects::write(page, key, facts, live.as_ref());
         sales::write(page, key, facts);
         if let (Some(view), Some(live)) = (view, &live) {
-            scaled_object::write(page, key, facts, live);
+            scaled_object::write(page, key, facts, live, view.clock.now());
             sales::write_planned(page, key, facts, live, view);
         }
     }

@@ -1,6 +1,6 @@
 //! Why each ScaledObject has its replicas: series of our own, made at a scrape.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use sakidori_api::defaults;
 use sakidori_engine::{COMPOSITE_METRIC, ObjectKey, TargetType};
 use sakidori_scalers::MetricType;
@@ -33,19 +33,15 @@ const DECISION: Family = Family::gauge(
 );
 const CONDITION: Family = Family::gauge(
     "sakidori_scaled_object_condition",
-    "1 for each condition of the status that is True, 0 for one that is False or Unknown",
-);
-const CONDITION_REASON: Family = Family::gauge(
-    "sakidori_scaled_object_condition_reason",
-    "1 for the reason of each condition",
+    "1 for each condition of the status, with what it says now",
 );
 const FALLBACK: Family = Family::gauge(
     "sakidori_scaled_object_fallback",
     "1 while a fallback counts instead of a trigger that fails",
 );
 const COOLDOWN: Family = Family::gauge(
-    "sakidori_scaled_object_cooldown_end_timestamp_seconds",
-    "When the cooldown ends, in Unix time, while one runs",
+    "sakidori_scaled_object_cooldown_seconds",
+    "How much of the cooldown is left; 0 where none runs",
 );
 const LAST_ACTIVE: Family = Family::gauge(
     "sakidori_scaled_object_last_active_timestamp_seconds",
@@ -73,7 +69,7 @@ const TRIGGER_AGE: Family = Family::gauge(
 );
 
 /// Writes our series of one object.
-pub fn write(page: &mut Page, key: &ObjectKey, facts: &Facts, live: &Live) {
+pub fn write(page: &mut Page, key: &ObjectKey, facts: &Facts, live: &Live, now: Timestamp) {
     let labels = Labels::new([("namespace", &*key.namespace), ("scaledObject", &key.name)]);
     let numbers = [
         (REPLICAS, facts.replicas),
@@ -86,7 +82,7 @@ pub fn write(page: &mut Page, key: &ObjectKey, facts: &Facts, live: &Live) {
             page.sample(family, &labels, number.into());
         }
     }
-    write_status(page, key, facts, live);
+    write_status(page, key, facts, live, now);
     for metric in facts
         .metrics
         .iter()
@@ -96,7 +92,7 @@ pub fn write(page: &mut Page, key: &ObjectKey, facts: &Facts, live: &Live) {
     }
 }
 
-fn write_status(page: &mut Page, key: &ObjectKey, facts: &Facts, live: &Live) {
+fn write_status(page: &mut Page, key: &ObjectKey, facts: &Facts, live: &Live, now: Timestamp) {
     let labels = Labels::new([("namespace", &*key.namespace), ("scaledObject", &key.name)]);
     let status = live.object.status.as_ref();
     let conditions = status.map_or(&[][..], |status| &status.conditions);
@@ -115,19 +111,15 @@ fn write_status(page: &mut Page, key: &ObjectKey, facts: &Facts, live: &Live) {
     let of = |kind: &str| conditions.iter().find(|one| one.type_ == kind);
     for kind in CONDITIONS {
         let Some(condition) = of(kind) else { continue };
+        let (status, reason) = decision::shown(condition);
         let labels = Labels::new([
             ("condition", *kind),
             ("namespace", &key.namespace),
+            ("reason", reason),
             ("scaledObject", &key.name),
+            ("status", status),
         ]);
-        page.whether(CONDITION, &labels, condition.status == "True");
-        let labels = Labels::new([
-            ("condition", *kind),
-            ("namespace", &key.namespace),
-            ("reason", decision::shown(&condition.reason)),
-            ("scaledObject", &key.name),
-        ]);
-        page.whether(CONDITION_REASON, &labels, true);
+        page.whether(CONDITION, &labels, true);
     }
     let falls_back = of("Fallback").is_some_and(|one| one.status == "True");
     page.whether(FALLBACK, &labels, falls_back);
@@ -135,14 +127,18 @@ fn write_status(page: &mut Page, key: &ObjectKey, facts: &Facts, live: &Live) {
     if let Some(at) = last_active {
         page.sample(LAST_ACTIVE, &labels, at.0.as_second() as f64);
     }
-    if let ("Cooldown", Some(at)) = (reason, last_active) {
-        let period = live.object.spec.cooldown_period;
-        let period = period.map_or(defaults::COOLDOWN_PERIOD, |seconds| {
-            SignedDuration::from_secs(seconds.into())
-        });
-        let end = at.0.saturating_add(period).unwrap_or(at.0);
-        page.sample(COOLDOWN, &labels, end.as_second() as f64);
-    }
+    let left = match (reason, last_active) {
+        ("Cooldown", Some(at)) => {
+            let period = live.object.spec.cooldown_period;
+            let period = period.map_or(defaults::COOLDOWN_PERIOD, |seconds| {
+                SignedDuration::from_secs(seconds.into())
+            });
+            let left = period - now.duration_since(at.0);
+            left.as_secs_f64().max(0.0)
+        }
+        _ => 0.0,
+    };
+    page.sample(COOLDOWN, &labels, left);
 }
 
 fn write_metric(

@@ -49,7 +49,7 @@ impl Work {
                 &registry,
                 "sakidori_polls_total",
                 "Polls of ScaledObjects by how they went",
-                &["result"],
+                &["outcome"],
             )?,
             poll_seconds: histogram(
                 &registry,
@@ -60,7 +60,7 @@ impl Work {
             )?,
             late_seconds: histogram(
                 &registry,
-                "sakidori_poll_delay_seconds",
+                "sakidori_poll_late_seconds",
                 "How much later than planned polls began",
                 &[],
                 LATE_SECONDS,
@@ -68,8 +68,8 @@ impl Work {
             scales: counter(
                 &registry,
                 "sakidori_scales_total",
-                "Writes of replicas by direction and result",
-                &["direction", "result"],
+                "Writes of replicas by direction and outcome",
+                &["direction", "outcome"],
             )?,
             source_reads: counter(
                 &registry,
@@ -99,12 +99,12 @@ impl Work {
     }
 
     pub fn polled(&self, how: Polled, took: Duration) {
-        let result = match how {
+        let outcome = match how {
             Polled::Ok => "ok",
             Polled::Partial => "partial",
             Polled::Failed => "failed",
         };
-        self.polls.with_label_values(&[result]).inc();
+        self.polls.with_label_values(&[outcome]).inc();
         let seconds = self.poll_seconds.with_label_values::<&str>(&[]);
         seconds.observe(took.as_secs_f64());
     }
@@ -121,12 +121,12 @@ impl Work {
             ScaleDirection::RaiseToMinimum => "raise_to_minimum",
             ScaleDirection::HoldPaused => "hold_paused",
         };
-        let result = match outcome {
+        let outcome = match outcome {
             ScaleOutcome::Done { .. } => "done",
             ScaleOutcome::Conflict => "conflict",
             ScaleOutcome::Failed { .. } => "failed",
         };
-        self.scales.with_label_values(&[direction, result]).inc();
+        self.scales.with_label_values(&[direction, outcome]).inc();
     }
 
     /// One read of a source, for counting how much is asked of sources.
