@@ -59,6 +59,7 @@ mod prescaling_nodes;
 mod prescaling_paused;
 mod prescaling_proof;
 mod prescaling_restart;
+mod prometheus;
 mod replicas;
 mod repository;
 mod scaling;

@@ -1,7 +1,8 @@
 //! What admission counts: KEDA's `keda_webhook_*`, and all questions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use prometheus::{IntCounterVec, Registry};
 
@@ -10,13 +11,22 @@ use crate::lock::lock;
 
 /// More namespaces than a cluster has.
 pub const NAMESPACES: usize = 20_000;
+/// A namespace of which admission has seen nothing for so long may be gone, and its series go. Long after any alert on it.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 pub struct Validations {
     seen: IntCounterVec,
     refused: IntCounterVec,
     reviews: IntCounterVec,
-    /// The namespaces that these two are counted for.
-    namespaces: Mutex<HashSet<String>>,
+    /// The namespaces that the first two are counted for.
+    namespaces: Mutex<HashMap<String, Counted>>,
+}
+
+/// What is counted for a namespace.
+struct Counted {
+    last: Instant,
+    /// The labels of its series: the action, and the reason of a refusal.
+    labels: HashSet<(String, Option<String>)>,
 }
 
 impl Validations {
@@ -48,14 +58,14 @@ impl Validations {
 
     /// A ScaledObject that admission looks at; `action` is `create` or `update`.
     pub fn count(&self, namespace: &str, action: &str) {
-        if self.is_counted(namespace) {
+        if self.is_counted(namespace, action, None, Instant::now()) {
             self.seen.with_label_values(&[namespace, action]).inc();
         }
     }
 
     /// One reason for which admission refuses an object.
     pub fn count_error(&self, namespace: &str, action: &str, reason: &str) {
-        if self.is_counted(namespace) {
+        if self.is_counted(namespace, action, Some(reason), Instant::now()) {
             self.refused
                 .with_label_values(&[namespace, action, reason])
                 .inc();
@@ -68,10 +78,46 @@ impl Validations {
     }
 
     /// Whoever reaches the webhooks can make up namespaces, so their number is bounded.
-    fn is_counted(&self, namespace: &str) -> bool {
-        let mut counted = lock(&self.namespaces);
-        counted.contains(namespace)
-            || (counted.len() < NAMESPACES && counted.insert(namespace.to_owned()))
+    fn is_counted(
+        &self,
+        namespace: &str,
+        action: &str,
+        reason: Option<&str>,
+        now: Instant,
+    ) -> bool {
+        let mut namespaces = lock(&self.namespaces);
+        if namespaces.len() >= NAMESPACES && !namespaces.contains_key(namespace) {
+            return false;
+        }
+        let counted = namespaces
+            .entry(namespace.to_owned())
+            .or_insert_with(|| Counted {
+                last: now,
+                labels: HashSet::new(),
+            });
+        counted.last = now;
+        let labels = (action.to_owned(), reason.map(str::to_owned));
+        counted.labels.insert(labels);
+        true
+    }
+
+    /// Ends the series of namespaces of which nothing was seen for a day.
+    pub fn forget_idle(&self, now: Instant) {
+        lock(&self.namespaces).retain(|namespace, counted| {
+            let stays = now.saturating_duration_since(counted.last) < FORGOTTEN_AFTER;
+            if !stays {
+                for (action, reason) in &counted.labels {
+                    // They are there; and what isn't there can't be removed.
+                    let _ = match reason {
+                        None => self.seen.remove_label_values(&[namespace, action]),
+                        Some(reason) => self
+                            .refused
+                            .remove_label_values(&[namespace, action, reason]),
+                    };
+                }
+            }
+            stays
+        });
     }
 }
 
@@ -97,5 +143,12 @@ mod tests {
         assert_eq!(series(total), NAMESPACES);
         let errors = "keda_webhook_scaled_object_validation_errors_total";
         assert_eq!(series(errors), 1);
+        let now = Instant::now();
+        validations.forget_idle(now + FORGOTTEN_AFTER / 2);
+        assert_eq!((series(total), series(errors)), (NAMESPACES, 1));
+        validations.forget_idle(now + FORGOTTEN_AFTER * 2);
+        assert_eq!((series(total), series(errors)), (0, 0));
+        validations.count("made-up", "create");
+        assert_eq!(series(total), 1);
     }
 }

@@ -25,7 +25,7 @@ mod work;
 mod tests;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
 use prometheus::{IntGauge, Registry, TextEncoder};
@@ -203,6 +203,7 @@ impl Metrics {
             let tasks = runtime.metrics().num_alive_tasks();
             self.tasks.set(i64::try_from(tasks).unwrap_or(i64::MAX));
         }
+        self.validations.forget_idle(Instant::now());
         let view = lock(&self.view).clone();
         let mut families = self.registry.gather();
         if view.is_some() {
