@@ -9,7 +9,7 @@ use clap::Args;
 use sakidori_operator::MetricsAdapterOptions;
 
 use crate::logs::{self, KlogFlags, Logs};
-use crate::process::{address, until_signal};
+use crate::process::{Optional, address, address_or_none, until_signal};
 
 /// Serve the external metrics API in a process of its own, with the values that the operator's leader tells it.
 ///
@@ -27,9 +27,9 @@ pub struct Arguments {
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V6(Ipv6Addr::UNSPECIFIED))]
     bind_address: IpAddr,
 
-    /// Where Prometheus metrics are served: /metrics, plain HTTP.
-    #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
-    metrics_bind_address: SocketAddr,
+    /// Where Prometheus metrics are served: /metrics, plain HTTP; 0 for nowhere.
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address_or_none)]
+    metrics_bind_address: Optional,
 
     /// Where /healthz and /readyz are served, plain HTTP.
     #[arg(long, value_name = "ADDRESS", default_value = ":8081", value_parser = address)]

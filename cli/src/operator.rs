@@ -11,7 +11,7 @@ use clap::{ArgAction, Args};
 use jiff::SignedDuration;
 use sakidori_operator::{
     CertificateSettings, CertificateSource, ClientSettings, CredentialSettings, GoDuration,
-    LeaseTiming, Namespaces, Options, RawMetricsMode, ServiceNames, TlsFloor,
+    LeaseTiming, MetricsOptions, Namespaces, Options, RawMetricsMode, ServiceNames, TlsFloor,
 };
 
 use crate::logs::{self, Logs};
@@ -62,9 +62,19 @@ Environment, for credentials:
 Example: KUBECONFIG=~/.kube/config sakidori operator --external-metrics-bind-address :6443 \
 --enable-cert-rotation=true")]
 pub struct Arguments {
-    /// Where Prometheus metrics are served: /metrics, plain HTTP without --metrics-secure.
-    #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address)]
-    metrics_bind_address: SocketAddr,
+    /// Where Prometheus metrics are served: /metrics, plain HTTP without --metrics-secure; 0 for nowhere.
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080", value_parser = address_or_none)]
+    metrics_bind_address: Optional,
+
+    /// Serve Prometheus metrics.
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    enable_prometheus_metrics: bool,
+
+    /// Show by ScaledObject and trigger how long HTTP requests of triggers took: a histogram for each.
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    enable_high_cardinality_metrics_labels: bool,
 
     /// Where /healthz and /readyz are served, plain HTTP.
     #[arg(long, value_name = "ADDRESS", default_value = ":8081", value_parser = address)]
@@ -256,7 +266,13 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     )
     .map_err(|problem| anyhow::anyhow!("{problem}"))?;
     Ok(Options {
-        metrics_bind_address: arguments.metrics_bind_address,
+        metrics_bind_address: arguments
+            .metrics_bind_address
+            .filter(|_| arguments.enable_prometheus_metrics),
+        metrics: MetricsOptions {
+            may_lead: true,
+            high_cardinality: arguments.enable_high_cardinality_metrics_labels,
+        },
         health_probe_bind_address: arguments.health_probe_bind_address,
         external_metrics_bind_address: arguments.external_metrics_bind_address,
         webhook_bind_address: arguments.webhook_bind_address,

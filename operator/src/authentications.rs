@@ -4,7 +4,7 @@
 //! Kept of each is little more than its name. KEDA's Events are also published for what it finds at its start; here only for what
 //! happens while the operator looks.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -46,6 +46,27 @@ fn named((namespace, name): &Key) -> (&'static str, String) {
 /// The names of those that use each.
 type Users = HashMap<Key, BTreeSet<String>>;
 
+/// Those that there are. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Known(Arc<Mutex<HashMap<Key, Seen>>>);
+
+impl Known {
+    /// How many there are, by the word for their kind in KEDA's metrics, and namespace.
+    pub fn count(&self) -> BTreeMap<(&'static str, String), usize> {
+        let mut count = BTreeMap::new();
+        for (namespace, _) in lock(&self.0).keys() {
+            let kind = match namespace {
+                Some(_) => "trigger_authentication",
+                None => "cluster_trigger_authentication",
+            };
+            *count
+                .entry((kind, namespace.clone().unwrap_or_default()))
+                .or_default() += 1;
+        }
+        count
+    }
+}
+
 /// What is kept of one.
 struct Seen {
     uid: Option<String>,
@@ -62,7 +83,7 @@ pub struct Authentications {
     pub publisher: Arc<EventPublisher>,
     /// Whether all ScaledObjects are known.
     pub watches: Arc<Watches>,
-    seen: Mutex<HashMap<Key, Seen>>,
+    seen: Known,
     changed: Notify,
 }
 
@@ -111,9 +132,13 @@ impl Authentications {
             objects,
             publisher,
             watches,
-            seen: Mutex::default(),
+            seen: Known::default(),
             changed: Notify::new(),
         }
+    }
+
+    pub fn known(&self) -> Known {
+        self.seen.clone()
     }
 
     /// Runs until `shutdown`.
@@ -318,7 +343,7 @@ impl Authentications {
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<Key, Seen>> {
-        lock(&self.seen)
+        lock(&self.seen.0)
     }
 }
 

@@ -192,6 +192,7 @@ impl Executor {
                         }
                         Err(message) => ScaleOutcome::Failed { from, to, message },
                     };
+                    this.poller.metrics().count_scale(direction, &outcome);
                     this.events.send(Event::Scaled { key, outcome });
                 });
             }

@@ -86,9 +86,10 @@ impl From<LeanScaledObject> for ScaledObject {
 pub type LeanHpa = Lean<HorizontalPodAutoscaler, Option<HorizontalPodAutoscalerSpec>, Conditions>;
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Conditions {
     conditions: Option<Vec<HorizontalPodAutoscalerCondition>>,
+    desired_replicas: i32,
 }
 
 impl From<LeanHpa> for HorizontalPodAutoscaler {
@@ -99,6 +100,7 @@ impl From<LeanHpa> for HorizontalPodAutoscaler {
             spec: lean.spec,
             status: conditions.map(|conditions| HorizontalPodAutoscalerStatus {
                 conditions: Some(conditions),
+                desired_replicas: lean.status.desired_replicas,
                 ..HorizontalPodAutoscalerStatus::default()
             }),
         }

@@ -54,6 +54,7 @@ pub use certificates::{CertificateSettings, CertificateSource, ServiceNames};
 pub use credentials::CredentialSettings;
 pub use metrics_adapter::{MetricsAdapterOptions, run as run_metrics_adapter};
 pub use options::Options;
+pub use prometheus::MetricsOptions;
 pub use run::run;
 pub use sakidori_engine::LeaseTiming;
 pub use sakidori_scalers::clients::{ClientSettings, TlsFloor};

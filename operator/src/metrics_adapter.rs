@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::Client;
 use sakidori_metrics_adapter::Server;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,10 +15,10 @@ use tracing::{error, info, warn};
 
 use crate::certificates::{CertificateMetrics, Certificates};
 use crate::leader;
-use crate::probes::{Check, Probes, metrics_router, probes_router};
-use crate::prometheus::Metrics;
+use crate::probes::{Check, Probes, probes_router};
+use crate::prometheus::{self, ApiRequests, Metrics, MetricsOptions};
 use crate::replica::Replica;
-use crate::run::{bind, cluster};
+use crate::run::{bind, client, cluster};
 use crate::serving::Open;
 
 /// How often certificates that aren't there yet are looked for: the operator makes them, and may start later.
@@ -27,8 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the metrics adapter is started with.
 pub struct MetricsAdapterOptions {
-    /// Prometheus metrics, plain HTTP.
-    pub metrics_bind_address: SocketAddr,
+    /// Prometheus metrics, plain HTTP; `None` where there are none.
+    pub metrics_bind_address: Option<SocketAddr>,
     /// `/healthz` and `/readyz`, plain HTTP.
     pub health_probe_bind_address: SocketAddr,
     /// The external metrics API, HTTPS.
@@ -53,7 +52,10 @@ pub async fn run(
     options: MetricsAdapterOptions,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let metrics_listener = bind(options.metrics_bind_address, "--metrics-bind-address").await?;
+    let metrics_listener = match options.metrics_bind_address {
+        Some(address) => Some(bind(address, "--metrics-bind-address").await?),
+        None => None,
+    };
     let probes_listener = bind(
         options.health_probe_bind_address,
         "--health-probe-bind-address",
@@ -62,8 +64,9 @@ pub async fn run(
     let api_listener = bind(options.external_metrics_bind_address, "--secure-port")
         .await?
         .into_std()?;
-    let client = Client::try_from(cluster().await?).context("preparing the Kubernetes client")?;
-    let metrics = Arc::new(Metrics::new().context("registering metrics")?);
+    let requests = ApiRequests::new().context("registering metrics")?;
+    let client = client(cluster().await?, &requests)?;
+    let metrics = Arc::new(Metrics::new(MetricsOptions::default()).context("registering metrics")?);
 
     // From the start, also while the certificates are waited for.
     let (known, replica) = watch::channel(None::<Replica>);
@@ -78,10 +81,16 @@ pub async fn run(
     let mut servers = JoinSet::new();
     let probes = Open::plain(probes_router(probes));
     servers.spawn(probes.serve(probes_listener, shutdown.clone()));
-    let scraped = Open::plain(metrics_router(metrics.clone()));
-    servers.spawn(scraped.serve(metrics_listener, shutdown.clone()));
+    if let Some(listener) = metrics_listener {
+        let scraped = Open::plain(prometheus::router(metrics.clone()));
+        servers.spawn(scraped.serve(listener, shutdown.clone()));
+    }
 
-    let certificate_metrics = CertificateMetrics::new().context("registering metrics")?;
+    metrics
+        .add(Box::new(requests))
+        .context("registering metrics")?;
+    let certificate_metrics =
+        CertificateMetrics::new(MetricsOptions::default()).context("registering metrics")?;
     let collected = Box::new(certificate_metrics.clone());
     metrics.add(collected).context("registering metrics")?;
     let first = first_certificates(&options, &certificate_metrics);
@@ -102,10 +111,7 @@ pub async fn run(
         });
     }
     let replica = Replica::new(&options.namespace, certificate.clone(), leader)?;
-    let collected = replica.metrics().context("registering metrics")?;
-    metrics
-        .add(Box::new(collected))
-        .context("registering metrics")?;
+    replica.show(&metrics).context("registering metrics")?;
     known.send_replace(Some(replica.clone()));
 
     let reads = Arc::new(replica.reads(options.external_metrics_wait));

@@ -10,12 +10,14 @@ use sakidori_values::RawMetricsMode;
 
 use crate::certificates::CertificateSettings;
 use crate::credentials::CredentialSettings;
+use crate::prometheus::MetricsOptions;
 use crate::watches::Namespaces;
 
 #[derive(Clone)]
 pub struct Options {
-    /// Prometheus metrics.
-    pub metrics_bind_address: SocketAddr,
+    /// Prometheus metrics; `None` where there are none.
+    pub metrics_bind_address: Option<SocketAddr>,
+    pub metrics: MetricsOptions,
     /// `/healthz` and `/readyz`, plain HTTP.
     pub health_probe_bind_address: SocketAddr,
     /// The external metrics API, HTTPS.

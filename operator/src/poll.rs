@@ -13,7 +13,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use sakidori_engine::{
     COMPOSITE_METRIC, Event, ObjectKey, PollOutcome, Quantity, Reading, TriggerOutcome,
 };
-use sakidori_scalers::{Freshness, Scaler, ScalerError};
+use sakidori_scalers::{Freshness, Scaler, ScalerError, observed};
 use sakidori_values::{Moment, RawMetrics, TriggerRead};
 use tokio::time::timeout;
 use tracing::debug;
@@ -22,7 +22,7 @@ use crate::control::Events;
 use crate::gate::Gate;
 use crate::objects::Objects;
 use crate::prepare::Prepared;
-use crate::prometheus::{Metrics, Series};
+use crate::prometheus::{self as metrics, Metrics, Polled, Series};
 use crate::target::{Targets, replicas};
 use crate::triggers::{PreparedTrigger, Source};
 
@@ -97,7 +97,10 @@ impl Poller {
     }
 
     async fn poll_prepared(&self, key: &ObjectKey, ask: Ask, prepared: &Prepared) -> PollOutcome {
-        self.metrics.observe_lateness(key, ask.due.elapsed());
+        let began = Instant::now();
+        let late = ask.due.elapsed();
+        self.metrics
+            .begin_poll(key, late, |metric| prepared.shows(metric));
         let scale = async {
             match timeout(SCALE_WITHIN, self.targets.scale(&prepared.target)).await {
                 Ok(Ok(scale)) => Ok(scale),
@@ -117,13 +120,9 @@ impl Poller {
             .ready_pods(key, prepared, scale.as_ref().ok(), &triggers)
             .await;
         let replicas = scale.map(|scale| replicas(&scale));
-        if replicas.is_err()
-            || triggers
-                .iter()
-                .any(|trigger| matches!(trigger, TriggerOutcome::Failed { .. }))
-        {
-            self.metrics.count_object_error(key);
-        }
+        let target = replicas.as_ref().ok().copied();
+        self.metrics
+            .end_poll(key, how(target, &triggers), target, began.elapsed());
         PollOutcome {
             replicas,
             triggers,
@@ -172,8 +171,13 @@ impl Poller {
             let series = trigger.series(metric);
             return match value.map(Quantity::to_f64) {
                 Some(value) => {
-                    self.metrics
-                        .observe(key, &series, value, Duration::ZERO, value > 0.0);
+                    let read = metrics::Read {
+                        value,
+                        active: value > 0.0,
+                        took: Some(Duration::ZERO),
+                        age,
+                    };
+                    self.metrics.observe(key, &series, &read);
                     self.publish(key, prepared, trigger, &[(value, value > 0.0)], false, age);
                 }
                 None => self.metrics.observe_error(key, &series),
@@ -189,12 +193,15 @@ impl Poller {
             trigger_index: 0,
         };
         match value.map(Quantity::to_f64) {
-            Some(value) => self.metrics.observe_composite(
-                key,
-                &series,
-                value,
-                value > modifiers.activation_target,
-            ),
+            Some(value) => {
+                let read = metrics::Read {
+                    value,
+                    active: value > modifiers.activation_target,
+                    took: None,
+                    age,
+                };
+                self.metrics.observe(key, &series, &read);
+            }
             None => self.metrics.observe_error(key, &series),
         }
     }
@@ -265,7 +272,11 @@ impl Poller {
             Source::Scaler { scaler, metrics } => (scaler, metrics),
         };
         let started = Moment::now();
-        let answer = read_guarded(scaler.as_ref(), freshness).await;
+        let read = read_guarded(scaler.as_ref(), freshness);
+        let answer = match self.metrics.observer(key, trigger.index, &trigger.kind) {
+            Some(observer) => observed(observer, read).await,
+            None => read.await,
+        };
         let took = started.elapsed();
         // By a clock that runs on while the process is stopped: what waited in a socket meanwhile is no answer of now.
         let answer = match answer {
@@ -275,7 +286,8 @@ impl Poller {
             ))),
             answer => answer,
         };
-        self.metrics.count_read(&trigger.kind, answer.is_ok());
+        self.metrics
+            .count_read(&trigger.kind, answer.as_ref().err());
         let named = scaler.metrics();
         if named != *metrics && !named.is_empty() {
             // The source has named others than the HPA has.
@@ -290,13 +302,14 @@ impl Poller {
         let mut taken = Vec::with_capacity(readings.len());
         for reading in readings {
             debug!(object = %key, metric = reading.metric, value = reading.value, active = reading.active, "read");
-            self.metrics.observe(
-                key,
-                &trigger.series(&reading.metric),
-                reading.value,
-                took,
-                reading.active,
-            );
+            let read = metrics::Read {
+                value: reading.value,
+                active: reading.active,
+                took: Some(took),
+                age,
+            };
+            self.metrics
+                .observe(key, &trigger.series(&reading.metric), &read);
             if let Some(slot) = prepared.readings.slot(&reading.metric) {
                 slot.record(Quantity::of_metric(reading.value), age);
             }
@@ -345,6 +358,18 @@ fn activity_is_unknown(outcome: &TriggerOutcome) -> bool {
         TriggerOutcome::Failed { .. } => true,
         TriggerOutcome::Read(readings) => readings.iter().all(|reading| !reading.value.is_finite()),
         TriggerOutcome::Resource => false,
+    }
+}
+
+/// How a poll went, for who counts.
+fn how(replicas: Option<i32>, triggers: &[TriggerOutcome]) -> Polled {
+    let fails = |trigger: &TriggerOutcome| matches!(trigger, TriggerOutcome::Failed { .. });
+    let failing = triggers.iter().filter(|trigger| fails(trigger)).count();
+    match failing {
+        _ if replicas.is_none() => Polled::Failed,
+        0 => Polled::Ok,
+        all if all == triggers.len() => Polled::Failed,
+        _ => Polled::Partial,
     }
 }
 

@@ -9,7 +9,8 @@ use kube::ResourceExt;
 use sakidori_api::{ScaledObject, annotations, reasons};
 use sakidori_engine::prescale::Bounds;
 use sakidori_engine::{
-    EventType, Fallback, MetricTarget, Modifiers, ObjectKey, PrepareOutcome, TargetType,
+    COMPOSITE_METRIC, EventType, Fallback, MetricTarget, Modifiers, ObjectKey, PrepareOutcome,
+    TargetType,
 };
 use sakidori_scalers::{Context, MetricSpec, MetricType, Trigger};
 use sakidori_values::ObjectReadings;
@@ -24,6 +25,7 @@ use crate::hpa_index::{self, HpaIndex, scaling_active};
 use crate::hpa_writer::HpaWriter;
 use crate::objects::Objects;
 use crate::path_name;
+use crate::prometheus::MetricFacts;
 use crate::push;
 use crate::references::References;
 use crate::sales::{self, PreparedSale, SaleNews};
@@ -46,6 +48,16 @@ impl Prepared {
     /// What the HPA is told of a trigger that fails, or of all triggers, is not what scalers read but what the engine makes of it.
     pub fn is_decided_by_engine(&self) -> bool {
         self.fallback.is_some() || self.modifiers.is_some()
+    }
+
+    /// Whether the object, as it is now, has series for this metric.
+    pub fn shows(&self, metric: &MetricFacts) -> bool {
+        let of_trigger = self.triggers.iter().any(|trigger| {
+            trigger.index == metric.trigger_index
+                && trigger.label == metric.scaler
+                && trigger.shows(&metric.metric)
+        });
+        of_trigger || (self.modifiers.is_some() && metric.scaler == COMPOSITE_METRIC)
     }
 
     /// Whether a fallback from this trigger's failure is shared among the pods that are Ready.

@@ -1,15 +1,12 @@
-//! The endpoints that anybody may ask: `/healthz` and `/readyz` for the kubelet, `/metrics` for Prometheus.
+//! What the kubelet asks: `/healthz` and `/readyz`.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-
-use crate::prometheus::Metrics;
 
 /// One thing that must hold.
 pub struct Check {
@@ -48,19 +45,6 @@ pub fn probes_router(probes: Arc<Probes>) -> Router {
             get(|State(probes): State<Arc<Probes>>| async move { answer(&probes.ready) }),
         )
         .with_state(probes)
-}
-
-/// `/metrics`.
-pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
-    let text = |State(metrics): State<Arc<Metrics>>| async move {
-        (
-            [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-            metrics.text(),
-        )
-    };
-    Router::new()
-        .route("/metrics", get(text))
-        .with_state(metrics)
 }
 
 /// 200 where all checks hold, else 503; the body has a line for each.

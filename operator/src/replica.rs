@@ -10,13 +10,15 @@ use rustls::pki_types::ServerName;
 use sakidori_engine::Event;
 use sakidori_metrics_adapter::{CertificateHandle, ExternalMetrics, HttpsServer, ServerError};
 use sakidori_values::{
-    Calls, Counts, Follower, Leader, Raw, RawMetrics, Reads, Store, Teller, keda_services,
+    Calls, Counts, Follower, Leader, Raw, RawMetrics, ReadMetrics, Reads, Store, Teller,
+    keda_services,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::control::Events;
+use crate::prometheus::Metrics;
 use crate::stream_metrics::StreamMetrics;
 
 /// What this process is among the replicas. Cheap to clone.
@@ -29,6 +31,8 @@ pub struct Replica {
     leads: Arc<watch::Sender<bool>>,
     /// Where raw metrics are on.
     raw: Option<Arc<RawMetrics>>,
+    /// Counts what HPAs read.
+    reads: ReadMetrics,
 }
 
 impl Replica {
@@ -42,11 +46,13 @@ impl Replica {
         leader: watch::Receiver<Option<String>>,
     ) -> anyhow::Result<Self> {
         let (store, counts) = (Arc::new(Store::default()), Arc::new(Counts::default()));
+        let calls = Calls::client().context("registering metrics")?;
         Ok(Self {
             teller: Teller::new(store.clone(), counts.clone(), leader.clone()),
             follower: Follower {
                 store: store.clone(),
                 counts: counts.clone(),
+                calls,
                 certificate,
                 name: service_name(namespace)?,
                 leader,
@@ -56,6 +62,7 @@ impl Replica {
             counts,
             leads: Arc::new(watch::Sender::new(false)),
             raw: None,
+            reads: ReadMetrics::new().context("registering metrics")?,
         })
     }
 
@@ -75,11 +82,18 @@ impl Replica {
 
     /// Answers HPAs; a read waits so long for a newer reading.
     pub fn reads(&self, wait: Duration) -> Reads {
-        Reads::new(self.store.clone(), wait)
+        Reads::new(self.store.clone(), wait).counted(self.reads.clone())
     }
 
-    pub fn metrics(&self) -> Result<StreamMetrics, prometheus::Error> {
-        StreamMetrics::new(self.store.clone(), self.counts.clone())
+    /// Adds what it counts.
+    ///
+    /// # Errors
+    /// Where a metric of one of these names is there already.
+    pub fn show(&self, metrics: &Metrics) -> Result<(), prometheus::Error> {
+        let stream = StreamMetrics::new(self.store.clone(), self.counts.clone())?;
+        metrics.add(Box::new(stream))?;
+        metrics.add(Box::new(self.follower.calls.clone()))?;
+        metrics.add(Box::new(self.reads.clone()))
     }
 
     /// Told when the replica that led has given up the Lease.
@@ -162,12 +176,18 @@ impl Replica {
             certificate,
             name,
             leader,
+            calls: asked,
             ..
         } = &self.follower;
         let raw = Raw::new(
             self.raw.clone(),
             self.leads.subscribe(),
-            Leader::new(leader.clone(), certificate.clone(), name.clone()),
+            Leader::new(
+                leader.clone(),
+                certificate.clone(),
+                name.clone(),
+                asked.clone(),
+            ),
             shutdown.clone(),
         );
         let routes = Routes::new(self.teller.service());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use sakidori_metrics_adapter::Server;
 use sakidori_scalers::clients::Clients;
@@ -24,8 +25,8 @@ use crate::events::EventPublisher;
 use crate::leader::{self, Candidacy};
 use crate::leadership::Leadership;
 use crate::options::Options;
-use crate::probes::{Check, Probes, metrics_router, probes_router};
-use crate::prometheus::Metrics;
+use crate::probes::{Check, Probes, probes_router};
+use crate::prometheus::{self, ApiRequests, Metrics, MetricsOptions};
 use crate::replica::Replica;
 use crate::serving::{self, Open};
 use crate::target::Targets;
@@ -44,7 +45,10 @@ const LINGER: Duration = Duration::from_secs(3);
 /// Where it can't start: an address in use, no way to reach the cluster, unusable certificates.
 pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
     // Addresses first: one in use is the user's quickest mistake to tell.
-    let metrics_listener = bind(options.metrics_bind_address, "--metrics-bind-address").await?;
+    let metrics_listener = match options.metrics_bind_address {
+        Some(address) => Some(bind(address, "--metrics-bind-address").await?),
+        None => None,
+    };
     let probes_listener = bind(
         options.health_probe_bind_address,
         "--health-probe-bind-address",
@@ -67,9 +71,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     .await?
     .into_std()?;
     let cluster = cluster().await?;
-    let client = Client::try_from(cluster.clone()).context("preparing the Kubernetes client")?;
-    let metrics = Arc::new(Metrics::new().context("registering metrics")?);
-    let certificate_metrics = CertificateMetrics::new().context("registering metrics")?;
+    let requests = ApiRequests::new().context("registering metrics")?;
+    let client = client(cluster.clone(), &requests)?;
+    let metrics = Arc::new(Metrics::new(options.metrics).context("registering metrics")?);
+    let certificate_metrics =
+        CertificateMetrics::new(options.metrics).context("registering metrics")?;
     let collected = Box::new(certificate_metrics.clone());
     metrics.add(collected).context("registering metrics")?;
     let certificates =
@@ -91,10 +97,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let raw = options.raw_metrics.map(RawMetrics::new).map(Arc::new);
     let replica =
         Replica::new(&options.namespace, certificate.clone(), leader)?.with_raw_metrics(raw);
-    metrics
-        .add(Box::new(replica.metrics().context("registering metrics")?))
-        .context("registering metrics")?;
-    let calls = Calls::new().context("registering metrics")?;
+    replica.show(&metrics).context("registering metrics")?;
+    let calls = Calls::server().context("registering metrics")?;
     let collected = Box::new(calls.clone());
     metrics.add(collected).context("registering metrics")?;
 
@@ -148,8 +152,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let probes = Arc::new(probes(&leading, &certificates, &shutdown, serving));
     let probes = Open::plain(probes_router(probes));
     servers.spawn(probes.serve(probes_listener, closing.clone()));
-    let scraped = Open::metrics(&options, &certificate, metrics_router(metrics.clone()))?;
-    servers.spawn(scraped.serve(metrics_listener, closing.clone()));
+    if let Some(listener) = metrics_listener {
+        let router = prometheus::router(metrics.clone());
+        let scraped = Open::metrics(&options, &certificate, router)?;
+        servers.spawn(scraped.serve(listener, closing.clone()));
+    }
     servers.spawn(certificates.clone().follow(closing.clone()));
     let (stop, failed) = (closing.clone(), shutdown.clone());
     // From the start, also while another replica leads: a port that listens and says nothing would hang the HPA.
@@ -215,6 +222,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         cluster,
         clock,
         metrics,
+        requests,
         leadership,
         replica: replica.clone(),
         certificates,
@@ -320,6 +328,12 @@ pub(crate) async fn cluster() -> anyhow::Result<Config> {
     // Back-off is the engine's, and every attempt counts.
     config.default_retry = false;
     Ok(config)
+}
+
+/// A client whose requests are counted.
+pub(crate) fn client(cluster: Config, requests: &ApiRequests) -> anyhow::Result<Client> {
+    let builder = ClientBuilder::try_from(cluster).context("preparing the Kubernetes client")?;
+    Ok(builder.with_layer(requests).build())
 }
 
 fn probes(

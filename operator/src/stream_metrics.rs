@@ -12,6 +12,7 @@ pub struct StreamMetrics {
     store: Arc<Store>,
     counts: Arc<Counts>,
     followers: IntGauge,
+    waiting: IntGauge,
     told: IntCounter,
     told_bytes: IntCounter,
     streams: IntCounter,
@@ -28,6 +29,10 @@ impl StreamMetrics {
             followers: IntGauge::new(
                 "sakidori_values_followers",
                 "Processes that are told the values of this one, which leads",
+            )?,
+            waiting: IntGauge::new(
+                "sakidori_values_waiting_objects",
+                "Objects whose news the slowest of them has not been told yet",
             )?,
             told: IntCounter::new("sakidori_values_told_total", "Messages told to them")?,
             told_bytes: IntCounter::new(
@@ -50,6 +55,7 @@ impl Collector for StreamMetrics {
     fn desc(&self) -> Vec<&Desc> {
         let counters = [&self.told, &self.told_bytes, &self.streams];
         let mut all = self.followers.desc();
+        all.extend(self.waiting.desc());
         all.extend(counters.iter().flat_map(|counter| counter.desc()));
         all.extend(self.silence.desc());
         all
@@ -60,6 +66,9 @@ impl Collector for StreamMetrics {
         self.followers
             .set(counted.followers.try_into().unwrap_or(i64::MAX));
         let mut all = self.followers.collect();
+        let waiting = self.store.waiting();
+        self.waiting.set(waiting.try_into().unwrap_or(i64::MAX));
+        all.extend(self.waiting.collect());
         for (counter, value) in [
             (&self.told, counted.told),
             (&self.told_bytes, counted.told_bytes),

@@ -39,7 +39,7 @@ use crate::objects::Objects;
 use crate::options::Options;
 use crate::poll::Poller;
 use crate::prepare::Preparer;
-use crate::prometheus::Metrics;
+use crate::prometheus::{ApiRequests, Metrics, View};
 use crate::references::References;
 use crate::repairs::Repairs;
 use crate::replica::Replica;
@@ -69,6 +69,8 @@ pub struct Grounds {
     pub cluster: kube::Config,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    /// Counts what is asked of the API server.
+    pub requests: ApiRequests,
     pub leadership: Leadership,
     /// What is served, also by the others.
     pub replica: Replica,
@@ -233,6 +235,7 @@ fn build(
         cluster,
         clock,
         metrics,
+        requests,
         replica,
         certificates,
         ..
@@ -240,6 +243,7 @@ fn build(
     let (clock, stop) = (*clock, stop.clone());
     let client = ClientBuilder::try_from(cluster.clone())
         .context("preparing the Kubernetes client")?
+        .with_layer(requests)
         .with_layer(fence)
         .build();
     let heartbeat = Heartbeat::default();
@@ -343,6 +347,13 @@ fn build(
         publisher,
         watches.clone(),
     );
+    metrics.lead(View {
+        objects: objects.clone(),
+        hpas: watches.hpas.clone(),
+        calendars: calendars.clone(),
+        authentications: authentications.known(),
+        clock,
+    });
     let fence = fence.clone();
     let renewing =
         certificates

@@ -350,6 +350,14 @@ impl PreparedTrigger {
     pub fn publishes(&self, metric: &str) -> bool {
         self.source.metrics().iter().any(|spec| spec.name == metric)
     }
+
+    /// Whether its Prometheus metrics have this one: what it publishes, and the resource that the HPA reads by itself.
+    pub fn shows(&self, metric: &str) -> bool {
+        match &self.source {
+            Source::Resource { metric: resource } => resource == metric,
+            _ => self.publishes(metric),
+        }
+    }
 }
 
 impl Source {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
+use crate::observer::carried;
 use crate::scaler::ScalerError;
 
 /// A question that nobody has asked for so long is forgotten; polls take no older answer.
@@ -150,6 +151,7 @@ where
     A: Clone + Send + Sync + 'static,
     F: Future<Output = Result<A, ScalerError>> + Send + 'static,
 {
+    let ask = carried(ask);
     let task = tokio::spawn(async move {
         let late = || ScalerError::Unreachable(format!("no answer within {LONGEST:?}"));
         tokio::time::timeout(LONGEST, ask)

@@ -40,6 +40,7 @@ mod metrics_api;
 mod mysql;
 #[cfg(feature = "nats")]
 mod nats_jetstream;
+mod observer;
 pub mod params;
 #[cfg(feature = "postgresql")]
 mod postgresql;
@@ -72,6 +73,7 @@ pub use document::{Document, DocumentLimits, Text};
 pub use http::over_http;
 pub use keda_types::{KEDA_TYPES, feature_of};
 pub use metric::{MetricSpec, MetricType, Reading, metric_name};
+pub use observer::{Observer, observed};
 pub use params::Warning;
 #[cfg(feature = "postgresql")]
 pub use postgresql::{Rows, Table, TableLimits};

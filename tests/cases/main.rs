@@ -65,6 +65,7 @@ mod prescaling_paused;
 mod prescaling_proof;
 mod prescaling_restart;
 mod reasons;
+mod prometheus;
 mod replicas;
 mod repository;
 mod scaling;

@@ -31,10 +31,10 @@ static INSTALLATION: OnceCell<Installation> = OnceCell::const_new();
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A control plane, and what all processes of an installation in it share.
-struct Installation {
-    cluster: Cluster,
+pub struct Installation {
+    pub cluster: Cluster,
     settings: OperatorSettings,
-    certificates: Arc<Certificates>,
+    pub certificates: Arc<Certificates>,
 }
 
 impl Installation {
@@ -68,7 +68,7 @@ impl Installation {
         })
     }
 
-    fn process(&self, subcommand: Subcommand, scene: &Scene) -> Result<Process> {
+    pub fn process(&self, subcommand: Subcommand, scene: &Scene) -> Result<Process> {
         let settings = OperatorSettings {
             subcommand,
             watch_namespace: scene.namespace.clone(),
@@ -81,14 +81,14 @@ impl Installation {
     }
 
     /// An operator that is ready: the first one leads.
-    async fn operator(&self, scene: &Scene<'_>) -> Result<Process> {
+    pub async fn operator(&self, scene: &Scene<'_>) -> Result<Process> {
         let mut process = self.process(Subcommand::Operator, scene)?;
         process.operator.wait_ready(SOON).await?;
         Ok(process)
     }
 
     /// Asks that process as any client of the API may, without the API server between.
-    async fn reader(&self, process: &Process) -> Result<Client> {
+    pub async fn reader(&self, process: &Process) -> Result<Client> {
         let kubeconfig = self
             .cluster
             .service_account_kubeconfig("default", "default")
@@ -106,8 +106,8 @@ impl Installation {
     }
 }
 
-struct Process {
-    operator: Operator,
+pub struct Process {
+    pub operator: Operator,
     namespace: String,
 }
 
@@ -148,7 +148,7 @@ impl Process {
     }
 }
 
-fn play(namespace: &str, case: impl AsyncFnOnce(&Installation, &Scene) -> Result<()>) {
+pub fn play(namespace: &str, case: impl AsyncFnOnce(&Installation, &Scene) -> Result<()>) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let played = RUNTIME.block_on(async {
         let installation = INSTALLATION.get_or_try_init(Installation::start).await?;

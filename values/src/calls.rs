@@ -1,5 +1,6 @@
-//! Counts the calls of a gRPC server, with the names and labels of KEDA's `keda_internal_metricsservice_grpc_server_*`.
+//! Counts the calls of a gRPC server and of a client, with the names and labels of KEDA's `keda_internal_metricsservice_grpc_*`.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -15,6 +16,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
 use tonic::Code;
+use tower::Service;
 
 /// Type, service and method of all that is served. What isn't in here is one series, whatever a client calls it.
 const METHODS: &[[&str; 3]] = &[
@@ -47,10 +49,28 @@ pub struct Calls {
 }
 
 impl Calls {
+    /// Those that this process answers.
+    ///
     /// # Errors
     /// Never: the names are constants.
-    pub fn new() -> Result<Self, prometheus::Error> {
-        let name = |name: &str| format!("keda_internal_metricsservice_grpc_server_{name}");
+    pub fn server() -> Result<Self, prometheus::Error> {
+        Self::new("server", "Messages from clients", "Messages to clients")
+    }
+
+    /// Those that it makes.
+    ///
+    /// # Errors
+    /// Never: the names are constants.
+    pub fn client() -> Result<Self, prometheus::Error> {
+        Self::new(
+            "client",
+            "Messages from the server",
+            "Messages to the server",
+        )
+    }
+
+    fn new(side: &str, received: &str, sent: &str) -> Result<Self, prometheus::Error> {
+        let name = |name: &str| format!("keda_internal_metricsservice_grpc_{side}_{name}");
         let counter = |what: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name(what), help), labels)
         };
@@ -59,8 +79,8 @@ impl Calls {
         Ok(Self {
             started: counter("started_total", "Calls that began", LABELS)?,
             handled: counter("handled_total", "Calls that ended, by code", &with_code)?,
-            received: counter("msg_received_total", "Messages from clients", LABELS)?,
-            sent: counter("msg_sent_total", "Messages to clients", LABELS)?,
+            received: counter("msg_received_total", received, LABELS)?,
+            sent: counter("msg_sent_total", sent, LABELS)?,
             seconds: HistogramVec::new(took.buckets(BUCKETS.to_vec()), LABELS)?,
         })
     }
@@ -68,6 +88,14 @@ impl Calls {
     /// Counts all calls of a server.
     pub fn counting(self, router: Router) -> Router {
         router.layer(from_fn_with_state(self, count))
+    }
+
+    /// Counts all calls that are made over a channel.
+    pub fn over<S>(&self, channel: S) -> Calling<S> {
+        Calling {
+            calls: self.clone(),
+            channel,
+        }
     }
 
     fn all(&self) -> [&dyn Collector; 5] {
@@ -118,6 +146,69 @@ async fn count(State(calls): State<Calls>, request: Request, next: Next) -> Resp
             call,
         })
     })
+}
+
+/// A channel whose calls are counted.
+#[derive(Clone)]
+pub struct Calling<S> {
+    calls: Calls,
+    channel: S,
+}
+
+impl<S> Service<http::Request<tonic::body::Body>> for Calling<S>
+where
+    S: Service<http::Request<tonic::body::Body>, Response = http::Response<tonic::body::Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.channel.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        let calls = self.calls.clone();
+        let call = Call::start(calls.clone(), labels(request.uri().path()));
+        let labels = call.labels;
+        let request = request.map(|body| {
+            let messages = Messages::new(calls.sent.with_label_values(&labels));
+            tonic::body::Body::new(Counted {
+                body,
+                messages,
+                call: None,
+            })
+        });
+        let answer = self.channel.call(request);
+        Box::pin(async move {
+            let mut call = Some(call);
+            let response = match answer.await {
+                Ok(response) => response,
+                Err(error) => {
+                    // The connection broke.
+                    if let Some(call) = call.take() {
+                        call.end(Code::Unavailable);
+                    }
+                    return Err(error);
+                }
+            };
+            if let Some(code) = code(response.headers())
+                && let Some(call) = call.take()
+            {
+                call.end(code);
+            }
+            Ok(response.map(|body| {
+                let messages = Messages::new(calls.received.with_label_values(&labels));
+                tonic::body::Body::new(Counted {
+                    body,
+                    messages,
+                    call,
+                })
+            }))
+        })
+    }
 }
 
 /// What a path such as `/api.MetricsService/GetMetrics` is counted under.
@@ -201,21 +292,21 @@ fn name(code: Code) -> &'static str {
 }
 
 /// A body whose messages are counted, and with them how the call ends.
-struct Counted {
-    body: Body,
+struct Counted<B> {
+    body: B,
     messages: Messages,
     /// Of a response.
     call: Option<Call>,
 }
 
-impl HttpBody for Counted {
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Counted<B> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
             if let Some(bytes) = frame.data_ref() {

@@ -38,6 +38,16 @@ impl Changes {
         }
     }
 
+    /// How many changes the slowest of the subscriptions has not taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        let all = lock(&self.subscriptions);
+        let waiting = all.iter().filter_map(Weak::upgrade);
+        waiting
+            .map(|one| lock(&one.changed).len())
+            .max()
+            .unwrap_or(0)
+    }
+
     /// All objects that there are have been told: no object changes, but who waits for that goes on.
     pub(crate) fn listed(&self) {
         for subscription in lock(&self.subscriptions).iter().filter_map(Weak::upgrade) {

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tonic::Status;
 use tracing::{debug, info, warn};
 
+use crate::calls::Calls;
 use crate::connect::{chain, connect};
 use crate::counts::Counts;
 use crate::messages;
@@ -47,6 +48,8 @@ const LEADS: &str = "this process leads";
 pub struct Follower {
     pub store: Arc<Store>,
     pub counts: Arc<Counts>,
+    /// Counts what is asked of the leader.
+    pub calls: Calls,
     pub certificate: CertificateHandle,
     /// What the leader's certificate has to be good for.
     pub name: ServerName<'static>,
@@ -123,7 +126,8 @@ impl Follower {
         )
         .await
         .map_err(late)??;
-        let mut client = ValuesClient::new(channel).max_decoding_message_size(messages::LARGEST);
+        let mut client = ValuesClient::new(self.calls.over(channel))
+            .max_decoding_message_size(messages::LARGEST);
         // Dropped with this stream, it ends the other direction too; by itself that would wait for the next wish, and keep the stream open.
         let (_open, over) = oneshot::channel::<()>();
         let Some(listening) = self.store.listen_as_follower() else {

@@ -14,6 +14,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
+use crate::calls::{Calling, Calls};
 use crate::connect::tls;
 use crate::lock::lock;
 
@@ -33,6 +34,8 @@ pub struct Leader {
     name: ServerName<'static>,
     /// To the address that was asked last.
     channel: Arc<Mutex<Option<(String, Channel)>>>,
+    /// Counts what is asked of it.
+    calls: Calls,
 }
 
 impl Leader {
@@ -40,12 +43,14 @@ impl Leader {
         address: watch::Receiver<Option<String>>,
         certificate: CertificateHandle,
         name: ServerName<'static>,
+        calls: Calls,
     ) -> Self {
         Self {
             address,
             certificate,
             name,
             channel: Arc::default(),
+            calls,
         }
     }
 
@@ -66,7 +71,7 @@ impl Leader {
     ///
     /// # Errors
     /// `UNAVAILABLE` while no leader is known.
-    pub fn channel(&self) -> Result<Channel, Status> {
+    pub fn channel(&self) -> Result<Calling<Channel>, Status> {
         let Some(address) = self.address.borrow().clone() else {
             return Err(Status::unavailable(
                 "no replica leads at the moment: try again",
@@ -76,11 +81,11 @@ impl Leader {
         if let Some((to, channel)) = &*known
             && *to == address
         {
-            return Ok(channel.clone());
+            return Ok(self.calls.over(channel.clone()));
         }
         let channel = connect(&address, &self.certificate, &self.name)?;
         *known = Some((address, channel.clone()));
-        Ok(channel)
+        Ok(self.calls.over(channel))
     }
 }
 

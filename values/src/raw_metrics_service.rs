@@ -17,6 +17,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::calls::Calling;
 use crate::keda::raw_metrics_service_client::RawMetricsServiceClient;
 use crate::keda::raw_metrics_service_server::RawMetricsService;
 use crate::keda::{
@@ -74,7 +75,7 @@ impl Raw {
 
 enum Answerer<'a> {
     This(&'a Arc<RawMetrics>),
-    Leader(RawMetricsServiceClient<Channel>),
+    Leader(RawMetricsServiceClient<Calling<Channel>>),
 }
 
 type Messages = Pin<Box<dyn Stream<Item = Result<RawMetricsResponse, Status>> + Send>>;

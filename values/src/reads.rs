@@ -15,6 +15,7 @@ use sakidori_metrics_adapter::{ExternalMetricValue, ExternalMetrics, MetricError
 use tokio::time::timeout_at;
 
 use crate::moment::Moment;
+use crate::read_metrics::{How, ReadMetrics};
 use crate::readings::{Latest, ObjectReadings, Slot, Taken};
 use crate::store::{State, Store};
 
@@ -29,6 +30,8 @@ pub struct Reads {
     store: Arc<Store>,
     /// How long a read waits for a new reading. The HPA controller has five workers: a slow source must not hold them.
     wait: Duration,
+    /// Where they are counted.
+    metrics: Option<ReadMetrics>,
 }
 
 /// One object's metrics, and why it can't be prepared as it is now.
@@ -36,7 +39,18 @@ type Found = (Arc<ObjectReadings>, Option<String>);
 
 impl Reads {
     pub fn new(store: Arc<Store>, wait: Duration) -> Self {
-        Self { store, wait }
+        Self {
+            store,
+            wait,
+            metrics: None,
+        }
+    }
+
+    /// The same, counted.
+    #[must_use]
+    pub fn counted(mut self, metrics: ReadMetrics) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     /// The value of one metric of one object.
@@ -44,6 +58,19 @@ impl Reads {
     /// # Errors
     /// See [`MetricError`].
     pub async fn metric(&self, key: &ObjectKey, metric: &str) -> Result<Taken, MetricError> {
+        let began = Instant::now();
+        let read = self.read_metric(key, metric).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.count(&read, began.elapsed());
+        }
+        read.map(|(taken, _)| taken)
+    }
+
+    async fn read_metric(
+        &self,
+        key: &ObjectKey,
+        metric: &str,
+    ) -> Result<(Taken, How), MetricError> {
         let deadline = Instant::now() + self.wait;
         let (object, complaint) = self.object(key, deadline).await?;
         let Some(slot) = object.slot(metric) else {
@@ -110,7 +137,7 @@ impl Reads {
         object: &ObjectReadings,
         slot: &Slot,
         deadline: Instant,
-    ) -> Result<Taken, String> {
+    ) -> Result<(Taken, How), String> {
         let mut answers = slot.subscribe();
         let latest = answers.borrow_and_update().clone();
         let served_up_to = if slot.use_cached {
@@ -119,7 +146,7 @@ impl Reads {
             FRESH
         };
         if let Some(answer) = settled(&latest, served_up_to) {
-            return answer;
+            return answer.map(|taken| (taken, How::Fresh));
         }
         let asked = Moment::now();
         let mut last = latest.reading;
@@ -134,7 +161,7 @@ impl Reads {
                 let latest = answers.borrow().clone();
                 match (latest.failure, latest.reading) {
                     (None, Some(taken)) if taken.at.after(served_up_to) >= asked => {
-                        return Ok(taken);
+                        return Ok((taken, How::Polled));
                     }
                     // A poll that was under way took an answer of another object's, which may be older: one more is asked for.
                     (None, Some(taken)) => {
@@ -148,6 +175,7 @@ impl Reads {
         }
         // The last reading, while it may still be served.
         last.filter(|taken| taken.at.elapsed() <= object.oldest_served())
+            .map(|taken| (taken, How::Last))
             .ok_or_else(|| {
                 "its source did not answer in time and no reading is young enough".to_owned()
             })

@@ -189,6 +189,11 @@ impl Store {
         self.changes.subscribe()
     }
 
+    /// Objects whose news the slowest follower has not been told yet.
+    pub fn waiting(&self) -> usize {
+        self.changes.waiting()
+    }
+
     /// A newer reading of an object is wanted.
     pub fn want(&self, key: &ObjectKey) {
         self.wishes.add(key);

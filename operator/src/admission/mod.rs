@@ -104,6 +104,20 @@ enum Kind {
     ClusterSaleCalendar,
 }
 
+impl Kind {
+    /// How metrics name it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::ScaledObject => "scaledobjects",
+            Self::ScaledJob => "scaledjobs",
+            Self::Authentication => "triggerauthentications",
+            Self::EventSource => "cloudeventsources",
+            Self::SaleCalendar => "salecalendars",
+            Self::ClusterSaleCalendar => "clustersalecalendars",
+        }
+    }
+}
+
 /// What the rules look at beside the object.
 pub struct Admission {
     neighbours: Arc<Neighbours>,
@@ -186,7 +200,12 @@ impl Admission {
     ) -> Response {
         let (request, taken) = match self.room.receive(headers, body, until).await {
             Ok(received) => received,
-            Err((status, message)) => return refusal(status, &message),
+            Err((status, message)) => {
+                self.metrics
+                    .validations()
+                    .count_review(kind.word(), "error");
+                return refusal(status, &message);
+            }
         };
         let mut response = AdmissionResponse::from(&request);
         let about = match request.namespace.as_deref() {
@@ -201,6 +220,9 @@ impl Admission {
             self.judge(kind, request, reads).await
         };
         let verdict = decided(judging, until).await;
+        self.metrics
+            .validations()
+            .count_review(kind.word(), verdict.result());
         if let Some(message) = verdict.message() {
             info!(
                 object = about,
@@ -232,9 +254,7 @@ impl Admission {
             return Verdict::default();
         };
         let Ok(Ok(_turn)) = timeout_at(until.into(), self.judged.acquire()).await else {
-            let mut verdict = Verdict::default();
-            verdict.warn("Sakidori did not check this object: too many are being checked");
-            return verdict;
+            return Verdict::unchecked("too many are being checked");
         };
         let before = request.old_object.as_ref();
         if request.sub_resource.is_some() || is_going(&object, before) {
@@ -248,7 +268,7 @@ impl Admission {
         let stored = before.is_some_and(|before| before.data["spec"] == object.data["spec"]);
         let mut verdict = match kind {
             Kind::ScaledObject => {
-                self.metrics.count_validation(namespace, action);
+                self.metrics.validations().count(namespace, action);
                 match object.try_parse::<ScaledObject>() {
                     Ok(object) => scaled_object::judge(self, &object, &asked).await,
                     Err(error) => unreadable(&error.to_string()),
@@ -269,7 +289,8 @@ impl Admission {
         if matches!(kind, Kind::ScaledObject | Kind::ScaledJob) {
             for reason in verdict.reasons() {
                 self.metrics
-                    .count_validation_error(namespace, action, reason);
+                    .validations()
+                    .count_error(namespace, action, reason);
             }
         }
         verdict
@@ -293,9 +314,7 @@ async fn decided(
             "there was no time"
         }
     };
-    let mut verdict = Verdict::default();
-    verdict.warn(format!("Sakidori did not check this object: {why}"));
-    verdict
+    Verdict::unchecked(why)
 }
 
 fn refusal(status: StatusCode, message: &str) -> Response {
@@ -346,6 +365,7 @@ fn spec_of<T: DeserializeOwned + Default>(object: &DynamicObject) -> Result<T, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prometheus::MetricsOptions;
     use std::time::Duration;
 
     use serde_json::{Value, json};
@@ -371,7 +391,7 @@ mod tests {
             cluster,
             triggers::tests::scaling(),
             publisher,
-            Arc::new(Metrics::new().unwrap()),
+            Arc::new(Metrics::new(MetricsOptions::default()).unwrap()),
             Clock::start(),
         );
         let review = json!({

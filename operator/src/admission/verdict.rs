@@ -26,6 +26,8 @@ pub struct Verdict {
     warnings: Vec<String>,
     /// All texts of both, each of which is told once.
     told: HashSet<String>,
+    /// Nobody has looked at the object.
+    unchecked: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,25 @@ impl Verdict {
         let text = one_line(text.into());
         if self.told.insert(text.clone()) {
             self.warnings.push(text);
+        }
+    }
+
+    /// The object is let through without a look at it.
+    pub fn unchecked(why: &str) -> Self {
+        let mut verdict = Self {
+            unchecked: true,
+            ..Self::default()
+        };
+        verdict.warn(format!("Sakidori did not check this object: {why}"));
+        verdict
+    }
+
+    /// What became of the object, in one word.
+    pub fn result(&self) -> &'static str {
+        match (self.unchecked, self.violations.is_empty()) {
+            (true, _) => "unchecked",
+            (_, true) => "allowed",
+            (_, false) => "refused",
         }
     }
 

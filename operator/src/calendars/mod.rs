@@ -132,6 +132,16 @@ impl Calendars {
         known.get(calendar).map(|known| known.occurrences.clone())
     }
 
+    /// All that is known of all calendars, in the order of their names.
+    pub fn all(&self) -> Vec<(CalendarRef, Occurrences)> {
+        let mut all: Vec<_> = lock(&self.known)
+            .iter()
+            .map(|(calendar, known)| (calendar.clone(), known.occurrences.clone()))
+            .collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    }
+
     /// `owner` is gone, or asks for other calendars: it is told of none any more.
     pub fn forget(&self, owner: &ObjectKey) {
         lock(&self.asked).retain(|_, owners| {

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::*;
 use crate::control::Events;
+use crate::prometheus::MetricsOptions;
 use crate::status::Found;
 use crate::target::Target;
 
@@ -140,7 +141,7 @@ fn poller(objects: &[(&str, &[Panics])]) -> (Poller, Vec<(ObjectKey, ScaledObjec
     let poller = Poller::new(
         index,
         targets,
-        Arc::new(Metrics::new().unwrap()),
+        Arc::new(Metrics::new(MetricsOptions::default()).unwrap()),
         None,
         Events::channel().0,
     );

@@ -6,12 +6,12 @@ mod tell;
 
 use sakidori_api::{ScaledObject, Trigger as Declared};
 use sakidori_calendars::SaleCalendarTrigger;
-use sakidori_engine::prescale::Settings;
+use sakidori_engine::prescale::{self, Settings};
 use sakidori_engine::selector::Selector;
 use sakidori_engine::{ObjectKey, Quantity};
 use sakidori_scalers::{MetricSpec, MetricType, metric_name};
 
-use crate::calendars::CalendarRef;
+use crate::calendars::{CalendarRef, Calendars};
 
 pub use pods::look;
 pub use tell::SaleNews;
@@ -76,6 +76,17 @@ pub struct PreparedSale {
     calendar: CalendarRef,
     selector: Selector,
     settings: Settings,
+}
+
+impl PreparedSale {
+    /// The trigger with what is known of its calendar now.
+    pub fn known(&self, key: &ObjectKey, calendars: &Calendars) -> prescale::Trigger {
+        prescale::Trigger {
+            key: self.key.clone(),
+            settings: self.settings.clone(),
+            occurrences: calendars.picked(key, &self.calendar, &self.selector),
+        }
+    }
 }
 
 /// The object's sale triggers. One that can't be parsed is left out: it fails the preparation.

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use sakidori_engine::prescale::Trigger;
 use sakidori_engine::{Event, ObjectKey, SaleTrigger};
 use tokio::sync::mpsc;
 
@@ -48,11 +47,7 @@ impl SaleNews {
         let triggers = sales.iter().map(|sale| SaleTrigger {
             index: sale.index,
             metric: sale.metric.clone(),
-            trigger: Trigger {
-                key: sale.key.clone(),
-                settings: sale.settings.clone(),
-                occurrences: self.calendars.picked(key, &sale.calendar, &sale.selector),
-            },
+            trigger: sale.known(key, &self.calendars),
         });
         let triggers = triggers.collect();
         self.events.send(Event::SalesKnown {

@@ -1,7 +1,7 @@
 //! One HTTP answer: bounded in time and size, its failures told by what to do about them.
 
 use std::ops::Deref;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Request, Response, StatusCode, Url};
@@ -12,6 +12,7 @@ use super::compression::ACCEPTED;
 use super::threads::over_http;
 use crate::clients::tls::with_causes;
 use crate::limits::{Held, LARGE, Room, apart, too_large};
+use crate::observer::tell;
 use crate::scaler::ScalerError;
 
 /// The most of an answer that is read. What holds one number is a few KiB, 500 queues of RabbitMQ are 1 MiB; more is a wrong
@@ -252,13 +253,36 @@ async fn send(
     request: Request,
     again: Option<&Request>,
 ) -> Result<Response, reqwest::Error> {
-    let failed = match client.execute(request).await {
+    let failed = match exchange(client, request).await {
         Err(error) if error.is_request() && !error.is_connect() => error,
         answer => return answer,
     };
     match again.and_then(Request::try_clone) {
-        Some(again) => client.execute(again).await,
+        Some(again) => exchange(client, again).await,
         None => Err(failed),
+    }
+}
+
+/// Sends a request once, and tells what came of it. One that is given up while it waits is told as one without an answer.
+async fn exchange(client: &Client, request: Request) -> Result<Response, reqwest::Error> {
+    let mut exchange = Exchange {
+        began: Instant::now(),
+        status: None,
+    };
+    let answer = client.execute(request).await;
+    exchange.status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+    answer
+}
+
+struct Exchange {
+    began: Instant,
+    status: Option<u16>,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let took = self.began.elapsed();
+        tell(|observer| observer.exchanged(self.status, took));
     }
 }
 

@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
+use crate::observer::carried;
+
 /// So many servers may do that at a time before anybody waits. The kernel shares the processors among all threads.
 const THREADS: usize = 8;
 
@@ -18,7 +20,7 @@ pub async fn over_http<T: Send + 'static>(work: impl Future<Output = T> + Send +
     let Some(runtime) = threads() else {
         return work.await;
     };
-    let task = runtime.spawn(work);
+    let task = runtime.spawn(carried(work));
     let _ends = Ends(task.abort_handle());
     match task.await {
         Ok(done) => done,

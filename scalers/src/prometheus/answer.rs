@@ -24,6 +24,13 @@ pub enum Found {
     Number(f64),
 }
 
+impl Found {
+    /// No number, and no word for one either.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing | Self::NoValue)
+    }
+}
+
 /// What all answers have.
 #[derive(Deserialize)]
 struct Envelope {

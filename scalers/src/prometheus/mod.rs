@@ -75,6 +75,7 @@ use crate::answers::Freshness;
 use crate::clients::prometheus::{Asker, Server};
 use crate::http::{AuthenticationParameters, headers};
 use crate::metric::{MetricSpec, Reading};
+use crate::observer::tell;
 use crate::params::{self, Field, GoDuration, METADATA, ParameterSet, Parameters};
 use crate::registry::Kind;
 use crate::scaler::{BuildError, Context, Scaler, ScalerError, Trigger};
@@ -194,6 +195,9 @@ impl Scaler for PrometheusScaler {
     async fn read(&self, freshness: &Freshness) -> Result<Vec<Reading>, ScalerError> {
         let found = self.server.answer(&self.question, freshness).await?;
         let (ignore, query) = (self.parameters.ignore_null_values, &self.parameters.query);
+        if found.is_nothing() {
+            tell(|observer| observer.answered_nothing(ignore));
+        }
         let value = answer::settle(&found, ignore, query)
             .map_err(|error| error.at(&self.question.host()))?;
         Ok(vec![Reading {

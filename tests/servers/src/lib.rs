@@ -46,7 +46,7 @@ pub use metrics_client::{Connection, MetricsClient, RawMetricsStream};
 pub use moto::Moto;
 pub use nats::Nats;
 pub use postgresql::PostgreSql;
-pub use prometheus::{Prometheus, PrometheusOptions};
+pub use prometheus::{Job, Prometheus, PrometheusOptions};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions, Unacknowledged};
 pub use redis::{Redis, RedisCluster, RedisOptions, RedisSentinel};
 pub use tls::{Tls, TlsMaterial};

@@ -1,5 +1,6 @@
 //! A real Prometheus that scrapes one number, which a test sets.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -31,6 +32,35 @@ pub struct PrometheusOptions {
     pub path: &'static str,
 }
 
+/// What one job scrapes, every second.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub name: String,
+    pub targets: Vec<SocketAddr>,
+    /// Labels of these targets, as a cluster's service discovery gives them.
+    pub labels: Vec<(String, String)>,
+    /// Whether a series' own label wins over a target's of that name.
+    pub honor_labels: bool,
+}
+
+impl Job {
+    fn config(&self) -> String {
+        let targets: Vec<String> = self.targets.iter().map(|one| format!("'{one}'")).collect();
+        let labels: Vec<String> = self
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}: '{value}'"))
+            .collect();
+        format!(
+            "- job_name: {}\n  honor_labels: {}\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: [{}]\n    labels: {{{}}}\n",
+            self.name,
+            self.honor_labels,
+            targets.join(", "),
+            labels.join(", ")
+        )
+    }
+}
+
 /// A running server. Dropped, it is killed and its data is removed.
 #[derive(Debug)]
 pub struct Prometheus {
@@ -54,6 +84,18 @@ impl Prometheus {
     /// # Errors
     /// When Prometheus is not installed, or is not ready in 60 s; the message ends with its log.
     pub async fn start(options: PrometheusOptions) -> Result<Prometheus> {
+        Self::start_with(options, &[]).await
+    }
+
+    /// Starts one that scrapes these, too.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn scraping(jobs: &[Job]) -> Result<Prometheus> {
+        Self::start_with(PrometheusOptions::default(), jobs).await
+    }
+
+    async fn start_with(options: PrometheusOptions, jobs: &[Job]) -> Result<Prometheus> {
         ensure!(
             Path::new(PROMETHEUS).exists(),
             "Prometheus is not installed: run `apt-get install prometheus` or `test-cluster install`"
@@ -66,10 +108,11 @@ impl Prometheus {
             (_, name) => Some(TlsMaterial::for_hosts("prometheus", &[name])?),
         };
         let target = format!("127.0.0.1:{}", scraped.port());
-        let config = format!(
+        let mut config = format!(
             "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
              scrape_configs:\n- job_name: shop\n  static_configs:\n  - targets: ['{target}']\n"
         );
+        config.extend(jobs.iter().map(Job::config));
         std::fs::write(sandbox.dir().join("prometheus.yml"), config)?;
         let web = web_config(sandbox.dir(), tls.as_ref(), options)?;
         std::fs::write(sandbox.dir().join("web.yml"), web)?;

@@ -9,7 +9,7 @@ use rustls_pki_types::ServerName;
 use sakidori_engine::{ObjectKey, Quantity};
 use sakidori_metrics_adapter::{CertificateHandle, HttpsServer, ServingCertificate};
 use sakidori_test_cluster::pki::Authority;
-use sakidori_values::{Counts, Follower, State, Store, Teller, Writer};
+use sakidori_values::{Calls, Counts, Follower, State, Store, Teller, Writer};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -123,6 +123,7 @@ impl Following {
         let follower = Follower {
             store: store.clone(),
             counts: counts.clone(),
+            calls: Calls::client().expect("constant names"),
             certificate: certificate.clone(),
             name: name(),
             leader,

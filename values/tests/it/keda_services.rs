@@ -19,7 +19,9 @@ use sakidori_values::keda::raw_metrics_service_client::RawMetricsServiceClient;
 use sakidori_values::keda::{
     RawMetricsRequest, RawMetricsResponse, ScaledObjectRef, SubscriptionAck, SubscriptionRequest,
 };
-use sakidori_values::{Calls, Leader, Raw, RawMetrics, RawMetricsMode, TriggerRead, keda_services};
+use sakidori_values::{
+    Calling, Calls, Leader, Raw, RawMetrics, RawMetricsMode, TriggerRead, keda_services,
+};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::service::Routes;
@@ -75,10 +77,10 @@ impl Installation {
         let service = Raw::new(
             raw.clone(),
             now,
-            Leader::new(known, self.certificate.clone(), name()),
+            Leader::new(known, self.certificate.clone(), name(), Calls::client()?),
             shutdown.clone(),
         );
-        let calls = Calls::new()?;
+        let calls = Calls::server()?;
         let router = keda_services(Routes::default(), Arc::new(Echo), service).into_axum_router();
         let router = calls.clone().counting(router);
         let server = HttpsServer::mutual(&self.certificate, name(), router)?;
@@ -93,12 +95,12 @@ impl Installation {
         })
     }
 
-    fn connect(&self, address: SocketAddr) -> Result<Channel> {
+    fn connect(&self, address: SocketAddr) -> Result<Calling<Channel>> {
         let (_, known) = watch::channel(Some(address.to_string()));
-        Ok(Leader::new(known, self.certificate.clone(), name()).channel()?)
+        Ok(Leader::new(known, self.certificate.clone(), name(), Calls::client()?).channel()?)
     }
 
-    fn raw(&self, address: SocketAddr) -> Result<RawMetricsServiceClient<Channel>> {
+    fn raw(&self, address: SocketAddr) -> Result<RawMetricsServiceClient<Calling<Channel>>> {
         Ok(RawMetricsServiceClient::new(self.connect(address)?))
     }
 }
