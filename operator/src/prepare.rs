@@ -477,11 +477,15 @@ impl Preparer {
         Ok(())
     }
 
-    /// The bounds of the object's HPA in the cluster.
+    /// The bounds of the object's HPA in the cluster; where there is none, those that it is going to have without a sale.
     pub(crate) fn standing_bounds(&self, key: &ObjectKey) -> Option<Bounds> {
         let object = self.objects.object(key)?;
         let hpas = self.hpas.owned_by(key, object.metadata.uid.as_deref());
-        hpas.first().and_then(|hpa| hpa::bounds(hpa))
+        let standing = hpas.first().and_then(|hpa| hpa::bounds(hpa));
+        Some(standing.unwrap_or(Bounds {
+            min: object.min_replicas(),
+            max: object.max_replicas(),
+        }))
     }
 
     pub(crate) async fn delete_hpa(&self, hpa: &HorizontalPodAutoscaler) -> Result<(), String> {
