@@ -217,7 +217,8 @@ fn a_sale_is_told_from_its_floor_to_its_end() {
         let lines = about(&operator, object)?;
         each_once(&lines)?;
         let mut told: Vec<_> = lines.iter().map(LogLine::brief).collect();
-        // Whether pods are seen before or after other things is theirs to say.
+        // On a machine that is busy they may be late, and pods are seen before or after other things.
+        told.retain(|(_, reason)| *reason != "PrescaleLate");
         told.sort_unstable();
         let mut expected = [
             ("INFO", "HPABoundsChanged"),
@@ -291,12 +292,14 @@ fn no_answer_of_a_source_begins_a_line_of_its_own() {
             ..usual(installed, &scene)
         })?;
         operator.wait_ready(SOON).await?;
-        let words = "12\n2027-01-02T03:04:05.678Z ERROR forged\r\u{1b}[31m\u{9b}2J";
-        scene
-            .source
-            .set(PATH, Answer::json(&json!({"value": words})));
+        let words = "slow\n2027-01-02T03:04:05.678Z ERROR forged\r\u{1b}[31m\u{9b}2J\u{202e}";
+        let answer = Answer::json(&json!({"status": "error", "error": words}));
+        scene.source.set("/prometheus/api/v1/query", answer);
+        let address = scene.source.url("/prometheus");
+        let metadata = json!({"serverAddress": address, "query": "up", "threshold": "10"});
+        let spec = json!({"triggers": [{"type": "prometheus", "metadata": metadata}]});
         scene.deploy("web", 1).await?;
-        scene.apply(scene.scaled_object("web", json!({}))).await?;
+        scene.apply(scene.scaled_object("web", spec)).await?;
         scene.until_told("web", "KEDAScalerFailed").await?;
         let log = eventually("the failure", SOON, async || {
             let log = std::fs::read_to_string(operator.log_path())?;
@@ -309,7 +312,8 @@ fn no_answer_of_a_source_begins_a_line_of_its_own() {
                 line.starts_with("20") && matches!(level, "INFO" | "WARN"),
                 "{line:?}"
             );
-            ensure!(!line.chars().any(char::is_control), "{line:?}");
+            let steers = |letter: char| letter.is_control() || letter == '\u{202e}';
+            ensure!(!line.chars().any(steers), "{line:?}");
         }
         let told = log.lines().filter(|line| line.contains("forged")).count();
         ensure!(told == 1, "{log}");
