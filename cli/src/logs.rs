@@ -84,9 +84,9 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// All libraries, unless they are named: their lines about single connections and requests are for who looks for a fault in them. lapin
-/// reports every refused login as an error, which the trigger's own line says better.
-const LIBRARIES: &str = "warn,lapin=off";
+/// All libraries, unless they are named: their lines about single connections and requests are for who looks for a fault in them. kube
+/// warns at each request that is refused or fails, and lapin at every login: whoever asked tells that better, and once.
+const LIBRARIES: &str = "warn,kube=off,lapin=off";
 
 /// `info` is the level of Sakidori's lines; what is behind a comma is about who is named there.
 fn log_filter(text: &str) -> String {
@@ -191,17 +191,17 @@ mod tests {
     #[test]
     fn a_level_is_that_of_our_lines_and_libraries_warn_unless_named() {
         let cases = [
-            ("info", "warn,lapin=off,sakidori=info"),
-            ("trace", "warn,lapin=off,sakidori=trace"),
+            ("info", "warn,kube=off,lapin=off,sakidori=info"),
+            ("trace", "warn,kube=off,lapin=off,sakidori=trace"),
             ("ERROR", "error,sakidori=ERROR"),
             ("off", "off,sakidori=off"),
             (
                 "debug,kube=info,hyper=debug",
-                "warn,lapin=off,sakidori=debug,kube=info,hyper=debug",
+                "warn,kube=off,lapin=off,sakidori=debug,kube=info,hyper=debug",
             ),
             (
                 "sakidori_scalers=trace",
-                "warn,lapin=off,sakidori=info,sakidori_scalers=trace",
+                "warn,kube=off,lapin=off,sakidori=info,sakidori_scalers=trace",
             ),
         ];
         for (text, filter) in cases {

@@ -15,7 +15,7 @@ use sakidori_api::{ScaledObject, annotations, reasons};
 use sakidori_engine::{Event, EventType, ObjectKey};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::api_error::plain_watch;
 use crate::calendars::Calendars;
@@ -426,6 +426,12 @@ impl Backoff for Pauses {
     }
 }
 
+/// Failures in a row at which a watch tells: the first is routine (a server restarts, a definition has just come), and all is well again
+/// half a second later.
+const TOLD_AT: u32 = 2;
+/// A try takes 10 s at most (to connect), and the next follows 2 s later: without a failure for longer than that, a watch works.
+const WORKED_MEANWHILE: Duration = Duration::from_secs(60);
+
 /// A watch that goes on after every error, with back-off, and says so once per spell of errors.
 pub(crate) fn resilient<K>(
     what: &'static str,
@@ -434,21 +440,33 @@ pub(crate) fn resilient<K>(
 where
     K: Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut failing = false;
+    let mut failures: u32 = 0;
+    let mut last = None::<Instant>;
     stream
         .backoff(Pauses::default())
         .map(move |event| {
             match &event {
-                Ok(_) if failing => {
-                    info!(what, "watching again");
-                    failing = false;
+                // Only says that the list is asked for.
+                Ok(watcher::Event::Init) => {}
+                Ok(_) => {
+                    if std::mem::take(&mut failures) >= TOLD_AT {
+                        info!(what, "watching again");
+                    }
                 }
-                Err(error) if !failing => {
+                Err(error) => {
+                    // A watch that works and has nothing to show says nothing.
+                    if last.is_some_and(|last| last.elapsed() > WORKED_MEANWHILE) {
+                        failures = 0;
+                    }
+                    last = Some(Instant::now());
+                    failures = failures.saturating_add(1);
                     let error = plain_watch(error);
-                    warn!(what, error, "watching fails; trying again");
-                    failing = true;
+                    if failures == TOLD_AT {
+                        warn!(what, error, "watching fails; trying again");
+                    } else {
+                        debug!(what, error, failures, "watching failed");
+                    }
                 }
-                _ => {}
             }
             event
         })
