@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::bundle::Bundle;
 use super::secret::{Recheck, is_conflict};
 use super::{CertificateSettings, named};
-use crate::api_error::plain;
+use crate::api_error::{plain, plain_watch};
 use crate::api_service;
 
 /// After a patch that failed.
@@ -101,7 +101,7 @@ pub(super) async fn announce(
                 Some(Ok(seen)) => object = Some(seen),
                 Some(Err(error)) => {
                     if !complained {
-                        warn!(%error, "can't watch the {target}");
+                        warn!(error = plain_watch(&error), "can't watch the {target}");
                     }
                     complained = true;
                     continue;

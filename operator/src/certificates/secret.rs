@@ -20,7 +20,7 @@ use super::bundle::Bundle;
 use super::held::Held;
 use super::metrics::CertificateMetrics;
 use super::named;
-use crate::api_error::plain;
+use crate::api_error::{plain, plain_watch};
 
 /// Nobody waits longer for the API server: it is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -155,7 +155,10 @@ impl SharedSecret {
                 }
                 Err(error) if !complained => {
                     complained = true;
-                    warn!(%error, "can't watch the Secret {self}; the last certificate stays");
+                    warn!(
+                        error = plain_watch(&error),
+                        "can't watch the Secret {self}; the last certificate stays"
+                    );
                 }
                 Err(_) => {}
             }
