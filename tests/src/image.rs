@@ -39,13 +39,8 @@ COPY root /
 ENV PATH=/rust/bin:/usr/bin:/usr/sbin CARGO_HOME=/cargo HOME=/root
 ";
 
-/// What the labels are to say.
-pub const VERSION: &str = "0.0.0-test";
-pub const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
-/// When it is said to be built.
-pub const CREATED: u64 = 1_767_323_045;
-/// The same for people.
-pub const CREATED_TEXT: &str = "2026-01-02T03:04:05Z";
+/// Where it is said where images are.
+const STORAGE_FILE: &str = "storage.conf";
 
 /// An image on this machine.
 pub struct Image {
@@ -59,7 +54,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Builds it. What was built before is kept in the cache outside of the clone, by the Dockerfile's own mounts.
+    /// Builds it as `make image` does. What was built before is kept in the cache outside of the clone, by the Dockerfile's own mounts.
     ///
     /// # Errors
     /// If the build fails; what it said is on stderr.
@@ -78,11 +73,14 @@ impl Image {
             cache: &cache,
             storage: sandbox.dir(),
         };
+        buildah.set_up()?;
         buildah.build_builder()?;
         buildah.build_image()?;
         let layout = sandbox.dir().join("layout");
         let to = format!("oci:{}:test", layout.display());
-        buildah.run(["push", "--quiet", NAME, &to])?;
+        let mut push = buildah.environment(BUILDAH);
+        push.args(["push", "--quiet", NAME, &to]);
+        finish(push)?;
         let root = sandbox.dir().join("root");
         std::fs::create_dir(&root)?;
         let (digest, config) = unpack(&layout, &root)?;
@@ -117,23 +115,25 @@ struct Buildah<'b> {
 }
 
 impl Buildah<'_> {
-    fn command(&self) -> Command {
+    /// A program that finds in its environment how buildah is to work here: without a file system of its own, and without namespaces.
+    fn environment(&self, program: &str) -> Command {
         // A build is not to slow down the tests that run beside it.
         let mut command = Command::new("nice");
         command
-            .args(["-n", "15", BUILDAH, "--storage-driver", "vfs", "--root"])
-            .arg(self.storage.join("storage"))
-            .arg("--runroot")
-            .arg(self.storage.join("run"))
+            .args(["-n", "15", program])
+            .env("CONTAINERS_STORAGE_CONF", self.storage.join(STORAGE_FILE))
+            .env("BUILDAH_ISOLATION", "chroot")
             .env("TMPDIR", self.cache)
             .stdout(std::io::stderr());
         command
     }
 
-    fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        let mut command = self.command();
-        command.args(arguments);
-        finish(command)
+    fn set_up(&self) -> Result<()> {
+        let storage = self.storage.display();
+        let text = format!(
+            "[storage]\ndriver = \"vfs\"\ngraphroot = \"{storage}/storage\"\nrunroot = \"{storage}/run\"\n"
+        );
+        Ok(std::fs::write(self.storage.join(STORAGE_FILE), text)?)
     }
 
     fn build_builder(&self) -> Result<()> {
@@ -154,66 +154,48 @@ impl Buildah<'_> {
             symlink(format!("usr/{link}"), root.join(link))?;
         }
         std::fs::write(context.join("Dockerfile"), BUILDER_FILE)?;
-        let mut command = self.command();
-        command
-            .args([
-                "build",
-                "--quiet",
-                "--isolation",
-                "chroot",
-                "--tag",
-                BUILDER,
-            ])
+        let mut build = self.environment(BUILDAH);
+        build
+            .args(["build", "--quiet", "--tag", BUILDER])
             .arg(context);
-        finish(command)
+        finish(build)
     }
 
+    /// By the script of `make image`.
     fn build_image(&self) -> Result<()> {
-        let repository = binary::repository().canonicalize()?;
-        let mut command = self.command();
-        command.args(["build", "--isolation", "chroot", "--tag", NAME]);
-        for folder in OF_THE_MACHINE
-            .iter()
-            .filter(|folder| Path::new(folder).exists())
-        {
-            command.args(["--volume", &format!("{folder}:{folder}:ro")]);
-        }
+        let mut arguments = vec![format!("--build-arg BUILDER={BUILDER}")];
+        let present = OF_THE_MACHINE.iter();
+        let present = present.filter(|folder| Path::new(folder).exists());
+        arguments.extend(present.map(|folder| format!("--volume {folder}:{folder}:ro")));
         let rust = printed(Command::new("rustc").args(["--print", "sysroot"]))?;
         let registry = cargo_home()?.join("registry");
-        command
-            .args(["--volume", &format!("{}:/rust:ro", rust.trim())])
-            .args([
-                "--volume",
-                &format!("{}:/cargo/registry", registry.display()),
-            ]);
-        for (name, value) in [
-            ("BUILDER", BUILDER),
-            ("VERSION", VERSION),
-            ("REVISION", REVISION),
-            ("CREATED", CREATED_TEXT),
-            ("SOURCE_DATE_EPOCH", &CREATED.to_string()),
-        ] {
-            command.args(["--build-arg", &format!("{name}={value}")]);
-        }
-        command
-            .args(["--timestamp", &CREATED.to_string()])
-            .arg(repository);
-        finish(command)
+        arguments.push(format!("--volume {rust}:/rust:ro"));
+        arguments.push(format!("--volume {}:/cargo/registry", registry.display()));
+        let mut make = self.environment("image/make.sh");
+        make.current_dir(binary::repository())
+            .env("IMAGE", NAME)
+            .env("IMAGE_BUILDER", "buildah")
+            .env("IMAGE_ARGUMENTS", arguments.join(" "));
+        finish(make)
     }
 }
 
 fn finish(mut command: Command) -> Result<()> {
     let status = command
         .status()
-        .with_context(|| format!("can't start {BUILDAH}"))?;
-    ensure!(status.success(), "buildah failed ({status}): {command:?}");
+        .with_context(|| format!("can't start {command:?}"))?;
+    ensure!(status.success(), "failed ({status}): {command:?}");
     Ok(())
 }
 
-fn printed(command: &mut Command) -> Result<String> {
+/// What a command prints, without the end of its last line.
+///
+/// # Errors
+/// If it fails.
+pub fn printed(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     ensure!(output.status.success(), "{command:?} failed");
-    Ok(String::from_utf8(output.stdout)?)
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 fn cargo_home() -> Result<PathBuf> {

@@ -1,11 +1,13 @@
 //! What is in it, and what it says about itself.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use sakidori_tests::binary;
 use sakidori_tests::canary;
-use sakidori_tests::image::{CREATED_TEXT, REVISION, VERSION};
+use sakidori_tests::image::printed;
 use serde_json::{Value, json};
 
 use super::image;
@@ -14,7 +16,13 @@ use super::image;
 const LARGEST: u64 = 40 * 1024 * 1024;
 
 #[test]
-fn it_runs_as_nobody_and_says_what_it_is() {
+fn it_runs_as_nobody_and_says_what_it_is() -> Result<()> {
+    let git = |arguments: &[&str]| {
+        let repository = binary::repository();
+        printed(Command::new("git").args(arguments).current_dir(repository))
+    };
+    let committed: i64 = git(&["log", "-1", "--format=%ct"])?.parse()?;
+    let created = Timestamp::from_second(committed)?.to_string();
     let config = &image().config["config"];
     assert_eq!(config["User"], "65532:65532");
     assert_eq!(config["Entrypoint"], json!(["/sakidori"]));
@@ -28,12 +36,14 @@ fn it_runs_as_nobody_and_says_what_it_is() {
     };
     assert_eq!(label("title"), "sakidori");
     assert_eq!(label("licenses"), "Apache-2.0");
-    assert_eq!(label("version"), VERSION);
-    assert_eq!(label("revision"), REVISION);
-    assert_eq!(label("created"), CREATED_TEXT);
+    assert_eq!(label("version"), env!("CARGO_PKG_VERSION"));
+    assert_eq!(label("revision"), git(&["rev-parse", "HEAD"])?);
+    assert_eq!(label("created"), created);
     assert!(!label("description").is_empty());
-    assert_eq!(image().config["created"], CREATED_TEXT);
+    // Of the commit, so that it is the same in each build of it.
+    assert_eq!(image().config["created"], *created);
     assert_eq!(image().config["os"], "linux");
+    Ok(())
 }
 
 #[test]
