@@ -1,6 +1,4 @@
-//! How much memory and processor time a process uses.
-
-use std::time::Duration;
+//! How much memory a process uses.
 
 use anyhow::{Context, Result};
 
@@ -34,28 +32,6 @@ fn parse(status: &str) -> Option<Memory> {
     })
 }
 
-/// Linux counts in hundredths of a second towards user space (USER_HZ), whatever its own clock is.
-const TICK: Duration = Duration::from_millis(10);
-
-/// The processor time of process `pid` since its start, all threads together, its own and the kernel's for it.
-///
-/// # Errors
-/// If there is no such process, or the system has no `/proc`.
-pub fn processor_time(pid: u32) -> Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("can't read {path}"))?;
-    parse_time(&text).with_context(|| format!("{path} has no utime and stime"))
-}
-
-fn parse_time(stat: &str) -> Option<Duration> {
-    // The second field is the program's name in brackets, which may hold spaces and brackets.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let user: u32 = fields.next()?.parse().ok()?;
-    let system: u32 = fields.next()?.parse().ok()?;
-    Some(TICK * (user + system))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,13 +47,6 @@ mod tests {
                 peak_kib: 34_816
             })
         );
-    }
-
-    #[test]
-    fn processor_time_is_the_processes_and_the_kernels() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 9 0 0 0 150 50 0 0 20 0 1 0 99 0";
-        assert_eq!(parse_time(stat), Some(Duration::from_secs(2)));
-        processor_time(std::process::id()).unwrap();
     }
 
     #[test]

@@ -299,14 +299,6 @@ impl Operator {
         memory::of_process(self.pid().context("the operator is not running")?)
     }
 
-    /// Its processor time since its start.
-    ///
-    /// # Errors
-    /// If it isn't running.
-    pub fn processor_time(&self) -> Result<Duration> {
-        memory::processor_time(self.pid().context("the operator is not running")?)
-    }
-
     /// What it serves on `/metrics`, in Prometheus' text format.
     ///
     /// # Errors

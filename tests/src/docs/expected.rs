@@ -85,7 +85,7 @@ mod tests {
             ("web 3/3 10s", "web 2/3 10s", false),
             ("pod/web-6c5b7f7b5d-x2x9k", "pod/web-12345678ab-abcde", true),
             ("at 2027-01-02T00:00:00Z", "at 2026-11-30T10:00:00Z", true),
-            ("denied ... end", "denied by that, end", false),
+            ("denied ... end", "refused by that end", false),
             ("denied ... end", "denied by that end", true),
         ] {
             let compared = compare(shown, printed);

@@ -8,6 +8,7 @@
 //! | `<!-- not run: needs a registry -->` | can't be run here, and why |
 //! | `<!-- refused: MaxReplicaCount -->` | must fail, with this text in what is printed |
 
+pub mod example;
 pub mod expected;
 pub mod markdown;
 pub mod script;

@@ -2,6 +2,8 @@
 //!
 //! Blocks of objects become a server-side dry run, with the webhooks and strict about unknown fields; what a page says of a running
 //! cluster, its own commands apply. A block that begins with a comment that is a file's name is also that file.
+//!
+//! Where commands say `NAMESPACE` and `NAME`, for the reader's own, there are objects of that name: see [`example`].
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,6 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::example::{self, Example};
 use super::{Block, Language, Mark, Page, expected};
 
 /// A page's script, and what is to be compared after it has run.
@@ -50,9 +53,17 @@ pub fn write(page: &Page, folder: &Path, of_yaml: &Yaml) -> Result<Script> {
             "kubectl create namespace {namespace} >/dev/null 2>&1 || true"
         )?;
     }
+    let example = example::wanted(page).then(|| Example::new(page.slug()));
+    if let Some(example) = &example {
+        script.text.push_str(&example.write(folder)?);
+    }
     for block in &page.blocks {
+        let mut block = block.clone();
+        if let Some(example) = &example {
+            block.text = example.named(&block.text);
+        }
         script
-            .add(block, folder, of_yaml)
+            .add(&block, folder, of_yaml)
             .with_context(|| format!("{}:{}", page.path.display(), block.line))?;
     }
     Ok(script)

@@ -24,7 +24,8 @@ pub async fn create_deployments(cluster: &Cluster, objects: u32) -> Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     eventually(
         "Ready pods for all Deployments",
-        Duration::from_secs(300),
+        // Five thousand take a machine with two cores most of that.
+        Duration::from_secs(900),
         async || {
             let list = deployments.list(&ListParams::default()).await?;
             let ready = |deployment: &&Deployment| {
