@@ -97,22 +97,6 @@ pub fn lint(text: &str) -> Result<()> {
 }
 
 #[test]
-fn the_pages_configuration_is_one() {
-    let page = std::fs::read_to_string(binary::repository().join("docs/metrics.md")).unwrap();
-    let (_, rest) = page.split_once("```yaml\n").unwrap();
-    let (config, _) = rest.split_once("```").unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), config).unwrap();
-    let output = Command::new(PROMTOOL)
-        .args(["check", "config"])
-        .arg(file.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-}
-
-#[test]
 fn what_an_expression_looks_at() {
     let expression = "max by (a) (sakidori_one{b=~\"x|y\",c!=\"\"}) > keda_two and up == 1";
     let found = selectors(expression).unwrap();
