@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hpa_keeps_its_conditions_and_what_this_operator_applied() {
+    fn an_hpa_keeps_its_conditions_its_wish_and_what_this_operator_applied() {
         let ours = json!({"f:labels": {"f:team": {}}, "f:annotations": {"f:note": {}}});
         let hpa = |managed: Value, status: Value| -> Value {
             let mut metadata = everything();
@@ -327,7 +327,7 @@ mod tests {
         );
         let kept = hpa(
             json!([{"manager": FIELD_MANAGER, "fieldsV1": {"f:metadata": ours}}, {"manager": FIELD_MANAGER}]),
-            json!({"conditions": conditions, "desiredReplicas": 0}),
+            json!({"conditions": conditions, "desiredReplicas": 2}),
         );
         let lean: LeanHpa = serde_json::from_value(sent).unwrap();
         let kept: HorizontalPodAutoscaler = serde_json::from_value(kept).unwrap();

@@ -89,8 +89,7 @@ pub async fn run(
     metrics
         .add(Box::new(requests))
         .context("registering metrics")?;
-    let certificate_metrics =
-        CertificateMetrics::new(MetricsOptions::default()).context("registering metrics")?;
+    let certificate_metrics = CertificateMetrics::new().context("registering metrics")?;
     let collected = Box::new(certificate_metrics.clone());
     metrics.add(collected).context("registering metrics")?;
     let first = first_certificates(&options, &certificate_metrics);

@@ -26,7 +26,7 @@ use crate::leader::{self, Candidacy};
 use crate::leadership::Leadership;
 use crate::options::Options;
 use crate::probes::{Check, Probes, probes_router};
-use crate::prometheus::{self, ApiRequests, Metrics, MetricsOptions};
+use crate::prometheus::{self, ApiRequests, Metrics};
 use crate::replica::Replica;
 use crate::serving::{self, Open};
 use crate::target::Targets;
@@ -74,8 +74,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let requests = ApiRequests::new().context("registering metrics")?;
     let client = client(cluster.clone(), &requests)?;
     let metrics = Arc::new(Metrics::new(options.metrics).context("registering metrics")?);
-    let certificate_metrics =
-        CertificateMetrics::new(options.metrics).context("registering metrics")?;
+    let certificate_metrics = CertificateMetrics::new().context("registering metrics")?;
     let collected = Box::new(certificate_metrics.clone());
     metrics.add(collected).context("registering metrics")?;
     let certificates =

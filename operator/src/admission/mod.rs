@@ -215,9 +215,10 @@ impl Admission {
         let about_kind = request.kind.kind.clone();
         // Reads end before the whole does, so that what is known without them is still told.
         let reads = until - until.saturating_duration_since(Instant::now()) / 5;
+        let this = self.clone();
         let judging = async move {
             let _taken = taken;
-            self.judge(kind, request, reads).await
+            this.judge(kind, request, reads).await
         };
         let verdict = decided(judging, until).await;
         self.metrics

@@ -103,6 +103,11 @@ impl Calendars {
             .entry(calendar.clone())
             .or_default()
             .insert(owner.clone());
+        self.peeked(calendar, selector)
+    }
+
+    /// The same without being told of changes.
+    pub fn peeked(&self, calendar: &CalendarRef, selector: &Selector) -> Occurrences {
         let mut known = lock(&self.known);
         let Some(Known {
             occurrences,

@@ -133,7 +133,7 @@ where
         Box::pin(async move {
             let answer = answer.await;
             if let Ok(answer) = &answer {
-                exchange.outcome = outcome(answer.status().as_u16());
+                exchange.answered(answer.status().as_u16());
             }
             answer
         })
@@ -147,6 +147,12 @@ struct Exchange {
     resource: String,
     outcome: &'static str,
     began: Instant,
+}
+
+impl Exchange {
+    fn answered(&mut self, status: u16) {
+        self.outcome = outcome(status);
+    }
 }
 
 impl Drop for Exchange {

@@ -43,7 +43,7 @@ use crate::lock::lock;
 pub use self::api_requests::ApiRequests;
 pub use self::facts::{MetricFacts, Read, Series};
 pub use self::serve::router;
-pub use self::view::{DAY, DAYS, View};
+pub use self::view::View;
 pub use self::work::Polled;
 
 const LEADER: Family = Family::gauge("sakidori_leader", "1 where this replica leads");

@@ -63,7 +63,9 @@ impl View {
         let sales = sales::of_object(key, &live.object);
         let triggers: Vec<Trigger> = sales
             .iter()
-            .map(|sale| sale.known(key, &self.calendars))
+            .map(|sale| {
+                sale.trigger(|calendar, selector| self.calendars.peeked(calendar, selector))
+            })
             .collect();
         let least = live.object.min_replicas();
         let assumed = Assumed {

@@ -6,12 +6,12 @@ mod tell;
 
 use sakidori_api::{ScaledObject, Trigger as Declared};
 use sakidori_calendars::SaleCalendarTrigger;
-use sakidori_engine::prescale::{self, Settings};
+use sakidori_engine::prescale::{self, Occurrences, Settings};
 use sakidori_engine::selector::Selector;
 use sakidori_engine::{ObjectKey, Quantity};
 use sakidori_scalers::{MetricSpec, MetricType, metric_name};
 
-use crate::calendars::{CalendarRef, Calendars};
+use crate::calendars::CalendarRef;
 
 pub use pods::look;
 pub use tell::SaleNews;
@@ -79,12 +79,15 @@ pub struct PreparedSale {
 }
 
 impl PreparedSale {
-    /// The trigger with what is known of its calendar now.
-    pub fn known(&self, key: &ObjectKey, calendars: &Calendars) -> prescale::Trigger {
+    /// The trigger with what `pick` says of its calendar.
+    pub fn trigger(
+        &self,
+        pick: impl FnOnce(&CalendarRef, &Selector) -> Occurrences,
+    ) -> prescale::Trigger {
         prescale::Trigger {
             key: self.key.clone(),
             settings: self.settings.clone(),
-            occurrences: calendars.picked(key, &self.calendar, &self.selector),
+            occurrences: pick(&self.calendar, &self.selector),
         }
     }
 }

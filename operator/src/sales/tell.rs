@@ -47,7 +47,8 @@ impl SaleNews {
         let triggers = sales.iter().map(|sale| SaleTrigger {
             index: sale.index,
             metric: sale.metric.clone(),
-            trigger: sale.known(key, &self.calendars),
+            trigger: sale
+                .trigger(|calendar, selector| self.calendars.picked(key, calendar, selector)),
         });
         let triggers = triggers.collect();
         self.events.send(Event::SalesKnown {

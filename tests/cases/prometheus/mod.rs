@@ -19,7 +19,7 @@ use sakidori_tests::operator::Subcommand;
 use sakidori_tests::webhooks::{self, WebhookSettings};
 use serde_json::{Value, json};
 
-use self::boards::{Board, Choice, Variable, filled_in};
+use self::boards::{Board, Variable, filled_in};
 use self::server::Asked;
 use crate::replicas::{Installation, Process, play};
 use crate::scene::{HPAS, SCALED_OBJECTS, SOON, Scene};
@@ -232,9 +232,9 @@ async fn ask_admission(scene: &Scene<'_>, watched: &Watched, authority: &str) ->
         cluster_scoped: false,
     };
     webhooks::configure(&scene.client, &settings).await?;
-    let contradiction = json!({"minReplicaCount": 9, "maxReplicaCount": 2});
+    let unknown = json!({"triggers": [{"type": "unheard-of", "metadata": {}}]});
     eventually("a refusal", SOON, async || {
-        let refused = scene.scaled_object("refused", contradiction.clone());
+        let refused = scene.scaled_object("refused", unknown.clone());
         match scene.create(SCALED_OBJECTS, &refused).await {
             Err(error) if format!("{error:#}").contains("denied the request") => Ok(Some(())),
             Err(error) => Err(error),

@@ -57,8 +57,8 @@ fn rows() -> Result<Vec<Row>> {
     let quoted = Regex::new("`([^`]+)`")?;
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     let rows = rows.filter_map(|line| {
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let [name, kind, labels, _unit, _meaning, from] = cells[..] else {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, name, kind, labels, _unit, _meaning, from, _] = cells[..] else {
             return None;
         };
         let labels = quoted.captures_iter(labels);
