@@ -169,6 +169,29 @@ fn the_dashboards_lead_to_one_another() {
     }
 }
 
+/// They are drawn by hand, `make pictures`: after a change of a dashboard's panels they show what isn't there any more.
+#[test]
+fn the_pictures_show_the_panels_that_there_are() {
+    let page = text_of("docs/pictures/README.md");
+    for (path, board) in boards() {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let picture = binary::repository().join(format!("docs/pictures/{name}.png"));
+        assert!(picture.exists(), "no {}", picture.display());
+        let (_, section) = page
+            .split_once(&format!("({name}.png)\n"))
+            .unwrap_or_else(|| panic!("the page has no {name}.png"));
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let told: Vec<_> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("- *")?.split_once("*: "))
+            .map(|(title, _)| title)
+            .collect();
+        let there = panels(&board).filter(|panel| panel["type"] != "row");
+        let there: Vec<_> = there.filter_map(|panel| panel["title"].as_str()).collect();
+        assert_eq!(told, there, "run `make pictures`: {name}");
+    }
+}
+
 #[test]
 fn every_metric_and_label_of_the_dashboards_is_one_that_there_is() {
     let known = Known::read();

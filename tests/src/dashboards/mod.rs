@@ -2,6 +2,8 @@
 //! JSON into the chart, and a test holds it current.
 
 mod board;
+mod json;
+mod operator;
 mod overview;
 mod panel;
 mod queries;

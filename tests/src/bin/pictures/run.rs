@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::core::DynamicObject;
@@ -69,6 +69,14 @@ pub async fn play(draw: impl AsyncFnOnce(&str, Duration) -> Result<()>) -> Resul
                 .terminate(Duration::from_secs(10))
                 .await?;
             replicas.operator(leader).restart()?;
+        }
+        if told.first(
+            since,
+            shop::IS_REFUSED,
+            "a second ScaledObject for web is refused",
+        ) {
+            let applied = apply(&client, vec![shop::refused(&source)]).await;
+            ensure!(applied.is_err(), "it was let through");
         }
         if told.first(since, shop::PAUSES, "reports is paused") {
             pause(&client).await?;

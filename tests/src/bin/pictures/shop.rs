@@ -10,6 +10,7 @@ pub const NAMESPACE: &str = "shop";
 /// When each thing begins, from the start of the run.
 pub const STOPS_A_REPLICA: SignedDuration = SignedDuration::from_secs(60);
 pub const SOURCE_FAILS: SignedDuration = SignedDuration::from_secs(180);
+pub const IS_REFUSED: SignedDuration = SignedDuration::from_secs(225);
 pub const SALE_STARTS: SignedDuration = SignedDuration::from_secs(285);
 pub const PAUSES: SignedDuration = SignedDuration::from_secs(330);
 pub const CALENDAR_STOPS: SignedDuration = SignedDuration::from_secs(420);
@@ -91,6 +92,15 @@ pub fn objects(source: &HttpSource, calendar: &HttpSource, start: Timestamp) -> 
         scaled_object("broken", bounds(1, 5, vec![reads("mails")])),
     ]);
     all
+}
+
+/// A second ScaledObject for a Deployment that has one, which admission refuses.
+pub fn refused(source: &HttpSource) -> Value {
+    let url = source.url("/web");
+    let trigger = json!({"type": "metrics-api", "metadata": {"url": url, "valueLocation": "value", "targetValue": "10"}});
+    let mut object = scaled_object("web", json!({"triggers": [trigger]}));
+    object["metadata"]["name"] = json!("web-again");
+    object
 }
 
 /// A floor for each sale of the calendar `sales`, climbing a minute before it is wanted.
