@@ -190,10 +190,8 @@ pub fn process() -> Row {
                 Unit::Cores,
                 "Processors that each process keeps busy.",
             )
-            .ask(
-                ours("rate(process_cpu_seconds_total[$__rate_interval])"),
-                "{{instance}}",
-            )
+            // It counts whole seconds: over less time, there would be none or one.
+            .ask(ours("rate(process_cpu_seconds_total[5m])"), "{{instance}}")
             .width(5),
             Panel::series(
                 "Memory",

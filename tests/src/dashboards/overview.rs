@@ -8,6 +8,9 @@ use super::queries::{at_max, certificates, not_ready, of_objects, rate_by};
 /// The ScaledObjects of the namespaces that are chosen.
 const CHOSEN: &str = r#"{namespace=~"$namespace"}"#;
 
+/// What tells one trigger of all from another.
+const TRIGGER: &str = "namespace, scaledObject, triggerIndex, metric";
+
 /// Where a click on a ScaledObject leads.
 pub const TO_THE_OBJECT: &str = "/d/sakidori-scaled-object?var-namespace=${__data.fields.Namespace}\
     &var-scaledObject=${__data.fields.ScaledObject}&${datasource:queryparam}&${__url_time_range}";
@@ -258,8 +261,11 @@ fn sources() -> Row {
                 "The last read of each trigger, by type: the slowest. A source that is slower than its trigger's pollingInterval is polled late.",
             )
             .ask(
-                format!("max by (scaler) (keda_scaler_metrics_latency_seconds{CHOSEN})"),
-                "{{scaler}}",
+                format!(
+                    "max by (trigger) (max by ({TRIGGER}) (keda_scaler_metrics_latency_seconds{CHOSEN}) \
+                     * on ({TRIGGER}) group_left (trigger) max by ({TRIGGER}, trigger) (sakidori_trigger_info{CHOSEN}))"
+                ),
+                "{{trigger}}",
             )
             .width(8),
         ],

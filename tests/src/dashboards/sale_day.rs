@@ -6,6 +6,8 @@ use super::panel::{BAD, CALM, FINE, NONE_IS_FINE, OFF, Panel, Unit, WATCH};
 use super::queries::of_objects;
 
 const CHOSEN: &str = r#"{namespace=~"$namespace",scaledObject=~"$scaledObject"}"#;
+/// The bucket of what was Ready after the start. Prometheus 3 writes its bound in another way than 2.
+const LATE: &str = r#"le=~"0|0.0","#;
 /// A ClusterSaleCalendar has no namespace.
 const CALENDARS: &str = r#"{namespace=~"$namespace|",calendar=~"$calendar"}"#;
 
@@ -136,6 +138,15 @@ fn now() -> Row {
     }
 }
 
+/// Pods are looked at while there is a floor. What was seen last of one that is over says nothing.
+fn ready() -> String {
+    format!(
+        "{} and {} > 0",
+        of_objects("sakidori_prescale_ready_replicas", CHOSEN),
+        of_objects("sakidori_prescale_floor_replicas", CHOSEN)
+    )
+}
+
 /// How many of its floor a ScaledObject lacks.
 fn missing() -> String {
     format!(
@@ -161,7 +172,7 @@ fn floors() -> Row {
                 "",
             )
             .ask(
-                of_objects("sakidori_prescale_ready_replicas", CHOSEN),
+                ready(),
                 "{{scaledObject}}: Ready",
             )
             .whole()
@@ -209,7 +220,7 @@ fn readiness() -> Row {
                  start the last pod was Ready, on average. Little and falling: raise leadTime.",
             )
             .ask(reports("count", ""), "Sales")
-            .ask(reports("bucket", r#"le="0.0","#), "Late")
+            .ask(reports("bucket", LATE), "Late")
             .ask(
                 format!("{} / {}", reports("sum", ""), reports("count", "")),
                 "Ready before the start by",

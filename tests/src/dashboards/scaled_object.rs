@@ -305,7 +305,15 @@ fn sale() -> Row {
                 "The floor that sales set, and the pods that are Ready. Ready below the floor shortly before a start is late.",
             )
             .bound(of("sakidori_prescale_floor_replicas"), "floor", WATCH)
-            .ask(of("sakidori_prescale_ready_replicas"), "Ready")
+            .ask(
+                // Pods are looked at while there is a floor.
+                format!(
+                    "{} and {} > 0",
+                    of("sakidori_prescale_ready_replicas"),
+                    of("sakidori_prescale_floor_replicas")
+                ),
+                "Ready",
+            )
             .coloured(FINE)
             .or_says("It has no sale-calendar trigger.")
             .whole()

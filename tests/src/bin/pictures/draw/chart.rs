@@ -21,6 +21,8 @@ pub struct Line<'a> {
     pub dashed: bool,
     /// How much of the room below it is filled, 0 to 1.
     pub filled: f64,
+    /// Nothing shows through what is filled: other lines lie behind this one.
+    pub covers: bool,
     /// Values hold until the next, rather than lead to it.
     pub steps: bool,
 }
@@ -109,15 +111,20 @@ fn draw(
         return;
     };
     if line.filled > 0.0 {
+        let behind = if line.covers {
+            "#181b1f"
+        } else {
+            "transparent"
+        };
         let _ = write!(
             svg,
-            r#"<path d="{path}L{:.1} {:.1}L{:.1} {:.1}Z" fill="{}" opacity="{}"/>"#,
+            r#"<path d="{path}L{:.1} {:.1}L{:.1} {:.1}Z" style="fill:color-mix(in srgb, {} {:.0}%, {behind})"/>"#,
             x(last.0),
             y(0.0),
             x(first.0),
             y(0.0),
             line.colour,
-            line.filled
+            line.filled * 100.0
         );
     }
     let dash = if line.dashed {
@@ -189,6 +196,7 @@ pub fn spark(
         colour,
         dashed: false,
         filled: 0.15,
+        covers: false,
         steps: false,
     };
     let mut svg = format!(r#"<svg class="spark" width="{width:.0}" height="{height:.0}">"#);

@@ -327,6 +327,7 @@ fn series(
             colour,
             dashed,
             filled: own.unwrap_or(filled),
+            covers: stacked,
             steps: custom("lineInterpolation") == "stepAfter",
         });
         let class = if dashed { " class=\"dashed\"" } else { "" };

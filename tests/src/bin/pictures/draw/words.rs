@@ -58,7 +58,8 @@ fn seconds(value: f64) -> String {
 
 /// The two largest units of it.
 fn duration(value: f64) -> String {
-    const UNITS: [(f64, &str); 4] = [
+    const UNITS: [(f64, &str); 5] = [
+        (31_536_000.0, "year"),
         (86_400.0, "day"),
         (3_600.0, "hour"),
         (60.0, "minute"),
