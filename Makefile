@@ -42,7 +42,7 @@ endif
 HEADERS := /usr/include/openssl/ssl.h
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help headers install build image test demo demo-sale bench lint lint-features docs crds clean
+.PHONY: help headers install build image test demo demo-sale pictures bench lint lint-features docs crds clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ demo: install ## watch a real queue scale a real Deployment 0 -> N -> 0 (KEEP=1 
 
 demo-sale: install ## watch services prepare for a sale two minutes away; under 7 minutes (ARGS=--quick for under 5)
 	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/demo-sale $(DEMO_ARGS)
+
+pictures: install ## draw the dashboards from a real run into docs/pictures/; about 11 minutes
+	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/pictures $(ARGS)
 
 bench: headers ## 200 ScaledObjects at once: time, API writes and memory (ARGS="--objects 50" for fewer)
 	cargo build --release --workspace --bins

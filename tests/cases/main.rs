@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod alerts;
 mod architecture;
 mod attacker;
 mod authentications;
@@ -29,6 +30,7 @@ mod control_plane_restart;
 mod credential_files;
 mod credential_sources;
 mod credentials;
+mod dashboards;
 mod deletion;
 mod demo;
 mod demo_sale;
@@ -50,6 +52,7 @@ mod isolation;
 mod keda_grpc;
 mod leaders;
 mod logs;
+mod metric_names;
 mod monitoring;
 mod operator_process;
 mod operator_restart;

@@ -8,6 +8,7 @@ pub mod canary;
 pub mod certificates;
 pub mod chart;
 pub mod container;
+pub mod dashboards;
 pub mod demo;
 pub mod docs;
 pub mod fields;

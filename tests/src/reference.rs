@@ -1,4 +1,4 @@
-//! The reference pages in `docs/`: written from the code by `make docs`, and held current by a test.
+//! What is written from the code by `make docs`, and held current by a test: the reference pages in `docs/`, and the dashboards.
 //!
 //! A trigger type's page is the `//!` header of its file, and a table of its parameters: their declarations, and the `///`
 //! lines of the struct that they are parsed into. The command line's page is what `--help` prints, and those of the kinds' fields are in
@@ -12,9 +12,9 @@ use anyhow::{Context, Result, ensure};
 use sakidori_scalers::Kind;
 use sakidori_scalers::params::{Field, Source};
 
-use crate::{binary, fields, trigger_index};
+use crate::{binary, dashboards, fields, trigger_index};
 
-/// All reference pages: their paths relative to the repository's root, and what they hold.
+/// All reference pages, and the dashboards: their paths relative to the repository's root, and what they hold.
 ///
 /// # Errors
 /// If a source file is missing, a parameter is undocumented, or there is no `sakidori` binary.
@@ -42,6 +42,7 @@ pub fn pages() -> Result<BTreeMap<PathBuf, String>> {
         flags_of_the_chart()?,
     );
     pages.extend(fields::pages()?);
+    pages.extend(dashboards::files());
     Ok(pages)
 }
 

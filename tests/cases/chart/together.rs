@@ -266,6 +266,19 @@ async fn rules_are_the_charts_and_the_users() {
         both.len() > 1 && both.contains(&"keda".to_owned()),
         "{both:?}"
     );
+    let elsewhere =
+        json!({"enabled": true, "runbookBaseUrl": "https://wiki.example/it's & \"ours\"/"});
+    let values = with(&[("prometheus.operator.prometheusRules", elsewhere)]);
+    let objects_elsewhere = objects(&values).await;
+    let rule = named(&objects_elsewhere, "PrometheusRule", "keda-operator");
+    let first = &rule["spec"]["groups"][0]["rules"][0];
+    assert_eq!(
+        first["annotations"]["runbook_url"],
+        format!(
+            "https://wiki.example/it's & \"ours\"/{}.md",
+            first["alert"].as_str().unwrap()
+        )
+    );
     let off = with(&[
         (
             "prometheus.operator.prometheusRules",

@@ -39,6 +39,8 @@ pub const BUILDAH: &str = "/usr/bin/buildah";
 pub const RUNC: &str = "/usr/sbin/runc";
 /// Which system calls container runtimes allow (`RuntimeDefault`), in a package that buildah needs.
 pub const SECCOMP: &str = "/usr/share/containers/seccomp.json";
+/// Debian's Chromium without windows, which makes pictures of pages.
+const CHROMIUM: &str = "/usr/bin/chromium-headless-shell";
 
 /// Packages of the distribution, and the file that shows that each is there.
 const PACKAGES: &[(&str, &str)] = &[
@@ -84,6 +86,22 @@ const METRICS_CLIENT: &[(&str, &str)] = &[
     ),
     ("go.mod", include_str!("../../servers/metricsclient/go.mod")),
     ("go.sum", include_str!("../../servers/metricsclient/go.sum")),
+];
+
+/// The checker of dashboards by Grafana's schema, in Go.
+const DASHBOARD_CHECK: &[(&str, &str)] = &[
+    (
+        "main.go",
+        include_str!("../../servers/dashboardcheck/main.go"),
+    ),
+    (
+        "go.mod",
+        include_str!("../../servers/dashboardcheck/go.mod"),
+    ),
+    (
+        "go.sum",
+        include_str!("../../servers/dashboardcheck/go.sum"),
+    ),
 ];
 
 /// The programs a cluster consists of.
@@ -147,6 +165,26 @@ pub fn metrics_client() -> Result<PathBuf> {
     go_program("metricsclient", METRICS_CLIENT)
 }
 
+/// The same for the checker of Grafana dashboards.
+///
+/// # Errors
+/// As [`programs`].
+pub fn dashboard_check() -> Result<PathBuf> {
+    go_program("dashboardcheck", DASHBOARD_CHECK)
+}
+
+/// Installs the browser that makes pictures if it is not there yet, and gives its path. No test needs it.
+///
+/// # Errors
+/// When it can't be installed.
+pub fn chromium() -> Result<PathBuf> {
+    let program = Path::new(CHROMIUM);
+    if !program.exists() {
+        install_package("chromium-headless-shell", program)?;
+    }
+    Ok(program.to_owned())
+}
+
 fn go_program(name: &str, sources: &[(&str, &str)]) -> Result<PathBuf> {
     let cache = cache_dir()?;
     let program = cache.join(format!("{name}-{}", hash_of(sources)));
@@ -202,6 +240,10 @@ pub fn everything() -> Result<()> {
         external_scaler()?.display()
     ));
     say(&format!("gRPC client:   {}", metrics_client()?.display()));
+    say(&format!(
+        "dashboard check: {}",
+        dashboard_check()?.display()
+    ));
     say(&format!(
         "moto:          {}",
         crate::python::moto()?.display()
