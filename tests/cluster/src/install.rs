@@ -306,6 +306,23 @@ fn publish(built: &Path, program: &Path) -> Result<()> {
         .with_context(|| format!("can't move {} to {}", built.display(), program.display()))
 }
 
+/// What pods' networks are made with, installed where it is missing.
+///
+/// # Errors
+/// When apt can't install it.
+pub fn network_tools() -> Result<()> {
+    for (package, program) in [
+        ("iproute2", "/usr/sbin/ip"),
+        ("iptables", "/usr/sbin/iptables"),
+    ] {
+        let program = Path::new(program);
+        if !program.exists() {
+            install_package(package, program)?;
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn install_package(package: &str, file: &Path) -> Result<()> {
     let root = is_root();
     say(&format!(

@@ -186,6 +186,21 @@ impl Process {
         }
     }
 
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("can't ask for the state of {}", self.name))
+    }
+
+    /// Asks it to end (SIGTERM), and doesn't wait for it.
+    pub fn terminate(&self) {
+        let _ = kill(self.pid(), Signal::SIGTERM);
+    }
+
     /// The last 20 lines of its log, for messages.
     pub fn tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
