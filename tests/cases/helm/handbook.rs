@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use sakidori_tests::binary;
+use sakidori_tests::docs::{Block, Language, markdown};
 use sakidori_tests::helm::Helm;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -40,15 +41,18 @@ impl Handbook {
         let section = section(&text, heading)
             .with_context(|| format!("{page} has no heading {heading:?}"))?;
         let mut script = String::from("set -euo pipefail\n");
-        for (language, block) in blocks(section) {
-            let file = block
-                .lines()
-                .next()
-                .and_then(|line| line.strip_prefix("# "))
+        let (blocks, problems) = markdown::parse(section);
+        ensure!(problems.is_empty(), "{page}, {heading:?}: {problems:?}");
+        for Block { language, text, .. } in blocks {
+            let first = text.lines().next().unwrap_or_default();
+            let file = first
+                .strip_prefix("# ")
                 .filter(|name| name.ends_with(".yaml"));
             match (language, file) {
-                ("yaml", Some(file)) => std::fs::write(self.folder.path().join(file), &block)?,
-                ("bash", _) => script.push_str(&block),
+                (Language::Yaml, Some(file)) => {
+                    std::fs::write(self.folder.path().join(file), &text)?;
+                }
+                (Language::Bash, _) => script.push_str(&text),
                 _ => {}
             }
         }
@@ -89,32 +93,9 @@ fn section<'t>(text: &'t str, heading: &str) -> Option<&'t str> {
     Some(rest.find("\n#").map_or(rest, |end| &rest[..end]))
 }
 
-/// The code blocks of a text with their languages.
-fn blocks(text: &str) -> Vec<(&str, String)> {
-    let mut blocks = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if let Some(language) = line.trim_start().strip_prefix("```") {
-            let indent = line.len() - line.trim_start().len();
-            let block = lines
-                .by_ref()
-                .take_while(|line| line.trim() != "```")
-                .map(|line| format!("{}\n", line.get(indent..).unwrap_or_default()));
-            blocks.push((language, block.collect()));
-        }
-    }
-    blocks
-}
-
 #[test]
 fn a_section_ends_with_the_next_heading() {
-    let text =
-        "# A\n\n## B\n\n```bash\none\n```\n\n- x:\n\n  ```yaml\n  # v.yaml\n  a: 1\n  ```\n### C\n";
-    let found = blocks(section(text, "## B").unwrap());
-    let expected = [
-        ("bash", "one\n".to_owned()),
-        ("yaml", "# v.yaml\na: 1\n".to_owned()),
-    ];
-    assert_eq!(found, expected);
-    assert!(section(text, "## C").is_none());
+    let text = "# A\n\n## B\n\none\n### C\n";
+    assert_eq!(section(text, "## B"), Some("\none"));
+    assert_eq!(section(text, "## C"), None);
 }

@@ -50,6 +50,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("buildah", BUILDAH),
     ("golang-github-containers-common", SECCOMP),
     ("runc", RUNC),
+    // What networks of pods are made with.
+    ("iproute2", "/usr/sbin/ip"),
+    ("iptables", "/usr/sbin/iptables"),
 ];
 /// Debian's package of PostgreSQL, and where each version has a folder of its own.
 const POSTGRESQL: (&str, &str) = ("postgresql", "/usr/lib/postgresql");
@@ -304,23 +307,6 @@ fn build(sandbox: &Sandbox, go: Command) -> Result<()> {
 fn publish(built: &Path, program: &Path) -> Result<()> {
     std::fs::rename(built, program)
         .with_context(|| format!("can't move {} to {}", built.display(), program.display()))
-}
-
-/// What pods' networks are made with, installed where it is missing.
-///
-/// # Errors
-/// When apt can't install it.
-pub fn network_tools() -> Result<()> {
-    for (package, program) in [
-        ("iproute2", "/usr/sbin/ip"),
-        ("iptables", "/usr/sbin/iptables"),
-    ] {
-        let program = Path::new(program);
-        if !program.exists() {
-            install_package(package, program)?;
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn install_package(package: &str, file: &Path) -> Result<()> {

@@ -186,16 +186,6 @@ impl Process {
         }
     }
 
-    /// How it ended, if it has.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child
-            .try_wait()
-            .with_context(|| format!("can't ask for the state of {}", self.name))
-    }
-
     /// Asks it to end (SIGTERM), and doesn't wait for it.
     pub fn terminate(&self) {
         let _ = kill(self.pid(), Signal::SIGTERM);

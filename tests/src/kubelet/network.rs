@@ -39,7 +39,6 @@ impl Network {
             install::is_root(),
             "only root can make the network namespaces that pods run in: run this test as root"
         );
-        tokio::task::spawn_blocking(install::network_tools).await??;
         let bridge = namespace(sandbox, "bridge").await?;
         // Another test process takes another number: the kernel refuses an interface whose name is taken.
         let first = std::process::id() % NETWORKS;
