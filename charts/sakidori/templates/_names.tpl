@@ -63,8 +63,8 @@ app: {{ . }}
 {{- end }}
 
 {{/*
-The selector of a Deployment, from the root as `of` and its name as `app`. It can't be changed: one that is there keeps what it has, which is another in
-releases of this chart from before 0.2. The pods have those labels, too.
+The selector of a Deployment, from the root as `of` and its name as `app`. It can't be changed: one that is there keeps what it has, which was another before this
+chart had KEDA's values. The pods have those labels, too.
 */}}
 {{- define "sakidori.deploymentSelector" -}}
 {{- $there := lookup "apps/v1" "Deployment" .of.Release.Namespace .app }}

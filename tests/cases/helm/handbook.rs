@@ -90,7 +90,7 @@ impl Handbook {
 fn section<'t>(text: &'t str, heading: &str) -> Option<&'t str> {
     let start = text.find(&format!("\n{heading}\n"))? + heading.len() + 2;
     let rest = &text[start..];
-    Some(rest.find("\n#").map_or(rest, |end| &rest[..end]))
+    Some(rest.find("\n##").map_or(rest, |end| &rest[..end]))
 }
 
 #[test]

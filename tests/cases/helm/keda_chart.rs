@@ -219,7 +219,7 @@ fn workloads() -> Vec<Value> {
                             {"name": "WATCH_NAMESPACE", "value": "kube-public"},
                             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
                         ],
-                        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8081}, "periodSeconds": 1},
+                        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8081}, "periodSeconds": 1},
                     }],
                 }},
             },
