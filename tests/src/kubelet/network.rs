@@ -45,7 +45,7 @@ impl Network {
         for number in (first..NETWORKS).chain(0..first) {
             let machine_end = interface(number);
             let pair = format!(
-                "link add {machine_end} type veth peer name up netns {}",
+                "link add {machine_end} type veth peer name machine netns {}",
                 bridge.id()
             );
             match ip(&pair) {
@@ -65,7 +65,7 @@ impl Network {
             ip(&format!("link set {machine_end} up"))?;
             network.in_namespace(
                 &network.bridge,
-                "ip link add pods type bridge && ip link set up master pods && ip link set up up && ip link set pods up",
+                "ip link add pods type bridge && ip link set machine master pods && ip link set machine up && ip link set pods up",
             )?;
             return Ok(network);
         }
@@ -122,14 +122,15 @@ impl Network {
     }
 }
 
-/// A process that does nothing but hold a network namespace of its own, with its own host name.
+/// A process that does nothing but hold a network namespace, in which the machine is called `host`.
 ///
 /// # Errors
 /// If it can't be started.
-pub async fn namespace(sandbox: &Sandbox, name: &str) -> Result<Process> {
+pub async fn namespace(sandbox: &Sandbox, host: &str) -> Result<Process> {
     let mut command = Command::new("unshare");
-    command.args(["--net", "--uts", "sleep", "infinity"]);
-    let mut process = sandbox.spawn(name, command)?;
+    let hold = "echo \"$0\" >/proc/sys/kernel/hostname && exec sleep infinity";
+    command.args(["--net", "--uts", "sh", "-c", hold, host]);
+    let mut process = sandbox.spawn(&format!("{host}-net"), command)?;
     let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net"));
     let own = of("self")?;
     let pid = process.id().to_string();

@@ -80,7 +80,7 @@ impl Life {
 
     async fn run(&mut self) -> Result<()> {
         let node = self.node.clone();
-        let namespace = network::namespace(&node.sandbox, &format!("{}-net", self.name)).await?;
+        let namespace = network::namespace(&node.sandbox, &self.name).await?;
         let address = node.network.join(&namespace, node.api_server)?;
         let creating = json!({"waiting": {"reason": "ContainerCreating"}});
         self.tell("Pending", Some(address), creating).await;
