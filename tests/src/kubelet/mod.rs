@@ -6,6 +6,7 @@
 //! its usual address. There is no image: whatever a container's image says, the binary under test is in it.
 
 mod command;
+mod logs;
 mod network;
 mod pod;
 mod probe;
@@ -44,6 +45,7 @@ pub struct Kubelet {
 struct Node {
     client: Client,
     http: reqwest::Client,
+    logs: logs::Logs,
     network: Network,
     binary: PathBuf,
     /// The port of the machine's address where pods find the API server.
@@ -90,6 +92,7 @@ impl Kubelet {
         let node = Arc::new(Node {
             client: cluster.client(),
             http,
+            logs: logs::Logs::start(&cluster.client()).await?,
             network,
             binary: std::path::absolute(binary::sakidori()?)?,
             api_server: port,
@@ -170,6 +173,7 @@ async fn follow(node: Arc<Node>, namespaces: Vec<String>) {
             followed.retain(|uid, _| there.iter().any(|pod| pod["metadata"]["uid"] == *uid));
         }
         for pod in there {
+            show_log(&node, &pod);
             let uid = command::text(&pod["metadata"]["uid"]);
             let deleted = pod["metadata"]["deletionTimestamp"].is_string();
             if let Some(known) = followed.get(&uid) {
@@ -195,6 +199,16 @@ async fn follow(node: Arc<Node>, namespaces: Vec<String>) {
             }
         }
         tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Has the API server find what the pod has logged.
+fn show_log(node: &Node, pod: &Value) {
+    let [namespace, name] =
+        ["namespace", "name"].map(|field| command::text(&pod["metadata"][field]));
+    if let Ok(log) = std::fs::read_to_string(node.sandbox.log(&name)) {
+        let container = command::text(&pod["spec"]["containers"][0]["name"]);
+        node.logs.set(&namespace, &name, &container, &log);
     }
 }
 
