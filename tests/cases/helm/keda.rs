@@ -79,7 +79,8 @@ fn a_release_of_keda_is_upgraded_and_rolled_back_and_nothing_scales() {
         let back = "## Back to KEDA";
         handbook.follow(&stage.helm, PAGE, back, &[]).await?;
         shop.is_still(&before).await?;
-        let image = &stage.pods().await?[0]["spec"]["containers"][0]["image"];
+        let pods = stage.pods().await?;
+        let image = &pods[0]["spec"]["containers"][0]["image"];
         ensure!(image == "ghcr.io/kedacore/keda:2.20.2", "{image}");
         for name in ["keda-admission-webhooks", "keda-operator-metrics-apiserver"] {
             let there = !stage.own(DEPLOYMENTS, name).await?.is_null();

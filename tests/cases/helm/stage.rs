@@ -204,6 +204,14 @@ impl Stage {
 
     /// Takes away what a case has left: releases, definitions, and all namespaces but Kubernetes' own.
     async fn clear(&self) -> Result<()> {
+        // Finalizers of KEDA's are left where a case ends without Sakidori. A release of KEDA's takes its definitions with it, and waits.
+        for object in self.list(crate::scene::SCALED_OBJECTS).await? {
+            let [namespace, name] = ["namespace", "name"]
+                .map(|field| object["metadata"][field].as_str().unwrap_or_default());
+            let path = format!("apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects");
+            let free = serde_json::json!({"metadata": {"finalizers": null}});
+            self.patch(&path, name, &free).await?;
+        }
         let releases = self.helm.run(&["list", "-n", NAMESPACE, "-q"]).await?;
         for release in releases.lines().filter(|line| !line.is_empty()) {
             let line = [
@@ -215,14 +223,6 @@ impl Stage {
                 "--no-hooks",
             ];
             self.helm.run(&line).await?;
-        }
-        // Finalizers of KEDA's are left where a case ends without Sakidori.
-        for object in self.list(crate::scene::SCALED_OBJECTS).await? {
-            let [namespace, name] = ["namespace", "name"]
-                .map(|field| object["metadata"][field].as_str().unwrap_or_default());
-            let path = format!("apis/keda.sh/v1alpha1/namespaces/{namespace}/scaledobjects");
-            let free = serde_json::json!({"metadata": {"finalizers": null}});
-            self.patch(&path, name, &free).await?;
         }
         for object in self.list(CRDS).await? {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();

@@ -95,8 +95,7 @@ fn next_chart(folder: &Path) -> Result<PathBuf> {
     std::fs::write(about, text.replace("\nversion: ", "\nversion: 9"))?;
     let definition = chart.join("files/crds/scaledobjects.keda.sh.yaml");
     let text = std::fs::read_to_string(&definition)?;
-    let field = "cooldownPeriod:\n";
-    let line = text.lines().find(|line| line.trim() == field.trim());
+    let line = text.lines().find(|line| line.trim() == "cooldownPeriod:");
     let line = line.context("the definition has no cooldownPeriod")?;
     let indent = &line[..line.len() - line.trim_start().len()];
     let more = format!("{indent}fieldOfTomorrow:\n{indent}  type: string\n{line}\n");
