@@ -6,12 +6,10 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-/// The image's own `ENTRYPOINT` and `USER`, for containers that say nothing else.
+/// What the image says (`Dockerfile`) for containers that say nothing else: `ENTRYPOINT`, `USER` and `ENV`.
 const ENTRYPOINT: &str = "/sakidori";
 const IMAGE_USER: u64 = 65532;
-
-/// What the container runtimes set where an image doesn't: without it a command is found nowhere.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const PATH: &str = "/";
 
 /// A container's process.
 #[derive(Debug, PartialEq, Eq)]

@@ -53,17 +53,18 @@ pub fn script(
     if invocation.read_only_root {
         writeln!(script, "mount -o remount,ro {root}")?;
     }
-    script.push_str("exec env -i");
+    // By their paths: what the container's own PATH finds is in the container.
+    script.push_str("exec /usr/bin/env -i");
     for (name, value) in &invocation.environment {
         write!(script, " {}", quote(&format!("{name}={value}")))?;
     }
     if !invocation.may_gain_privileges {
-        script.push_str(" setpriv --no-new-privs");
+        script.push_str(" /usr/bin/setpriv --no-new-privs");
     }
     // Whoever leaves root this way leaves all capabilities behind.
     write!(
         script,
-        " chroot --userspec={}:{} --groups= {root}",
+        " /usr/sbin/chroot --userspec={}:{} --groups= {root}",
         invocation.user, invocation.group
     )?;
     for word in &invocation.line {
