@@ -116,7 +116,7 @@ impl Stage {
         if verb == "install" {
             line.push("--create-namespace");
         }
-        self.helm.run(&[&line, more].concat()).await
+        self.helm.run(&[line.as_slice(), more].concat()).await
     }
 
     /// An object of no namespace; `null` where there is none.
