@@ -27,9 +27,7 @@ fn what_helm_installs_scales_and_passes_helm_test() {
         let shop = stage.shop("shop").await?;
         shop.bring_up().await?;
         shop.scale_to(3).await?;
-        let hpa = shop.hpa().await?;
-        let current = &hpa["status"]["currentMetrics"][0]["external"]["current"];
-        ensure!(current["averageValue"].is_string(), "{}", hpa["status"]);
+        shop.until_read().await?;
 
         let mut bad = shop.scaled_object();
         bad["metadata"]["name"] = json!("bad");

@@ -120,8 +120,13 @@ impl<'a> Shop<'a> {
         self.scene.until_replicas("web", replicas).await
     }
 
-    pub async fn hpa(&self) -> Result<Value> {
-        self.get(HPAS, HPA).await
+    /// Waits until the HPA has read its metric.
+    pub async fn until_read(&self) -> Result<()> {
+        let value = |hpa: &Value| {
+            let current = &hpa["status"]["currentMetrics"][0]["external"]["current"];
+            current["averageValue"].is_string().then_some(())
+        };
+        self.scene.until("metric", HPAS, HPA, value).await
     }
 
     /// Who has written the HPA.
@@ -142,7 +147,7 @@ impl<'a> Shop<'a> {
 
     pub async fn as_it_is(&self) -> Result<AsItWas> {
         let deployment = self.get(DEPLOYMENTS, "web").await?;
-        let hpa = self.hpa().await?;
+        let hpa = self.get(HPAS, HPA).await?;
         let object = self.get(SCALED_OBJECTS, "web").await?;
         let metadata = |object: &Value, field: &str| object["metadata"][field].clone();
         Ok(AsItWas {
