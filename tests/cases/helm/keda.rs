@@ -36,7 +36,7 @@ async fn taken_over(stage: &Stage, shop: &Shop<'_>, before: &AsItWas) -> Result<
     stage.available().await?;
     eventually("an HPA that Sakidori writes", LED, async || {
         let writers = shop.writers_of_hpa().await?;
-        ensure!(writers.contains("sakidori"), "{writers}");
+        ensure!(writers.contains("\"sakidori-operator\""), "{writers}");
         Ok(Some(()))
     })
     .await?;
