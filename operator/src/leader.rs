@@ -53,6 +53,8 @@ pub struct Told {
     pub term: watch::Sender<Option<u64>>,
     /// The address of who leads, where that is one of ours and known.
     pub leader: watch::Sender<Option<String>>,
+    /// Whether somebody leads who isn't one of ours, which is KEDA's operator.
+    pub stranger: watch::Sender<bool>,
 }
 
 /// Takes part in the election until `shutdown`, then releases the lease. `released` is notified by whoever hears that the lease was
@@ -68,7 +70,7 @@ pub async fn run(
     let api: Api<KubeLease> = Api::namespaced(client, &candidacy.namespace);
     let mut seen = pin!(seen(api.clone(), &candidacy.lease));
     let mut lease = Lease::new(candidacy.identity.clone(), candidacy.timing);
-    let mut desk = Desk::new(api, candidacy, told.leader);
+    let mut desk = Desk::new(api, candidacy, told.leader, told.stranger);
     let (mut terms, mut stopping) = (0, false);
     while let Some(at) = lease.next_wakeup() {
         let pause = Duration::try_from(at.duration_since(clock.now())).unwrap_or_default();
@@ -144,6 +146,17 @@ fn address(lease: &KubeLease) -> Option<String> {
     (!holder.is_empty() && of == holder).then(|| annotations.get(ADDRESS).cloned())?
 }
 
+/// Whether somebody holds it who doesn't tell where it is found: whoever follows learns nothing there.
+fn is_of_a_stranger(lease: &KubeLease) -> bool {
+    let holder = lease
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.holder_identity.as_ref());
+    holder.is_some_and(|holder| {
+        !holder.is_empty() && lease.annotations().get(ADDRESS_OF) != Some(holder)
+    })
+}
+
 /// The Lease whenever it changes; `None` where there is none.
 fn seen(api: Api<KubeLease>, name: &str) -> impl Stream<Item = Option<KubeLease>> + use<> {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
@@ -182,6 +195,7 @@ struct Desk {
     pending: Option<Pending>,
     leader: watch::Sender<Option<String>>,
     failing: Spell,
+    stranger: watch::Sender<bool>,
 }
 
 struct Pending {
@@ -195,6 +209,7 @@ impl Desk {
         api: Api<KubeLease>,
         candidacy: Candidacy,
         leader: watch::Sender<Option<String>>,
+        stranger: watch::Sender<bool>,
     ) -> Self {
         Self {
             api,
@@ -204,6 +219,7 @@ impl Desk {
             pending: None,
             leader,
             failing: Spell::default(),
+            stranger,
         }
     }
 
@@ -298,6 +314,8 @@ impl Desk {
     /// Takes in the Lease as it is now.
     fn note(&mut self, lease: Option<&KubeLease>) {
         tell(&self.leader, lease);
+        let stranger = lease.is_some_and(is_of_a_stranger);
+        self.stranger.send_replace(stranger);
         let metadata = lease.map(|lease| &lease.metadata);
         self.labels = metadata.and_then(|metadata| metadata.labels.clone());
         let annotations = metadata.and_then(|metadata| metadata.annotations.clone());
@@ -386,6 +404,7 @@ mod tests {
             Api::default_namespaced(Client::try_from(nowhere).unwrap()),
             candidacy,
             watch::Sender::default(),
+            watch::Sender::default(),
         )
     }
 
@@ -416,11 +435,14 @@ mod tests {
         let mut desk = desk();
         let mut held = desk.lease(record("pod-a"), None);
         assert_eq!(address(&held).as_deref(), Some("10.0.0.7:9666"));
+        assert!(!is_of_a_stranger(&held));
         let released = desk.lease(record(""), None);
         assert_eq!(released.metadata.annotations, None);
+        assert!(!is_of_a_stranger(&released));
         // KEDA's operator takes it over, and leaves the annotations.
         held.spec.as_mut().unwrap().holder_identity = Some("keda-operator-0".into());
         assert_eq!(address(&held), None);
+        assert!(is_of_a_stranger(&held));
         // What is somebody else's stays.
         held.annotations_mut().insert("a".into(), "b".into());
         held.labels_mut().insert("c".into(), "d".into());

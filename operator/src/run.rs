@@ -93,6 +93,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
         );
     }
     let (leader_address, leader) = watch::channel(None);
+    let (led_by_stranger, stranger) = watch::channel(false);
     let raw = options.raw_metrics.map(RawMetrics::new).map(Arc::new);
     let replica =
         Replica::new(&options.namespace, certificate.clone(), leader)?.with_raw_metrics(raw);
@@ -138,7 +139,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
                 .listed()
                 .or_else(|unlisted| replica.fit_to_serve().map_err(|_| unlisted)),
             None if alone => Err(UNLISTED.to_owned()),
-            None => replica.fit_to_serve(),
+            // KEDA's operator tells nobody anything. A rollout that replaces it by this process waits for this one to be Ready.
+            None => replica
+                .fit_to_serve()
+                .or_else(|unfit| match *stranger.borrow() {
+                    true => Ok(()),
+                    false => Err(unfit),
+                }),
         }
     };
     let values = Arc::new(replica.reads(options.external_metrics_wait));
@@ -209,6 +216,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
             leadership: leadership.clone(),
             term: elected.clone(),
             leader: leader_address.clone(),
+            stranger: led_by_stranger,
         };
         let (client, released) = (client.clone(), replica.released());
         let release = release.clone();

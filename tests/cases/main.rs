@@ -42,6 +42,7 @@ mod failover;
 mod fallback;
 mod formula;
 mod freshness;
+mod helm;
 mod hostile_sources;
 mod hpa_shape;
 mod hpa_transfer;

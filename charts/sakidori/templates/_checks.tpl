@@ -9,7 +9,8 @@ make a difference.
 {{- include "sakidori.ports" . }}
 {{- include "sakidori.extraFlags" (dict "at" "extraArgs.keda" "extra" .Values.extraArgs.keda "known" (.Files.Get "files/flags.yaml" | fromYaml).operator) }}
 {{- include "sakidori.extraFlags" (dict "at" "extraArgs.metricsAdapter" "extra" .Values.extraArgs.metricsAdapter "known" (.Files.Get "files/flags.yaml" | fromYaml).metricsAdapter) }}
-{{- include "sakidori.kedasDefinitions" . }}
+{{- include "sakidori.anothersApi" . }}
+{{- if .Release.IsUpgrade }}{{ include "sakidori.kedasDefinitions" . }}{{ end }}
 {{- end }}
 
 {{/* KEDA's values that would be missed. */}}
@@ -132,8 +133,22 @@ looks at the annotation in the cluster.
 {{- range list "scaledjobs.keda.sh" "cloudeventsources.eventing.keda.sh" "clustercloudeventsources.eventing.keda.sh" }}
 {{- $annotations := dig "metadata" "annotations" dict (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" .) }}
 {{- $ours := and (eq (get $annotations "meta.helm.sh/release-name") $.Release.Name) (eq (get $annotations "meta.helm.sh/release-namespace") $.Release.Namespace) }}
-{{- if and $.Release.IsUpgrade $ours (ne (get $annotations "helm.sh/resource-policy") "keep") }}
+{{- if and $ours (ne (get $annotations "helm.sh/resource-policy") "keep") }}
 {{- fail (printf "this upgrade would delete the definition %s of KEDA's chart, and with it every object of that kind. To keep them: kubectl annotate crd %s helm.sh/resource-policy=keep. If there are none that you need: kubectl delete crd %s" . . .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+A cluster has one external metrics API. Helm would only say of some object that it is another release's. Who may install an APIService may read it.
+*/}}
+{{- define "sakidori.anothersApi" -}}
+{{- if .Values.metricsServer.enabled }}
+{{- $annotations := dig "metadata" "annotations" dict (lookup "apiregistration.k8s.io/v1" "APIService" "" "v1beta1.external.metrics.k8s.io") }}
+{{- $name := get $annotations "meta.helm.sh/release-name" }}
+{{- $namespace := get $annotations "meta.helm.sh/release-namespace" }}
+{{- if and $name (or (ne $name .Release.Name) (ne $namespace .Release.Namespace)) }}
+{{- fail (printf "the external metrics API of this cluster belongs to release %s in namespace %s, and a cluster has one. If that is KEDA, upgrade that release to this chart, or uninstall it first and keep its definitions: docs/migration/from-keda.md" $name $namespace) }}
 {{- end }}
 {{- end }}
 {{- end }}

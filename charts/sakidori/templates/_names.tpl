@@ -55,9 +55,27 @@ annotations:
 {{- toYaml (merge dict (.labels | default dict) $own $root.Values.additionalLabels) }}
 {{- end }}
 
-{{/* By what pods are known. A Deployment's can't be changed: it is KEDA's, so that a release of KEDA's chart can be upgraded to this one. */}}
+{{/*
+By what pods are known. It is KEDA's selector, so that a release of KEDA's chart can be upgraded to this one.
+*/}}
 {{- define "sakidori.selector" -}}
 app: {{ . }}
+{{- end }}
+
+{{/*
+The selector of a Deployment, from the root as `of` and its name as `app`. It can't be changed: one that is there keeps what it has, which was another before this
+chart had KEDA's values. The pods have those labels, too.
+*/}}
+{{- define "sakidori.deploymentSelector" -}}
+{{- $there := lookup "apps/v1" "Deployment" .of.Release.Namespace .app }}
+{{- $has := dig "spec" "selector" "matchLabels" dict $there }}
+{{- if $has }}{{ toYaml $has }}{{ else }}{{ include "sakidori.selector" .app }}{{ end }}
+{{- end }}
+
+{{/* By what a Service finds pods, from the same: labels that pods of those releases have, too, so that they are found until they are replaced. */}}
+{{- define "sakidori.servedBy" -}}
+app.kubernetes.io/name: {{ .app }}
+app.kubernetes.io/instance: {{ .of.Release.Name }}
 {{- end }}
 
 {{/* True where the operator makes its certificates itself. */}}

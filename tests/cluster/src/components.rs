@@ -133,7 +133,11 @@ impl Layout {
             // A kubelet for all nodes: the Node authorizer would let it touch only one.
             kwok_kubeconfig: kubeconfig(KWOK_USER, &["system:masters"])?
                 .write(&dir.join("kwok.kubeconfig"))?,
-            kwok_stages: pki::write(dir, "kwok.yaml", &nodes::stages(options.pod_start_time)?)?,
+            kwok_stages: pki::write(
+                dir,
+                "kwok.yaml",
+                &nodes::stages(options.pod_start_time, &options.unmanaged_namespaces)?,
+            )?,
             audit_policy: pki::write(dir, "audit-policy.json", audit::POLICY)?,
             audit_log: dir.join("audit.log"),
             apiserver_port,

@@ -52,6 +52,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("buildah", BUILDAH),
     ("golang-github-containers-common", SECCOMP),
     ("runc", RUNC),
+    // What networks of pods are made with.
+    ("iproute2", "/usr/sbin/ip"),
+    ("iptables", "/usr/sbin/iptables"),
 ];
 /// Debian's package of PostgreSQL, and where each version has a folder of its own.
 const POSTGRESQL: (&str, &str) = ("postgresql", "/usr/lib/postgresql");

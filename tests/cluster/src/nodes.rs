@@ -40,8 +40,8 @@ const STAGES: &[(&str, &str)] = &[
     ("pod-deleted", include_str!("../stages/pod-deleted.yaml")),
 ];
 
-/// KWOK's configuration: all stages, with the cluster's pod start time.
-pub(crate) fn stages(pod_start_time: Duration) -> Result<String> {
+/// KWOK's configuration: all stages, with the cluster's pod start time, for pods of all namespaces but these.
+pub(crate) fn stages(pod_start_time: Duration, unmanaged_namespaces: &[String]) -> Result<String> {
     let mut documents = Vec::new();
     for (name, text) in STAGES {
         let mut stage: Value = serde_saphyr::from_str(text)
@@ -49,6 +49,18 @@ pub(crate) fn stages(pod_start_time: Duration) -> Result<String> {
         if *name == POD_READY {
             let milliseconds = u64::try_from(pod_start_time.as_millis()).unwrap_or(u64::MAX);
             stage["spec"]["delay"]["durationMilliseconds"] = json!(milliseconds);
+        }
+        let of_pods = stage["spec"]["resourceRef"]["kind"] == "Pod";
+        if of_pods && !unmanaged_namespaces.is_empty() {
+            let elsewhere = json!({
+                "key": ".metadata.namespace",
+                "operator": "NotIn",
+                "values": unmanaged_namespaces,
+            });
+            stage["spec"]["selector"]["matchExpressions"]
+                .as_array_mut()
+                .with_context(|| format!("stages/{name}.yaml selects by no expressions"))?
+                .push(elsewhere);
         }
         documents.push(serde_json::to_string_pretty(&stage)?);
     }
@@ -103,7 +115,7 @@ mod tests {
 
     #[test]
     fn every_stage_is_named_as_its_file_and_the_start_time_is_set() {
-        let text = stages(Duration::from_millis(2500)).unwrap();
+        let text = stages(Duration::from_millis(2500), &[]).unwrap();
         let stages: Vec<Value> = text
             .split("\n---\n")
             .map(|part| serde_json::from_str(part).unwrap())
@@ -118,5 +130,18 @@ mod tests {
             .find(|stage| stage["metadata"]["name"] == POD_READY)
             .unwrap();
         assert_eq!(ready["spec"]["delay"]["durationMilliseconds"], 2500);
+        assert!(!text.contains(".metadata.namespace"));
+    }
+
+    #[test]
+    fn pods_of_unmanaged_namespaces_are_in_no_stage() {
+        let text = stages(Duration::ZERO, &["keda".to_owned()]).unwrap();
+        for part in text.split("\n---\n") {
+            let stage: Value = serde_json::from_str(part).unwrap();
+            let of_pods = stage["spec"]["resourceRef"]["kind"] == "Pod";
+            let selector = stage["spec"]["selector"].to_string();
+            let excluded = r#"{"key":".metadata.namespace","operator":"NotIn","values":["keda"]}"#;
+            assert_eq!(selector.contains(excluded), of_pods, "{selector}");
+        }
     }
 }

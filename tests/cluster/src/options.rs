@@ -19,6 +19,8 @@ pub struct ClusterOptions {
     /// From the moment a pod is bound to a node until it is Running and Ready. Default 500 ms. A pod overrides it with
     /// the annotation [`START_TIME_ANNOTATION`](crate::nodes::START_TIME_ANNOTATION).
     pub pod_start_time: Duration,
+    /// Namespaces whose pods the fake kubelet leaves alone, because somebody else acts as theirs. Default none.
+    pub unmanaged_namespaces: Vec<String>,
     /// Whether kube-scheduler runs. Without it pods stay Pending. Default true.
     pub scheduler: bool,
     /// Whether writes are recorded for [`Cluster::writes`](crate::Cluster::writes). Default true: it costs one line of
@@ -39,6 +41,7 @@ impl Default for ClusterOptions {
             nodes: 2,
             node: NodeSize::default(),
             pod_start_time: Duration::from_millis(500),
+            unmanaged_namespaces: Vec::new(),
             scheduler: true,
             audit: true,
             apiserver_args: Vec::new(),

@@ -186,6 +186,11 @@ impl Process {
         }
     }
 
+    /// Asks it to end (SIGTERM), and doesn't wait for it.
+    pub fn terminate(&self) {
+        let _ = kill(self.pid(), Signal::SIGTERM);
+    }
+
     /// The last 20 lines of its log, for messages.
     pub fn tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
