@@ -1,6 +1,6 @@
 //! What goes wrong on a first try, and what one is told.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use sakidori_tests::helm::{self, Helm};
 use tempfile::TempDir;
 
