@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use sakidori_tests::docs::{self, Language, Mark, Page};
+use sakidori_tests::docs::{self, Block, Language, Mark, Page};
 
 use stage::Stage;
 
@@ -111,7 +111,17 @@ async fn play(stage: &Stage, page: &Page) -> Result<()> {
         let unmatched = output.lines().find(|line| line.contains("Unmatched input"));
         ensure!(unmatched.is_none(), "{path}:{}: {unmatched:?}", step.line);
     }
-    stage.clean(page).await
+    // A dry run leaves nothing.
+    match page.blocks.iter().any(is_run) {
+        true => stage.clean(page).await,
+        false => Ok(()),
+    }
+}
+
+/// Whether a block's commands are carried out.
+fn is_run(block: &Block) -> bool {
+    let is_shell = matches!(block.language, Language::Bash | Language::Console);
+    is_shell && !matches!(block.mark, Some(Mark::NotRun(_)))
 }
 
 /// How many blocks there are, and why those that were not run weren't.
