@@ -23,7 +23,7 @@ pub fn board() -> Board {
         variables: vec![Variable {
             name: "namespace",
             label: "Namespace",
-            query: "label_values(sakidori_scaled_object_replicas, namespace)",
+            query: "label_values(sakidori_scaled_object_decision, namespace)",
             several: true,
         }],
         marks: vec![Mark {

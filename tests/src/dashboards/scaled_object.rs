@@ -19,13 +19,13 @@ pub fn board() -> Board {
             Variable {
                 name: "namespace",
                 label: "Namespace",
-                query: "label_values(sakidori_scaled_object_replicas, namespace)",
+                query: "label_values(sakidori_scaled_object_decision, namespace)",
                 several: false,
             },
             Variable {
                 name: "scaledObject",
                 label: "ScaledObject",
-                query: r#"label_values(sakidori_scaled_object_replicas{namespace="$namespace"}, scaledObject)"#,
+                query: r#"label_values(sakidori_scaled_object_decision{namespace="$namespace"}, scaledObject)"#,
                 several: false,
             },
         ],
