@@ -1,4 +1,4 @@
-//! The chart before a real API server, which takes what is made of each set of values, field by field. All of it is a dry run.
+//! The chart before a real API server, which takes what is made of each set of values, field by field. Nothing is installed.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -130,17 +130,17 @@ fn scaled_jobs(annotations: &Value) -> Result<DynamicObject> {
     }))?)
 }
 
-/// Applies it as a dry run, in which a field that the kind doesn't have is an error.
+/// Applies it as a dry run, in which a field that the kind doesn't have is an error. A ServiceAccount is made: a pod needs its own.
 async fn take(cluster: &Cluster, object: &DynamicObject) -> Result<()> {
     let name = object.metadata.name.clone().context("it has no name")?;
-    let (api, _) = manifests::api_of(&cluster.client(), "keda", object).await?;
-    let dry_run = PatchParams {
-        dry_run: true,
+    let (api, kind) = manifests::api_of(&cluster.client(), "keda", object).await?;
+    let parameters = PatchParams {
+        dry_run: kind.kind != "ServiceAccount",
         force: true,
         field_manager: Some(manifests::FIELD_MANAGER.to_owned()),
         field_validation: Some(ValidationDirective::Strict),
     };
-    api.patch(&name, &dry_run, &Patch::Apply(object))
+    api.patch(&name, &parameters, &Patch::Apply(object))
         .await
         .with_context(|| name.clone())?;
     Ok(())
