@@ -102,7 +102,10 @@ pub async fn apply_objects(
 }
 
 /// The API of an object's own kind, in its own namespace or else in `namespace`.
-async fn api_of(
+///
+/// # Errors
+/// If it doesn't say what it is, or the API server knows no such kind.
+pub async fn api_of(
     client: &Client,
     namespace: &str,
     object: &DynamicObject,

@@ -57,12 +57,12 @@ log-level: {{ include "sakidori.logLevel" .Values.logging.metricServer.zapLevel 
 {{- end }}
 
 {{/*
-Flags of KEDA's that nothing depends on: how fast its client may ask and how it is answered, what its log looks like, connections that are kept. As
+Flags of KEDA's that nothing depends on: how fast its client may ask and how it is answered, how times look in its log, connections that are kept. As
 JSON.
 */}}
 {{- define "sakidori.ignoredFlags" -}}
 {{- list "kube-api-qps" "kube-api-burst" "disable-compression" "http-max-idle-conns" "http-max-idle-conns-per-host" "http-idle-conn-timeout"
-  "zap-devel" "zap-encoder" "zap-log-level" "zap-stacktrace-level" "zap-time-encoding" "v" "logtostderr" "stderrthreshold" "msg"
+  "zap-stacktrace-level" "zap-time-encoding" "v" "logtostderr" "stderrthreshold" "msg"
   "profiling-bind-address" "k8s-cluster-name" | toJson }}
 {{- end }}
 

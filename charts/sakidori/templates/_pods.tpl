@@ -12,9 +12,11 @@
 
 {{/* Labels and annotations of a pod. `app` is its name, `labels` and `annotations` the user's. */}}
 {{- define "sakidori.podMetadata" -}}
+{{- /* What selectors look at is not the user's to change. */}}
 {{- $own := dict "app" .app "name" .app -}}
+{{- $labels := omit .labels "app.kubernetes.io/name" "app.kubernetes.io/instance" -}}
 labels:
-  {{- include "sakidori.labels" (dict "of" .of "app" .app "labels" (merge $own .labels)) | nindent 2 }}
+  {{- include "sakidori.labels" (dict "of" .of "app" .app "labels" (merge $own $labels)) | nindent 2 }}
 {{- with merge dict .annotations .of.Values.additionalAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

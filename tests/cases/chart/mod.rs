@@ -1,5 +1,6 @@
 //! The Helm chart by itself: what it makes of values, and what it says of those that it can't take. Nothing is installed here.
 
+mod accepted;
 mod definitions;
 mod documented;
 mod kedas_values;

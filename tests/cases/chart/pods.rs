@@ -146,6 +146,22 @@ async fn levels_and_formats_of_kedas_are_understood() {
     }
 }
 
+/// What selectors look at stays as it is, whatever labels a user gives the pods.
+#[tokio::test]
+async fn labels_of_the_user_come_beside_those_that_select() {
+    let labels = json!({"app": "mine", "app.kubernetes.io/name": "mine", "team": "shop"});
+    let objects = objects(&with(&[("podLabels.keda", labels)])).await;
+    let deployment = named(&objects, "Deployment", "keda-operator");
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    for (label, value) in [
+        ("app", "keda-operator"),
+        ("app.kubernetes.io/name", "keda-operator"),
+        ("team", "shop"),
+    ] {
+        assert_eq!(labels[label], value, "{labels}");
+    }
+}
+
 #[tokio::test]
 async fn the_adapter_gets_the_certificate_and_not_the_authoritys_key() {
     let objects = objects(&with(&[("metricsServer.separate", json!(true))])).await;

@@ -143,11 +143,12 @@ async fn the_api_server_is_sent_to_who_serves() {
         let registered = named(&objects, "APIService", "v1beta1.external.metrics.k8s.io");
         let service = registered["spec"]["service"]["name"].as_str().unwrap();
         let service = named(&objects, "Service", service);
-        assert_eq!(service["spec"]["selector"], json!({"app": app}));
+        let of_app = |app: &str| json!({"app.kubernetes.io/name": app, "app.kubernetes.io/instance": "keda"});
+        assert_eq!(service["spec"]["selector"], of_app(app));
         let admission = named(&objects, "ValidatingWebhookConfiguration", "keda-admission");
         let service = &admission["webhooks"][0]["clientConfig"]["service"];
         let service = named(&objects, "Service", service["name"].as_str().unwrap());
-        assert_eq!(service["spec"]["selector"], json!({"app": "keda-operator"}));
+        assert_eq!(service["spec"]["selector"], of_app("keda-operator"));
     }
 }
 
