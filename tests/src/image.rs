@@ -50,6 +50,9 @@ pub struct Image {
     pub digest: String,
     /// Of its layers, unpacked.
     pub bytes: u64,
+    /// The commit that it was built from, and when that was made, in seconds since 1970.
+    pub revision: String,
+    pub committed: i64,
     sandbox: Sandbox,
 }
 
@@ -75,6 +78,8 @@ impl Image {
         };
         buildah.set_up()?;
         buildah.build_builder()?;
+        let revision = git(&["rev-parse", "HEAD"])?;
+        let committed = git(&["log", "-1", "--format=%ct"])?.parse()?;
         buildah.build_image()?;
         let layout = sandbox.dir().join("layout");
         let to = format!("oci:{}:test", layout.display());
@@ -89,6 +94,8 @@ impl Image {
             config,
             digest,
             bytes: files.values().sum(),
+            revision,
+            committed,
             sandbox,
         })
     }
@@ -189,13 +196,15 @@ fn finish(mut command: Command) -> Result<()> {
 }
 
 /// What a command prints, without the end of its last line.
-///
-/// # Errors
-/// If it fails.
-pub fn printed(command: &mut Command) -> Result<String> {
+fn printed(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     ensure!(output.status.success(), "{command:?} failed");
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn git(arguments: &[&str]) -> Result<String> {
+    let mut git = Command::new("git");
+    printed(git.args(arguments).current_dir(binary::repository()))
 }
 
 fn cargo_home() -> Result<PathBuf> {

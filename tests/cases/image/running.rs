@@ -313,12 +313,12 @@ async fn wait_replicas(shop: &Namespace, name: &str, count: i32) -> Result<()> {
     Ok(())
 }
 
-/// The chart's Deployment.
+/// The operator's Deployment, as the chart has it.
 async fn deployed(values: &Value) -> Result<Value> {
     let objects = chart::render(values).await?;
     let deployment = objects.into_iter().find(|object| {
         let kind = object.types.as_ref().map(|types| types.kind.as_str());
-        kind == Some("Deployment")
+        kind == Some("Deployment") && object.metadata.name.as_deref() == Some("keda-operator")
     });
     Ok(deployment.context("the chart has no Deployment")?.data)
 }
