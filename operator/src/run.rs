@@ -74,6 +74,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let requests = ApiRequests::new().context("registering metrics")?;
     let client = client(cluster.clone(), &requests)?;
     let metrics = Arc::new(Metrics::new(options.metrics).context("registering metrics")?);
+    metrics
+        .add(Box::new(requests.clone()))
+        .context("registering metrics")?;
     let certificate_metrics = CertificateMetrics::new().context("registering metrics")?;
     let collected = Box::new(certificate_metrics.clone());
     metrics.add(collected).context("registering metrics")?;

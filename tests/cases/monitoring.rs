@@ -61,6 +61,7 @@ fn a_sale_has_its_metrics_and_the_page_about_sales_tells_of_them() {
             r#"sakidori_prescale_ready_replicas{namespace="monitoring",scaledObject="web"} 5"#,
             r#"sakidori_prescale_replicas{namespace="monitoring",scaledObject="web"} 5"#,
             r#"sakidori_prescale_ready_lead_seconds_bucket{namespace="monitoring",scaledObject="web",le="0"} 0"#,
+            r#"sakidori_api_requests_total{outcome="ok",resource="horizontalpodautoscalers",verb="apply"} "#,
             r#"sakidori_calendar_refresh_errors_total{calendar="sales",kind="SaleCalendar",namespace="monitoring"} "#,
         ];
         let text = eventually("the metrics of a sale", SOON * 3, async || {

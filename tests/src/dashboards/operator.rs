@@ -96,13 +96,13 @@ pub fn api() -> Row {
             Panel::series(
                 "Requests that fail",
                 Unit::PerSecond,
-                "`refused`: a right is missing, or a webhook says no; `throttled`: too many requests; `failed`: no answer. Conflicts are written \
+                "`invalid`: an object that a policy doesn't take; `refused`: a right is missing, or a webhook says no; `throttled`: too many requests; `failed`: no answer. Conflicts are written \
                  again and are no fault. Runbook: SakidoriApiWritesFail.",
             )
             .ask(
                 rate_by(
                     "sakidori_api_requests_total",
-                    r#"{outcome=~"refused|throttled|failed"}"#,
+                    r#"{outcome=~"invalid|refused|throttled|failed"}"#,
                     "verb, resource, outcome",
                 ),
                 "{{verb}} {{resource}}: {{outcome}}",
