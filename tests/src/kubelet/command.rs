@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::network::API_SERVER;
+
 /// What the image says (`Dockerfile`) for containers that say nothing else: `ENTRYPOINT`, `USER` and `ENV`.
 const ENTRYPOINT: &str = "/sakidori";
 const IMAGE_USER: u64 = 65532;
@@ -50,6 +52,9 @@ impl Invocation {
         let mut environment = BTreeMap::from([
             ("PATH".to_owned(), PATH.to_owned()),
             ("HOSTNAME".to_owned(), text(&pod["metadata"]["name"])),
+            // Of all Services every pod is told of this one, also without enableServiceLinks.
+            ("KUBERNETES_SERVICE_HOST".to_owned(), API_SERVER.to_owned()),
+            ("KUBERNETES_SERVICE_PORT".to_owned(), "443".to_owned()),
         ]);
         for service in services {
             environment.extend(service_links(service));
@@ -281,6 +286,7 @@ mod tests {
         assert_eq!(told("KEY"), Some("secret"));
         assert_eq!(told("NO"), None);
         assert_eq!(told("HOSTNAME"), Some("keda-operator-0"));
+        assert_eq!(told("KUBERNETES_SERVICE_HOST"), Some("10.96.0.1"));
     }
 
     #[test]
