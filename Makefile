@@ -64,11 +64,12 @@ image: ## build the image with docker, podman or buildah, whichever is there (IM
 install: build ## install what tests and demo need: a control plane, fake nodes, RabbitMQ, Kafka, PostgreSQL, Moto, buildah (says what it installs)
 	$(DEBUG)/test-cluster install
 
-# The cases of isolation and of failover measure times: they run by themselves, one after the other. What they measure is shown.
-# They run whatever became of the others, so that one run shows all that is wrong.
+# What takes the processors for long, or measures times, runs by itself: the build of the image first, the cases of isolation and of failover
+# last, one after the other. What they measure is shown. Each runs whatever became of the others, so that one run shows all that is wrong.
 test: install ## run all tests, against real servers on loopback
 	export SAKIDORI_BIN=$(DEBUG)/sakidori; failed=0; \
-	cargo test --workspace --no-fail-fast -- --skip isolation:: --skip failover:: || failed=$$?; \
+	cargo test --workspace --test e2e -- image:: --nocapture || failed=$$?; \
+	cargo test --workspace --no-fail-fast -- --skip image:: --skip isolation:: --skip failover:: || failed=$$?; \
 	cargo test --workspace --test e2e -- isolation:: failover:: --test-threads 1 --nocapture || failed=$$?; \
 	exit $$failed
 

@@ -194,7 +194,8 @@ struct Desk {
     annotations: BTreeMap<String, String>,
     pending: Option<Pending>,
     leader: watch::Sender<Option<String>>,
-    failing: Spell,
+    failing_reads: Spell,
+    failing_writes: Spell,
     stranger: watch::Sender<bool>,
 }
 
@@ -218,7 +219,8 @@ impl Desk {
             annotations: BTreeMap::new(),
             pending: None,
             leader,
-            failing: Spell::default(),
+            failing_reads: Spell::default(),
+            failing_writes: Spell::default(),
             stranger,
         }
     }
@@ -275,16 +277,11 @@ impl Desk {
         let lease = match answer {
             Ok(lease) => lease,
             Err(Failed(why)) => {
-                self.tell_failure(why);
+                self.tell_failure(reads, why);
                 return LeaseEvent::Failed { attempt };
             }
         };
-        if self.failing.works() {
-            info!(
-                lease = self.candidacy.lease,
-                "the Lease can be read and written again"
-            );
-        }
+        self.tell_success(reads);
         self.note(lease.as_ref());
         if reads {
             let found = lease.map(stored);
@@ -297,17 +294,32 @@ impl Desk {
         }
     }
 
+    /// A Lease that can be read may still not be written, so that reads end no spell of failing writes.
+    fn tell_success(&mut self, reads: bool) {
+        let lease = &self.candidacy.lease;
+        if self.failing_reads.works() {
+            info!(lease, "the Lease can be read again");
+        }
+        if !reads && self.failing_writes.works() {
+            info!(lease, "the Lease can be written again");
+        }
+    }
+
     /// Once for each spell of failures: a request is sent every two seconds.
-    fn tell_failure(&mut self, why: Option<String>) {
+    fn tell_failure(&mut self, reads: bool, why: Option<String>) {
         let Some(error) = why else { return };
         let lease = &self.candidacy.lease;
-        if self.failing.fails(Timestamp::now(), &error) {
+        let (spell, request) = match reads {
+            true => (&mut self.failing_reads, "read"),
+            false => (&mut self.failing_writes, "write"),
+        };
+        if spell.fails(Timestamp::now(), &error) {
             warn!(
                 lease,
-                error, "the Lease can't be read or written; trying again"
+                request, error, "the Lease can't be read or written; trying again"
             );
         } else {
-            debug!(lease, error, "the Lease can't be read or written");
+            debug!(lease, request, error, "the Lease can't be read or written");
         }
     }
 
@@ -327,11 +339,12 @@ impl Desk {
         let mut annotations = self.annotations.clone();
         annotations.remove(ADDRESS);
         annotations.remove(ADDRESS_OF);
-        if let Some(address) = &self.candidacy.address
-            && !record.holder.is_empty()
-        {
-            annotations.insert(ADDRESS.to_owned(), address.clone());
+        if !record.holder.is_empty() {
+            // Also without an address: others see that it is one of them.
             annotations.insert(ADDRESS_OF.to_owned(), record.holder.clone());
+            if let Some(address) = &self.candidacy.address {
+                annotations.insert(ADDRESS.to_owned(), address.clone());
+            }
         }
         KubeLease {
             metadata: ObjectMeta {

@@ -1,11 +1,13 @@
 //! The metrics of the stream between replicas.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntCounter, IntGauge};
-use sakidori_values::{Counts, Store};
+use sakidori_values::{Counts, Moment, Store};
+
+use crate::lock::lock;
 
 /// Reads what the stream counts when it is asked for.
 pub struct StreamMetrics {
@@ -17,6 +19,9 @@ pub struct StreamMetrics {
     told_bytes: IntCounter,
     streams: IntCounter,
     silence: Gauge,
+    started: Moment,
+    /// Held while they are collected: two scrapes at once would count each other's.
+    collected: Mutex<()>,
 }
 
 impl StreamMetrics {
@@ -45,8 +50,10 @@ impl StreamMetrics {
             )?,
             silence: Gauge::new(
                 "sakidori_values_silence_seconds",
-                "How long ago the replica that leads last told this process something",
+                "How long ago the replica that leads last told this process something; since it started, if never",
             )?,
+            started: Moment::now(),
+            collected: Mutex::default(),
         })
     }
 }
@@ -62,6 +69,7 @@ impl Collector for StreamMetrics {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
+        let _collected = lock(&self.collected);
         let counted = self.counts.now();
         self.followers
             .set(counted.followers.try_into().unwrap_or(i64::MAX));
@@ -74,16 +82,15 @@ impl Collector for StreamMetrics {
             (&self.told_bytes, counted.told_bytes),
             (&self.streams, counted.streams),
         ] {
-            // Only one scrape at a time counts: another's increase between the two lines would be counted twice.
             counter.reset();
             counter.inc_by(value);
             all.extend(counter.collect());
         }
-        // One that never followed has no silence.
-        if let Some(silence) = self.store.silence() {
-            self.silence.set(silence.as_secs_f64());
-            all.extend(self.silence.collect());
-        }
+        // One that reaches no leader from its start on is as much cut off as one that lost it.
+        let heard = self.store.silence();
+        let silence = heard.unwrap_or_else(|| self.started.elapsed());
+        self.silence.set(silence.as_secs_f64());
+        all.extend(self.silence.collect());
         all
     }
 }

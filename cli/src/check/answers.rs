@@ -142,7 +142,11 @@ pub fn webhooks(created: &kube::Result<()>) -> Finding {
 }
 
 fn denied(status: &Status) -> bool {
-    status.code == 403 && status.message.starts_with("admission webhook ")
+    // Ours, not those of another policy that this object meets, too.
+    status.code == 403
+        && status
+            .message
+            .starts_with("admission webhook \"vscaledobject.")
 }
 
 /// The API server's own words, where it said some.

@@ -83,6 +83,10 @@ const REASONS: &[&str] = &[
     "QuotaExceeded",
     "Unschedulable",
     "Paused",
+    "NodesRequested",
+    "NodesReady",
+    "NodesUnsupported",
+    "NodesFailed",
 ];
 
 /// The types of conditions that have series.

@@ -45,10 +45,12 @@ pub fn router(metrics: Arc<Metrics>) -> Router {
 
 async fn scrape(State(scraped): State<Scraped>, headers: HeaderMap) -> Response {
     // It is never closed.
-    let _turn = scraped.at_once.acquire().await;
+    let turn = scraped.at_once.acquire_owned().await;
     let compressed = takes_gzip(&headers);
-    let metrics = scraped.metrics.clone();
+    let metrics = scraped.metrics;
     let written = spawn_blocking(move || {
+        // Its turn ends with the text, also where who asked has gone meanwhile: the text is made to its end all the same.
+        let _turn = turn;
         let text = metrics.text().into_bytes();
         match compressed {
             true => gzip(&text),

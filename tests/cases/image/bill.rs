@@ -148,7 +148,11 @@ fn it_names_the_c_libraries_that_are_linked() -> Result<()> {
             .unwrap_or_default()
             .ends_with(version)
     );
-    assert!(binary.contains(version));
+    // It says its version by a number alone, but its files' names stand in its messages.
+    assert!(
+        binary.contains("rdkafka_"),
+        "librdkafka is not in the binary"
+    );
     // It is compiled in by other features only.
     assert!(!binary.contains("inflate 1."), "zlib is in the binary");
     Ok(())
@@ -167,8 +171,11 @@ fn the_licences_of_all_parts_are_there() -> Result<()> {
             assert!(texts.contains(&line), "{name} {version}");
         }
     }
+    // A text breaks its lines where it likes.
+    let words: Vec<&str> = texts.split_whitespace().collect();
+    let words = words.join(" ");
     for text in ["LICENSE.snappy", "GNU Lesser General Public License"] {
-        assert!(texts.contains(text), "{text}");
+        assert!(words.contains(text), "{text}");
     }
     Ok(())
 }

@@ -13,6 +13,9 @@ use super::image;
 /// 40 MiB, all files together.
 const LARGEST: u64 = 40 * 1024 * 1024;
 
+/// `{"alg":"none"}` in base64, with which such a token begins.
+const SIGNED_BY_NOBODY: &str = "eyJhbGciOiJub25lIn0";
+
 #[test]
 fn it_runs_as_nobody_and_says_what_it_is() -> Result<()> {
     let created = Timestamp::from_second(image().committed)?.to_string();
@@ -99,8 +102,11 @@ fn no_place_of_the_machine_that_built_it_and_no_secret_is_in_it() -> Result<()> 
                 panic!("{file} names {place}: {around}");
             }
         }
-        // The beginnings of keys are in it: it reads them.
-        canary::tells_no_secret(file, &text.replace("PRIVATE KEY", ""))?;
+        // The beginnings of keys are in it: it reads them. So are the tokens of librdkafka's own tests, which say that they are signed by nobody.
+        let text = text
+            .replace("PRIVATE KEY", "")
+            .replace(SIGNED_BY_NOBODY, "");
+        canary::tells_no_secret(file, &text)?;
     }
     let config = image.config.to_string();
     for place in &places {

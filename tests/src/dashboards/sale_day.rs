@@ -42,14 +42,14 @@ pub fn board() -> Board {
         marks: vec![
             Mark {
                 name: "Sale starts",
-                expr: r#"max by (event) (sakidori_calendar_occurrence_start_timestamp_seconds{namespace=~"$namespace|",calendar=~"$calendar"}) * 1000"#,
+                expr: r#"max by (calendar, event, ordinal) (sakidori_calendar_occurrence_start_timestamp_seconds{namespace=~"$namespace|",calendar=~"$calendar"}) * 1000"#,
                 title: "{{event}} starts",
                 colour: "orange",
                 value_is_time: true,
             },
             Mark {
                 name: "Sale ends",
-                expr: r#"max by (event) (sakidori_calendar_occurrence_end_timestamp_seconds{namespace=~"$namespace|",calendar=~"$calendar"}) * 1000"#,
+                expr: r#"max by (calendar, event, ordinal) (sakidori_calendar_occurrence_end_timestamp_seconds{namespace=~"$namespace|",calendar=~"$calendar"}) * 1000"#,
                 title: "{{event}} ends",
                 colour: "blue",
                 value_is_time: true,
@@ -266,7 +266,7 @@ fn week() -> Row {
     }
     let occurrence = |end: &str| {
         format!(
-            "max by (kind, namespace, calendar, event) (sakidori_calendar_occurrence_{end}_timestamp_seconds{CALENDARS}) * 1000"
+            "max by (kind, namespace, calendar, event, ordinal) (sakidori_calendar_occurrence_{end}_timestamp_seconds{CALENDARS}) * 1000"
         )
     };
     Row {
