@@ -26,7 +26,7 @@ async fn they_say_what_to_do_next() {
         "kubectl -n scaling rollout status deployment/keda-operator",
         "helm -n scaling test keda --logs",
         "kind: ScaledObject",
-        "docs/getting-started.md",
+        "docs/first-scaled-object.md",
     ] {
         assert!(notes.contains(line), "{line}: {notes}");
     }
