@@ -99,6 +99,19 @@ rule without names is one for all: whatever is no name ends the installation.
 {{- .value }}
 {{- end }}
 
+{{/* A map without what is null in it, as JSON: so does one take a value away. */}}
+{{- define "sakidori.filled" -}}
+{{- $filled := dict }}
+{{- range $key, $value := . }}
+{{- if kindIs "map" $value }}
+{{- $_ := set $filled $key (include "sakidori.filled" $value | fromJson) }}
+{{- else if not (kindIs "invalid" $value) }}
+{{- $_ := set $filled $key $value }}
+{{- end }}
+{{- end }}
+{{- toJson $filled }}
+{{- end }}
+
 {{/* cert-manager's name for the certificate. */}}
 {{- define "sakidori.certificate" -}}
 {{- include "sakidori.operator" . }}-tls-certificates

@@ -64,7 +64,9 @@ tolerations:
 topologySpreadConstraints:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-dnsPolicy: {{ .own.dnsPolicy }}
+{{- /* On the node's network ClusterFirst is the node's DNS, by which no Service of the cluster is found. */}}
+{{- $dns := .own.dnsPolicy | default "ClusterFirst" }}
+dnsPolicy: {{ ternary "ClusterFirstWithHostNet" $dns (and (eq $dns "ClusterFirst") (eq (toString .own.useHostNetwork) "true")) }}
 {{- with .own.dnsConfig | default $values.global.dnsConfig }}
 dnsConfig:
   {{- toYaml . | nindent 2 }}
@@ -79,10 +81,19 @@ hostAliases:
 {{- end }}
 {{- end }}
 
-{{/* How pods are replaced. A new one is Ready once it was told all values; only then an old one goes, so there is always one that answers. */}}
+{{/*
+How pods are replaced: as `wanted`, or, with the values `own` of the component, with care. A new one is Ready once it was told all values; only then
+an old one goes, so there is always one that answers. On the node's network a new one has no port while an old one is there, so one goes first.
+*/}}
 {{- define "sakidori.strategy" -}}
-{{- $careful := dict "type" "RollingUpdate" "rollingUpdate" (dict "maxSurge" 1 "maxUnavailable" 0) }}
-{{- toYaml (. | default $careful) }}
+{{- $surge := ternary 0 1 (eq (toString .own.useHostNetwork) "true") }}
+{{- $careful := dict "type" "RollingUpdate" "rollingUpdate" (dict "maxSurge" $surge "maxUnavailable" (sub 1 $surge)) }}
+{{- toYaml (.wanted | default $careful) }}
+{{- end }}
+
+{{/* Requests and limits. */}}
+{{- define "sakidori.resources" -}}
+{{- toYaml (include "sakidori.filled" . | fromJson) }}
 {{- end }}
 
 {{/* The environment that both read, with `env`. */}}

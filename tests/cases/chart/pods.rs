@@ -197,6 +197,34 @@ async fn an_image_has_the_registry_that_is_said_last() {
     }
 }
 
+/// On the node's network a second pod has no port to listen on, and ClusterFirst would be the node's own DNS.
+#[tokio::test]
+async fn on_the_nodes_network_an_old_pod_goes_first() {
+    for (host, policy, surge) in [
+        (false, "ClusterFirst", 1),
+        (true, "ClusterFirstWithHostNet", 0),
+    ] {
+        let objects = objects(&with(&[
+            ("operator.useHostNetwork", json!(host)),
+            ("metricsServer.useHostNetwork", json!(host)),
+            ("metricsServer.separate", json!(true)),
+        ]))
+        .await;
+        for deployment in of(&objects, "Deployment") {
+            let spec = &deployment["spec"];
+            let rolling = json!({"maxSurge": surge, "maxUnavailable": 1 - surge});
+            assert_eq!(spec["strategy"]["rollingUpdate"], rolling);
+            let pod = &spec["template"]["spec"];
+            assert_eq!(pod["dnsPolicy"], policy);
+            assert_eq!(pod["hostNetwork"], host);
+        }
+        // The pod of `helm test` needs no port.
+        for pod in of(&objects, "Pod") {
+            assert_eq!(pod["spec"]["hostNetwork"], false);
+        }
+    }
+}
+
 #[tokio::test]
 async fn without_webhooks_their_port_is_closed() {
     for (enabled, address) in [(true, ":9443"), (false, "0")] {

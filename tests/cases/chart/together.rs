@@ -176,6 +176,39 @@ async fn the_operators_selector_is_kedas() {
     assert_eq!(operator["spec"]["selector"], selector);
 }
 
+/// To what a binding leads can't be changed: those that KEDA's chart has, too, lead to the same.
+#[tokio::test]
+async fn bindings_with_kedas_names_lead_where_kedas_do() {
+    let tokens = json!([{"namespace": "shop", "name": "orders"}]);
+    let values = with(&[
+        ("watchNamespace", json!("keda,shop")),
+        ("metricsServer.separate", json!(true)),
+        (
+            "permissions.operator.restrict.serviceAccountTokenCreationRoles",
+            tokens,
+        ),
+    ]);
+    let objects = objects(&values).await;
+    let operator = "keda-operator";
+    let cluster = named(&objects, "ClusterRoleBinding", operator);
+    assert_eq!(cluster["roleRef"]["kind"], "ClusterRole");
+    assert_eq!(cluster["roleRef"]["name"], operator);
+    for binding in of(&objects, "RoleBinding") {
+        let name = binding["metadata"]["name"].as_str().unwrap();
+        // In namespaces that are watched, KEDA's leads to a ClusterRole.
+        assert_ne!(name, operator);
+        let role = match name {
+            "keda-operator-auth-reader" => "extension-apiserver-authentication-reader",
+            "keda-operator-metrics-apiserver-auth-reader" => {
+                "extension-apiserver-authentication-reader"
+            }
+            name => name,
+        };
+        assert_eq!(binding["roleRef"]["kind"], "Role", "{name}");
+        assert_eq!(binding["roleRef"]["name"], role, "{name}");
+    }
+}
+
 /// What each port of the operator's pod lets in.
 #[tokio::test]
 async fn a_network_policy_closes_what_nobody_needs() {
