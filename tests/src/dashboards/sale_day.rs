@@ -283,6 +283,7 @@ fn week() -> Row {
             .column("calendar", "Calendar")
             .column("namespace", "Namespace")
             .hiding("kind")
+            .hiding("ordinal")
             .sorted_by("Starts")
             .column_unit("Starts", Unit::Time)
             .column_unit("Ends", Unit::Time)
