@@ -2,12 +2,14 @@
 {{- define "sakidori.cautions" -}}
 {{- $values := .Values.AsMap }}
 {{- $operator := .Values.operator }}
-{{- if lt (int $operator.replicaCount) 2 }}
-- operator.replicaCount is {{ $operator.replicaCount }}: while its pod moves to another node, nothing is scaled. With 2, the other one takes over.
+{{- /* Without a number a Deployment has one. */}}
+{{- $replicas := ternary 1 (int $operator.replicaCount) (kindIs "invalid" $operator.replicaCount) }}
+{{- if lt $replicas 2 }}
+- operator.replicaCount is {{ $replicas }}: while its pod moves to another node, nothing is scaled. With 2, the other one takes over.
 {{- end }}
-{{- $least := .Values.podDisruptionBudget.operator.minAvailable | default 0 }}
-{{- if and (regexMatch "^[0-9]+$" (toString $least)) (ge (int $least) (int $operator.replicaCount)) (gt (int $least) 0) }}
-- podDisruptionBudget.operator.minAvailable is {{ $least }} of {{ $operator.replicaCount }} replicas: no node on which one runs can be drained.
+{{- $least := dig "minAvailable" 0 (include "sakidori.filled" .Values.podDisruptionBudget.operator | fromJson) }}
+{{- if and (regexMatch "^[0-9]+$" (toString $least)) (ge (int $least) $replicas) (gt (int $least) 0) }}
+- podDisruptionBudget.operator.minAvailable is {{ $least }} of {{ $replicas }} replicas: no node on which one runs can be drained.
 {{- end }}
 {{- if .Values.webhooks.enabled }}
 {{- if eq .Values.webhooks.failurePolicy "Ignore" }}
@@ -40,7 +42,7 @@
 {{- if .Values.permissions.operator.restrict.allowAllServiceAccountTokenCreation }}
 - permissions.operator.restrict.allowAllServiceAccountTokenCreation is true: who may write a TriggerAuthentication can act as any ServiceAccount.
 {{- end }}
-{{- if dig "limits" "cpu" "" .Values.resources.operator }}
+{{- if dig "limits" "cpu" "" (include "sakidori.filled" .Values.resources.operator | fromJson) }}
 - resources.operator.limits.cpu is set: when it is reached, polls are late, and so are floors.
 {{- end }}
 {{- if has .Values.image.keda.tag (list "latest" "main") }}

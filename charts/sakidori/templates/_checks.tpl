@@ -90,7 +90,8 @@ make a difference.
 {{- end }}
 {{- end }}
 {{- range $component, $budget := $values.podDisruptionBudget }}
-{{- if and $budget (hasKey $budget "minAvailable") (hasKey $budget "maxUnavailable") }}
+{{- $budget = include "sakidori.filled" $budget | fromJson }}
+{{- if and (hasKey $budget "minAvailable") (hasKey $budget "maxUnavailable") }}
 {{- fail (printf "podDisruptionBudget.%s: minAvailable and maxUnavailable: expected one of the two" $component) }}
 {{- end }}
 {{- end }}

@@ -25,7 +25,7 @@ metrics-server-service-name: {{ include "sakidori.metricsServer" . }}
 webhooks-service-name: {{ include "sakidori.webhooks" . }}
 k8s-cluster-domain: {{ .Values.clusterDomain | quote }}
 leader-elect: "true"
-leader-election-id: {{ .Values.operator.leaderElectionID | quote }}
+leader-election-id: {{ include "sakidori.lease" . | quote }}
 log-format: {{ include "sakidori.logFormat" .Values.logging.operator.format }}
 log-level: {{ include "sakidori.logLevel" .Values.logging.operator.level | quote }}
 {{- end }}
@@ -35,19 +35,19 @@ secure-port: "{{ .Values.service.portHttpsTarget }}"
 metrics-bind-address: {{ include "sakidori.metricsAddress" .Values.prometheus.metricServer }}
 health-probe-bind-address: ":8081"
 cert-dir: {{ .Values.certificates.mountPath | quote }}
-leader-election-id: {{ .Values.operator.leaderElectionID | quote }}
+leader-election-id: {{ include "sakidori.lease" . | quote }}
 log-format: {{ include "sakidori.logFormat" .Values.logging.metricServer.zapEncoder }}
 log-level: {{ include "sakidori.logLevel" .Values.logging.metricServer.zapLevel | quote }}
 {{- end }}
 
 {{/* Where metrics are served, of a value such as prometheus.operator: to the pod itself only, where they are not enabled. */}}
 {{- define "sakidori.metricsAddress" -}}
-{{- printf "%s:%d" (ternary "" "127.0.0.1" .enabled) (int .port) | quote }}
+{{- printf "%s:%d" (ternary "127.0.0.1" "" (not .enabled)) (int .port) | quote }}
 {{- end }}
 
 {{/* A list of arguments: `own` flags, and in their place or beside them those of `extra`, but for KEDA's that mean nothing here. */}}
 {{- define "sakidori.flags" -}}
-{{- $flags := merge dict .extra .own }}
+{{- $flags := merge dict (.extra | default dict) .own }}
 {{- range $flag, $value := $flags }}
 {{- if not (has $flag (include "sakidori.ignoredFlags" nil | fromJsonArray)) }}
 {{- /* A large number is no 1e+06. */}}

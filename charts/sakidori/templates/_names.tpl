@@ -36,7 +36,7 @@ namespace: {{ . }}
 {{- end }}
 labels:
   {{- include "sakidori.labels" . | nindent 2 }}
-{{- with merge dict (.annotations | default dict) .of.Values.additionalAnnotations }}
+{{- with merge dict (.annotations | default dict) (.of.Values.additionalAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -52,7 +52,7 @@ annotations:
   "app.kubernetes.io/part-of" "sakidori"
   "app.kubernetes.io/managed-by" ($root.Values.customManagedBy | default $root.Release.Service)
   "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") }}
-{{- toYaml (merge dict (.labels | default dict) $own $root.Values.additionalLabels) }}
+{{- toYaml (merge dict (.labels | default dict) $own ($root.Values.additionalLabels | default dict)) }}
 {{- end }}
 
 {{/*

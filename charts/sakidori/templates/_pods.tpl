@@ -14,10 +14,10 @@
 {{- define "sakidori.podMetadata" -}}
 {{- /* What selectors look at is not the user's to change. */}}
 {{- $own := dict "app" .app "name" .app -}}
-{{- $labels := omit .labels "app.kubernetes.io/name" "app.kubernetes.io/instance" -}}
+{{- $labels := omit (.labels | default dict) "app.kubernetes.io/name" "app.kubernetes.io/instance" -}}
 labels:
   {{- include "sakidori.labels" (dict "of" .of "app" .app "labels" (merge $own $labels)) | nindent 2 }}
-{{- with merge dict .annotations .of.Values.additionalAnnotations }}
+{{- with merge dict (.annotations | default dict) (.of.Values.additionalAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -28,7 +28,9 @@ annotations:
 httpGet:
   path: {{ .path }}
   port: probes
-{{ toYaml .times }}
+{{- with .times }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* Where a pod runs, and in what network: `own` are the values of its component, `spread` its topologySpreadConstraints, `app` its name. */}}
@@ -125,5 +127,5 @@ an old one goes, so there is always one that answers. On the node's network a ne
 {{- $mounts = append $mounts (dict "name" .name "mountPath" .path "readOnly" true) }}
 {{- end }}
 {{- end }}
-{{- toJson (dict "volumes" (concat $volumes .extra.extraVolumes) "mounts" (concat $mounts .extra.extraVolumeMounts)) }}
+{{- toJson (dict "volumes" (concat $volumes (.extra.extraVolumes | default list)) "mounts" (concat $mounts (.extra.extraVolumeMounts | default list))) }}
 {{- end }}

@@ -126,7 +126,7 @@ would be to read every Secret.
 {{- define "sakidori.scaledRefKindRules" -}}
 {{- $at := "rbac.scaledRefKinds" }}
 {{- $such := "{apiGroup: argoproj.io, kind: rollouts}" }}
-{{- $kinds := ternary .Values.rbac.scaledRefKinds list .Values.rbac.enabledCustomScaledRefKinds }}
+{{- $kinds := ternary list .Values.rbac.scaledRefKinds (not .Values.rbac.enabledCustomScaledRefKinds) }}
 {{- if not (or (kindIs "invalid" $kinds) (kindIs "slice" $kinds)) }}
 {{- fail (printf "%s: expected a list, each element such as %s" $at $such) }}
 {{- end }}
@@ -218,15 +218,15 @@ whose names are empty is a rule for every Secret.
 {{/* The namespaces that are watched, as a list between commas; nothing means all. */}}
 {{- define "sakidori.watched" -}}
 {{- $names := list }}
-{{- range splitList "," .Values.watchNamespace }}
+{{- range splitList "," (.Values.watchNamespace | default "") }}
 {{- with trim . }}{{ $names = append $names . }}{{ end }}
 {{- end }}
 {{- join "," ($names | uniq) }}
 {{- end }}
 
-{{/* The Lease by which one replica leads. */}}
+{{/* The Lease by which one replica leads; KEDA's where nothing is said. */}}
 {{- define "sakidori.lease" -}}
-{{- include "sakidori.objectName" (dict "value" .Values.operator.leaderElectionID "at" "operator.leaderElectionID" "such" "operator.keda.sh") }}
+{{- include "sakidori.objectName" (dict "value" (.Values.operator.leaderElectionID | default "operator.keda.sh") "at" "operator.leaderElectionID" "such" "operator.keda.sh") }}
 {{- end }}
 
 {{/* A role, by kind and name, that a ServiceAccount of the release has. */}}

@@ -32,6 +32,53 @@ pub fn with_our_image() -> Value {
     with(&values)
 }
 
+/// So does one take a default away, and KEDA's chart renders it.
+#[tokio::test]
+async fn a_null_is_as_good_as_nothing() {
+    let nulls = [
+        "additionalAnnotations",
+        "additionalLabels",
+        "crds.additionalAnnotations",
+        "extraArgs.keda",
+        "extraArgs.metricsAdapter",
+        "operator.leaderElectionID",
+        "podAnnotations.keda",
+        "podAnnotations.metricsAdapter",
+        "podDisruptionBudget.metricServer",
+        "podLabels.keda",
+        "podLabels.metricsAdapter",
+        "prometheus.metricServer.enabled",
+        "prometheus.operator.serviceMonitor.namespace",
+        "prometheus.operator.serviceMonitor.relabellings",
+        "prometheus.webhooks.serviceMonitor.relabellings",
+        "rbac.enabledCustomScaledRefKinds",
+        "resources.metricServer",
+        "resources.operator.limits.cpu",
+        "service.annotations",
+        "serviceAccount.operator.annotations",
+        "volumes.keda.extraVolumeMounts",
+        "volumes.keda.extraVolumes",
+        "volumes.metricsApiServer.extraVolumeMounts",
+        "volumes.metricsApiServer.extraVolumes",
+        "watchNamespace",
+    ];
+    let mut values: Vec<_> = nulls.map(|path| (path, Value::Null)).into();
+    values.push(("metricsServer.separate", true.into()));
+    values.push(("podDisruptionBudget.operator.minAvailable", 1.into()));
+    values.push(("podDisruptionBudget.operator.maxUnavailable", Value::Null));
+    let objects = objects(&with(&values)).await;
+    let operator = &of(&objects, "Deployment")[0]["spec"]["template"]["spec"];
+    let container = &operator["containers"][0];
+    let limits = container["resources"]["limits"].as_object().unwrap();
+    assert_eq!(limits.keys().collect::<Vec<_>>(), ["memory"]);
+    let flags = container["args"].to_string();
+    assert!(flags.contains("--leader-election-id=operator.keda.sh"));
+    let budget = of(&objects, "PodDisruptionBudget")[0]["spec"].as_object();
+    let budget = budget.unwrap();
+    assert!(!budget.contains_key("maxUnavailable"), "{budget:?}");
+    assert_eq!(budget["minAvailable"], 1);
+}
+
 /// What KEDA's defaults say differently from ours counts.
 #[tokio::test]
 async fn kedas_defaults_are_done_as_they_say() {

@@ -252,8 +252,8 @@ async fn what_no_type_says_is_told_with_what_to_write() {
         ),
         (
             "operator.leaderElectionID",
-            json!(""),
-            "operator.leaderElectionID: \"\" is no name of an object",
+            json!("a b"),
+            "operator.leaderElectionID: \"a b\" is no name of an object",
         ),
         (
             "webhooks.name",
