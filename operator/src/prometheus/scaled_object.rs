@@ -59,6 +59,10 @@ const TRIGGER_TARGET: Family = Family::gauge(
     "sakidori_trigger_target",
     "The value of each trigger for one replica, or for the whole with metricType Value",
 );
+const TRIGGER_CARRIED: Family = Family::gauge(
+    "sakidori_trigger_carried",
+    "The value of each trigger that the present replicas carry: above it, the HPA adds some",
+);
 const TRIGGER_FAILING: Family = Family::gauge(
     "sakidori_trigger_failing",
     "1 where the last read of the trigger failed",
@@ -178,6 +182,9 @@ fn write_metric(
         return;
     };
     page.sample(TRIGGER_TARGET, &labels, target);
+    if let Some(carried) = carried(target, target_type, facts.replicas) {
+        page.sample(TRIGGER_CARRIED, &labels, carried);
+    }
     let wish = metric
         .value
         .and_then(|value| wish(value, target, target_type, facts.replicas));
@@ -203,6 +210,14 @@ fn target(live: &Live, metric: &MetricFacts) -> Option<(f64, TargetType)> {
         _ => TargetType::AverageValue,
     };
     Some((spec.target.to_f64(), target_type))
+}
+
+/// The value at which an HPA keeps the replicas.
+fn carried(target: f64, target_type: TargetType, replicas: Option<i32>) -> Option<f64> {
+    match target_type {
+        TargetType::AverageValue => replicas.map(|replicas| target * f64::from(replicas)),
+        TargetType::Value => Some(target),
+    }
 }
 
 /// The replicas that an HPA computes from one value, before its bounds, its tolerance and its behavior.
@@ -234,6 +249,20 @@ mod tests {
             (f64::NAN, 10.0, AverageValue, None, None),
         ] {
             assert_eq!(wish(value, target, target_type, replicas), expected);
+        }
+    }
+
+    #[test]
+    fn replicas_carry_the_target_each_or_all_together() {
+        use TargetType::{AverageValue, Value};
+        for (target_type, replicas, expected) in [
+            (AverageValue, Some(3), Some(60.0)),
+            (AverageValue, Some(0), Some(0.0)),
+            (AverageValue, None, None),
+            (Value, Some(3), Some(20.0)),
+            (Value, None, Some(20.0)),
+        ] {
+            assert_eq!(carried(20.0, target_type, replicas), expected);
         }
     }
 }

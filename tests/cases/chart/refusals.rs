@@ -143,7 +143,7 @@ async fn a_value_of_the_wrong_type_is_named_with_what_was_expected() {
         (
             "resources.operator.limits.memory",
             json!([]),
-            "got array, want number or string",
+            "got array, want null or number or string",
         ),
         ("extraArgs.keda", json!(["--a=b"]), "got array, want object"),
         ("env", json!({"A": "b"}), "got object, want array"),

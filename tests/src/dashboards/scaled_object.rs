@@ -215,11 +215,7 @@ fn triggers() -> Row {
             )
             .ask(of_triggers("keda_scaler_metrics_value"), TRIGGER_NAME)
             .bound(
-                format!(
-                    "{} * on () group_left () {}",
-                    of_triggers("sakidori_trigger_target"),
-                    of("sakidori_scaled_object_replicas")
-                ),
+                of_triggers("sakidori_trigger_carried"),
                 "{{triggerIndex}} {{scaler}}: carried by the replicas",
                 OFF,
             )
