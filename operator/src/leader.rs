@@ -461,8 +461,16 @@ mod tests {
         held.labels_mut().insert("c".into(), "d".into());
         desk.note(Some(&held));
         desk.candidacy.address = None;
-        let written = desk.lease(record("pod-a"), None).metadata;
-        assert_eq!(written.annotations, Some([("a".into(), "b".into())].into()));
+        // One without an address can't be found, and is known as one of ours all the same.
+        let written = desk.lease(record("pod-a"), None);
+        assert_eq!(address(&written), None);
+        assert!(!is_of_a_stranger(&written));
+        let written = written.metadata;
+        let ours = (ADDRESS_OF.to_owned(), "pod-a".to_owned());
+        assert_eq!(
+            written.annotations,
+            Some([("a".into(), "b".into()), ours].into())
+        );
         assert_eq!(written.labels, Some([("c".into(), "d".into())].into()));
     }
 }
