@@ -33,6 +33,17 @@ make a difference.
 {{- if and $values.metricsServer.useHostNetwork (not $values.metricsServer.separate) (not $values.operator.useHostNetwork) }}
 {{- fail "metricsServer.useHostNetwork: the operator's pods serve the external metrics API: write operator.useHostNetwork: true, or metricsServer.separate: true" }}
 {{- end }}
+{{- /* The adapter has no way yet to be told. */}}
+{{- if and $values.metricsServer.enabled $values.metricsServer.separate }}
+{{- with $values.service.minTlsVersion }}
+{{- if ne . "TLS13" }}
+{{- fail (printf "service.minTlsVersion: %s: the adapter of metricsServer.separate can't be told, and serves TLS13 only: write TLS13, or metricsServer.separate: false" .) }}
+{{- end }}
+{{- end }}
+{{- with $values.service.tlsCipherList }}
+{{- fail (printf "service.tlsCipherList: %s: the adapter of metricsServer.separate can't be told, and serves TLS13 only, for which the list doesn't count: write \"\", or metricsServer.separate: false" .) }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* Values of a component that stand one level too high, where KEDA's chart once had them. */}}
@@ -52,6 +63,8 @@ make a difference.
 {{/* Texts that have to be of some form. */}}
 {{- define "sakidori.shapes" -}}
 {{- $name := dict "like" "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" "such" "a name in small letters, digits and dashes, such as keda-operator" }}
+{{- /* A Service has 63, and that of the external metrics API is this name with -metrics-apiserver. */}}
+{{- $short := dict "like" "^[a-z0-9]([-a-z0-9]{0,43}[a-z0-9])?$" "such" "a name in small letters, digits and dashes, at most 45 of them, such as keda-operator" }}
 {{- $namespace := dict "like" (get $name "like") "such" "namespaces, separated by commas, such as shop,web" }}
 {{- $domain := dict "like" "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" "such" "a domain, such as cluster.local" }}
 {{- $level := dict "like" "^([0-9]+|[a-z_:]+(=[a-z]+)?(,[a-z_:]+(=[a-z]+)?)*)$" "such" "error, warn, info, debug or trace, a number such as 1 for debug, or a filter such as info,sakidori_operator=debug" }}
@@ -61,7 +74,7 @@ make a difference.
 {{- $repository := dict "like" "^[^ :@]*(:[0-9]+/[^ :@]+)?$" "such" "a repository without a tag, such as platform/sakidori; the tag is image.keda.tag" }}
 {{- $values := .Values }}
 {{- $checks := list
-  (list "operator.name" $values.operator.name $name)
+  (list "operator.name" $values.operator.name $short)
   (list "webhooks.name" $values.webhooks.name $name)
   (list "serviceAccount.operator.name" $values.serviceAccount.operator.name $name)
   (list "serviceAccount.metricServer.name" $values.serviceAccount.metricServer.name $name)
@@ -103,8 +116,17 @@ make a difference.
 {{- if .Values.webhooks.enabled }}
 {{- $ports = append $ports (list "webhooks.port" (include "sakidori.webhookPort" .)) }}
 {{- end }}
-{{- $taken := dict "8081" "the probes" "9666" "what replicas tell each other" }}
-{{- range $ports }}
+{{- include "sakidori.takenOnce" (dict "ports" $ports "taken" (dict "8081" "the probes" "9666" "what replicas tell each other")) }}
+{{- if and .Values.metricsServer.enabled .Values.metricsServer.separate }}
+{{- $ports := list (list "service.portHttpsTarget" .Values.service.portHttpsTarget) (list "prometheus.metricServer.port" .Values.prometheus.metricServer.port) }}
+{{- include "sakidori.takenOnce" (dict "ports" $ports "taken" (dict "8081" "the probes")) }}
+{{- end }}
+{{- end }}
+
+{{/* `ports` of one pod, each with its value's path, beside those that are `taken`. */}}
+{{- define "sakidori.takenOnce" -}}
+{{- $taken := .taken }}
+{{- range .ports }}
 {{- $at := index . 0 }}
 {{- $port := index . 1 | int | toString }}
 {{- with get $taken $port }}

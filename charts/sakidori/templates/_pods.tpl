@@ -98,15 +98,23 @@ an old one goes, so there is always one that answers. On the node's network a ne
 {{- toYaml (include "sakidori.filled" . | fromJson) }}
 {{- end }}
 
-{{/* The environment that both read, with `env`. */}}
+{{/*
+The environment of a container: from `pod`, which has fields of the pod, from `own`, which has values, what both processes read, and `env`. A name that
+`env` has is left to it: an API server takes no name twice.
+*/}}
 {{- define "sakidori.environment" -}}
-- name: KEDA_SERVICE_MIN_TLS_VERSION
-  value: {{ .Values.service.minTlsVersion | quote }}
-- name: KEDA_SERVICE_TLS_CIPHER_LIST
-  value: {{ .Values.service.tlsCipherList | quote }}
-{{- with .Values.env }}
-{{ toYaml . }}
+{{- $service := .of.Values.service }}
+{{- $own := merge dict .own (dict "KEDA_SERVICE_MIN_TLS_VERSION" ($service.minTlsVersion | default "") "KEDA_SERVICE_TLS_CIPHER_LIST" ($service.tlsCipherList | default "")) }}
+{{- $theirs := list }}
+{{- range .of.Values.env }}{{ $theirs = append $theirs .name }}{{ end }}
+{{- $variables := list }}
+{{- range $name, $field := .pod }}
+{{- if not (has $name $theirs) }}{{ $variables = append $variables (dict "name" $name "valueFrom" (dict "fieldRef" (dict "fieldPath" $field))) }}{{ end }}
 {{- end }}
+{{- range $name, $value := $own }}
+{{- if not (has $name $theirs) }}{{ $variables = append $variables (dict "name" $name "value" $value) }}{{ end }}
+{{- end }}
+{{- toYaml (concat $variables (.of.Values.env | default list)) }}
 {{- end }}
 
 {{/* Files of a pod, as a list of volumes and mounts in JSON. `certificates` is true where the certificate is mounted, `extra` are the user's. */}}

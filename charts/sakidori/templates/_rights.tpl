@@ -105,7 +105,14 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
 {{- with include "sakidori.watchedSecretRule" . }}
 {{ . }}
 {{- end }}
-{{- if .Values.permissions.operator.restrict.allowAllServiceAccountTokenCreation }}
+{{- with include "sakidori.tokenRule" . }}
+{{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Tokens of all ServiceAccounts, where that is wanted. */}}
+{{- define "sakidori.tokenRule" -}}
+{{- if .Values.permissions.operator.restrict.allowAllServiceAccountTokenCreation -}}
 - apiGroups: [""]
   # boundServiceAccountToken, and hashiCorpVault with serviceAccountName, for any account.
   resources: [serviceaccounts/token]

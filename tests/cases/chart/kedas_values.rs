@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{folder, objects, of, with};
+use super::{folder, named, objects, of, with};
 
 /// Each value of KEDA's chart and its default; `None` where it has none.
 pub fn all() -> BTreeMap<String, Option<Value>> {
@@ -67,14 +67,14 @@ async fn a_null_is_as_good_as_nothing() {
     values.push(("podDisruptionBudget.operator.minAvailable", 1.into()));
     values.push(("podDisruptionBudget.operator.maxUnavailable", Value::Null));
     let objects = objects(&with(&values)).await;
-    let operator = &of(&objects, "Deployment")[0]["spec"]["template"]["spec"];
-    let container = &operator["containers"][0];
+    let operator = named(&objects, "Deployment", "keda-operator");
+    let container = &operator["spec"]["template"]["spec"]["containers"][0];
     let limits = container["resources"]["limits"].as_object().unwrap();
     assert_eq!(limits.keys().collect::<Vec<_>>(), ["memory"]);
     let flags = container["args"].to_string();
     assert!(flags.contains("--leader-election-id=operator.keda.sh"));
-    let budget = of(&objects, "PodDisruptionBudget")[0]["spec"].as_object();
-    let budget = budget.unwrap();
+    let budget = named(&objects, "PodDisruptionBudget", "keda-operator");
+    let budget = budget["spec"].as_object().unwrap();
     assert!(!budget.contains_key("maxUnavailable"), "{budget:?}");
     assert_eq!(budget["minAvailable"], 1);
 }

@@ -197,6 +197,33 @@ async fn an_image_has_the_registry_that_is_said_last() {
     }
 }
 
+/// An API server takes no name twice where it is applied.
+#[tokio::test]
+async fn a_variable_that_the_user_has_is_the_users_alone() {
+    let mine = [
+        "POD_IP",
+        "POD_NAMESPACE",
+        "KEDA_HTTP_MIN_TLS_VERSION",
+        "KEDA_SERVICE_MIN_TLS_VERSION",
+        "MINE",
+    ];
+    let env = mine.map(|name| json!({"name": name, "value": "mine"}));
+    let objects = objects(&with(&[
+        ("env", json!(env)),
+        ("metricsServer.separate", json!(true)),
+    ]))
+    .await;
+    for deployment in of(&objects, "Deployment") {
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let variables = container["env"].as_array().unwrap();
+        for name in mine {
+            let named = variables.iter().filter(|variable| variable["name"] == name);
+            let values: Vec<_> = named.map(|variable| &variable["value"]).collect();
+            assert_eq!(values, ["mine"], "{name}");
+        }
+    }
+}
+
 /// On the node's network a second pod has no port to listen on, and ClusterFirst would be the node's own DNS.
 #[tokio::test]
 async fn on_the_nodes_network_an_old_pod_goes_first() {

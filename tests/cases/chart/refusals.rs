@@ -103,12 +103,12 @@ async fn a_value_of_the_wrong_type_is_named_with_what_was_expected() {
         ),
         (
             "service.portHttps",
-            json!("443"),
-            "got string, want integer",
+            json!("https"),
+            "'https' does not match pattern",
         ),
         ("service.minTlsVersion", json!("TLS11"), "'TLS12', 'TLS13'"),
         ("http.minTlsVersion", json!("1.2"), "'TLS12', 'TLS13'"),
-        ("http.timeout", json!("3s"), "got string, want integer"),
+        ("http.timeout", json!("3s"), "'3s' does not match pattern"),
         (
             "logging.operator.format",
             json!("text"),
@@ -183,7 +183,7 @@ async fn a_value_of_the_wrong_type_is_named_with_what_was_expected() {
         (
             "podIdentity.aws.irsa.tokenExpiration",
             json!("1h"),
-            "got string, want integer",
+            "'1h' does not match pattern",
         ),
     ] {
         let said = refusal(path, value.clone()).await;
@@ -214,6 +214,7 @@ async fn a_typing_error_is_no_silence() {
         ("prometheus.operator.serviceMonitor.enable", "enable"),
         ("profiling.operator.enable", "enable"),
         ("networkPolicy.kubernetes.prometheuses", "prometheuses"),
+        ("global.image.registri", "registri"),
     ] {
         let said = refusal(path, json!({})).await;
         let told = format!("additional properties '{key}' not allowed");
@@ -250,6 +251,7 @@ async fn what_no_type_says_is_told_with_what_to_write() {
             json!(""),
             "operator.name: \"\": expected a name",
         ),
+        ("operator.name", json!("a".repeat(46)), "at most 45 of them"),
         (
             "operator.leaderElectionID",
             json!("a b"),
@@ -421,13 +423,74 @@ async fn what_no_type_says_is_told_with_what_to_write() {
     }
 }
 
+/// What another value makes wrong.
+#[tokio::test]
+async fn what_can_not_be_together_is_told_with_what_to_write() {
+    for (path, value, told) in [
+        (
+            "prometheus.metricServer.port",
+            json!(8081),
+            "prometheus.metricServer.port: 8081 is the port of the probes",
+        ),
+        (
+            "prometheus.metricServer.port",
+            json!(6443),
+            "prometheus.metricServer.port: 6443 is the port of service.portHttpsTarget",
+        ),
+        (
+            "service.minTlsVersion",
+            json!("TLS12"),
+            "write TLS13, or metricsServer.separate: false",
+        ),
+        (
+            "service.tlsCipherList",
+            json!("TLS_AES_128_GCM_SHA256"),
+            "write \"\", or metricsServer.separate: false",
+        ),
+    ] {
+        let template = ["template", "keda", "--namespace", "keda"];
+        let alone = with(&[(path, value.clone())]);
+        helm(&template, &alone).await.unwrap();
+        let values = with(&[
+            (path, value.clone()),
+            ("metricsServer.separate", json!(true)),
+        ]);
+        let said = match helm(&template, &values).await {
+            Err(error) => format!("{error:#}"),
+            Ok(_) => panic!("{path}: {value} was taken"),
+        };
+        assert!(said.contains(told), "{path}: {value}: {said}");
+    }
+}
+
+/// KEDA's templates put them into quotes, or take them out, as it needs.
+#[tokio::test]
+async fn numbers_in_quotes_are_taken() {
+    let objects = super::objects(&with(&[
+        ("service.portHttps", json!("8443")),
+        ("service.portHttpsTarget", json!("7443")),
+        ("prometheus.operator.port", json!("8090")),
+        ("webhooks.port", json!("9444")),
+        ("http.timeout", json!("5000")),
+    ]))
+    .await;
+    let service = super::named(&objects, "Service", "keda-operator-metrics-apiserver");
+    assert_eq!(service["spec"]["ports"][0]["port"], 8443);
+    let operator = super::named(&objects, "Deployment", "keda-operator");
+    let container = &operator["spec"]["template"]["spec"]["containers"][0];
+    let ports = container["ports"].as_array().unwrap().iter();
+    let ports: Vec<_> = ports.map(|port| port["containerPort"].as_u64()).collect();
+    assert_eq!(ports, [8090, 8081, 7443, 9666, 9444].map(Some));
+    let environment = container["env"].to_string();
+    assert!(environment.contains("\"5000\""), "{environment}");
+}
+
 /// A chart that has this one in it hands down values of its own.
 #[tokio::test]
 async fn what_a_parent_chart_hands_down_is_taken() {
     let values = with(&[
         ("enabled", json!(true)),
         ("global.storageClass", json!("fast")),
-        ("global.image.pullSecrets", json!([])),
     ]);
     let template = ["template", "keda", "--namespace", "keda"];
     helm(&template, &values).await.unwrap();

@@ -227,6 +227,28 @@ async fn one_role_for_each_account_whose_tokens_are_asked_for() {
     assert_eq!(namespaces, ["shop", "web"]);
 }
 
+/// Where cluster-wide authentications are looked up, too.
+#[tokio::test]
+async fn tokens_of_all_accounts_are_those_of_the_releases_namespace_too() {
+    for (watched, expected) in [
+        ("", vec![""]),
+        ("shop, web", vec!["shop", "web", NAMESPACE]),
+    ] {
+        let restrict = json!({"allowAllServiceAccountTokenCreation": true});
+        let permissions = json!({"operator": {"restrict": restrict}});
+        let values = json!({"watchNamespace": watched, "permissions": permissions});
+        let rules = rules(&rights(&values).await.unwrap());
+        let mut namespaces: Vec<_> = about(&rules, "serviceaccounts/token")
+            .into_iter()
+            .map(|(namespace, _)| namespace.as_str())
+            .collect();
+        namespaces.sort_unstable();
+        let mut expected = expected;
+        expected.sort_unstable();
+        assert_eq!(namespaces, expected);
+    }
+}
+
 #[tokio::test]
 async fn watched_namespaces_have_roles_and_the_cluster_none_for_what_is_in_them() {
     let rights = rights(&json!({"watchNamespace": " shop, web ,"}))

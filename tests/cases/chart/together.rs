@@ -259,6 +259,31 @@ async fn a_network_policy_closes_what_nobody_needs() {
     }
 }
 
+/// A cache for DNS on the node is no pod, and an API server's port is its own affair.
+#[tokio::test]
+async fn a_network_policy_leaves_dns_and_the_api_server_open() {
+    let peers = json!([{"ipBlock": {"cidr": "10.0.0.0/28"}}]);
+    for peers in [json!([]), peers] {
+        let values = with(&[
+            ("networkPolicy.enabled", json!(true)),
+            ("networkPolicy.flavor", json!("kubernetes")),
+            ("networkPolicy.kubernetes.apiServer", peers.clone()),
+        ]);
+        let objects = objects(&values).await;
+        let policy = named(&objects, "NetworkPolicy", "keda-operator");
+        let egress = policy["spec"]["egress"].as_array().unwrap();
+        let server = match peers.as_array().unwrap().is_empty() {
+            true => json!({"ports": [{"port": 443}, {"port": 6443}]}),
+            false => json!({"to": peers}),
+        };
+        let dns = [("UDP", 53), ("TCP", 53)];
+        let dns = dns.map(|(protocol, port)| json!({"port": port, "protocol": protocol}));
+        for rule in [server, json!({"ports": dns})] {
+            assert!(egress.contains(&rule), "{rule}: {egress:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn each_dashboard_is_a_config_map() {
     let objects = objects(&with(&[("dashboards.enabled", json!(true))])).await;

@@ -159,6 +159,14 @@ fn rights() -> Vec<Value> {
         json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "update"]}]),
     );
     certificates["kind"] = json!("Role");
+    // As with watchNamespace, where the release's namespace is one of them.
+    let mut watched = binding(
+        "RoleBinding",
+        "keda-operator",
+        "keda-operator",
+        "keda-operator",
+    );
+    watched["roleRef"]["kind"] = json!("ClusterRole");
     vec![
         account("keda-operator"),
         account("keda-metrics-server"),
@@ -191,6 +199,7 @@ fn rights() -> Vec<Value> {
             "keda-operator-certs",
             "keda-operator",
         ),
+        watched,
         reader,
         controller,
     ]
