@@ -341,17 +341,20 @@ impl Watches {
             && object.pause().is_some()
             && controlled_by(&hpa, object.metadata.uid.as_deref())
         {
-            return self.repair(&key, &hpa, "a paused ScaledObject has an HPA; removing it");
+            // While the pause removes it, it may still change: the line that tells of that is the deletion's.
+            if self.repair(&key) {
+                debug!(object = %key, hpa = hpa.name_any(), "a paused ScaledObject has an HPA; removing it");
+            }
+            return;
         }
         let Some(wanted) = self.wanted(&key, &hpa) else {
             return;
         };
         if !wanted.is_met_by(&hpa) {
-            self.repair(
-                &key,
-                &hpa,
-                "the HPA is not as it should be; putting it back",
-            );
+            let reason = "HPARepaired";
+            if self.repair(&key) {
+                info!(object = %key, reason, hpa = hpa.name_any(), "the HPA is not as it should be; putting it back");
+            }
         }
         if let Some(now) = scaling_active(&hpa)
             && observed.get(&key) != Some(&now)
@@ -361,17 +364,17 @@ impl Watches {
         }
     }
 
-    /// Lets the object be prepared anew because of its HPA, but not in a race with another writer.
-    fn repair(&self, key: &ObjectKey, hpa: &HorizontalPodAutoscaler, why: &str) {
+    /// Lets the object be prepared anew because of its HPA, but not in a race with another writer: false while that is planned already.
+    fn repair(&self, key: &ObjectKey) -> bool {
         let Some(wait) = self.repairs.wait(key, Instant::now()) else {
-            return;
+            return false;
         };
-        info!(object = %key, reason = "HPARepaired", hpa = hpa.name_any(), "{why}");
         let (events, key) = (self.events.clone(), key.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
             events.send(Event::ReferenceChanged { key });
         });
+        true
     }
 
     /// What the object asks for under the HPA's name.
