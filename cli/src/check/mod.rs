@@ -80,6 +80,8 @@ async fn until_good(arguments: &Arguments) -> anyhow::Result<Vec<Finding>> {
     // So that an API server which doesn't answer is told, and not waited for.
     config.connect_timeout = Some(Duration::from_secs(10));
     config.read_timeout = Some(Duration::from_secs(30));
+    // kube's own retries take minutes to tell that an API answers 503.
+    config.default_retry = false;
     let client = Client::try_from(config).context("preparing the Kubernetes client")?;
     let end = Instant::now() + Duration::from_secs(arguments.wait_seconds);
     loop {

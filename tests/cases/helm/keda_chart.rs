@@ -1,6 +1,6 @@
 //! A chart that makes what KEDA's chart makes, as far as a hand-over can meet it: the kinds, names, labels and selectors are KEDA's, and so is
 //! that the definitions are templates. In KEDA's place acts an operator that scales nothing: it watches a namespace without objects, and
-//! holds the Lease without saying where it is found. The adapter and the webhooks have no pods.
+//! has a Lease of its own. The adapter and the webhooks have no pods.
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,9 @@ const KINDS: [(&str, &str, &str, &str); 6] = [
         "Cluster",
     ),
 ];
+
+/// What the operator's pods are known by.
+pub const IMAGE: &str = "ghcr.io/kedacore/keda:2.20.2";
 
 const OPERATOR: &str = "keda-operator";
 const ADAPTER: &str = "keda-operator-metrics-apiserver";
@@ -218,12 +221,12 @@ fn workloads() -> Vec<Value> {
                 "selector": {"matchLabels": {"app": app}},
                 "template": {"metadata": {"labels": pod["labels"]}, "spec": {
                     "serviceAccountName": account,
-                    // KEDA doesn't give up the Lease when it ends; this one would, if it were asked to end.
                     "terminationGracePeriodSeconds": 0,
                     "containers": [{
                         "name": app,
-                        "image": "ghcr.io/kedacore/keda:2.20.2",
-                        "command": ["/sakidori", "operator", "--leader-elect=true", "--enable-cert-rotation=true"],
+                        "image": IMAGE,
+                        "command": ["/sakidori", "operator", "--enable-cert-rotation=true"],
+                        "args": ["--leader-elect=true", "--leader-election-id=stand-in.keda.sh"],
                         "env": [
                             {"name": "WATCH_NAMESPACE", "value": "kube-public"},
                             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
