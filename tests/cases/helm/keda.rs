@@ -51,24 +51,28 @@ async fn taken_over(stage: &Stage, shop: &Shop<'_>, before: &AsItWas) -> Result<
 /// Plays a story in which KEDA's operator leads for as long as it has pods: it renews the Lease without saying where it is found, and doesn't
 /// give it up at the end.
 async fn while_keda_leads(stage: &Stage, story: impl Future<Output = Result<()>>) -> Result<()> {
-    let leading = async {
-        let mut led = false;
-        loop {
-            let pods = stage.pods().await?;
-            let keda = |pod: &&Value| pod["spec"]["containers"][0]["image"] == keda_chart::IMAGE;
-            match pods.iter().find(keda) {
-                Some(pod) => renew(stage, &pod["metadata"]["name"]).await?,
-                None if led => std::future::pending::<()>().await,
-                None => {}
-            }
-            led |= pods.iter().any(|pod| keda(&pod));
-            // As often as client-go does it.
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
-    };
     tokio::select! {
         told = story => told,
-        failed = leading => failed,
+        failed = lead(stage) => failed,
+    }
+}
+
+/// Ends only when it fails.
+async fn lead(stage: &Stage) -> Result<()> {
+    let of_keda = |pod: &Value| pod["spec"]["containers"][0]["image"] == keda_chart::IMAGE;
+    let mut led = false;
+    loop {
+        let pods = stage.pods().await?;
+        match pods.iter().find(|pod| of_keda(pod)) {
+            Some(pod) => {
+                led = true;
+                renew(stage, &pod["metadata"]["name"]).await?;
+            }
+            None if led => return std::future::pending().await,
+            None => {}
+        }
+        // As often as client-go does it.
+        tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }
 
@@ -84,8 +88,8 @@ async fn renew(stage: &Stage, holder: &Value) -> Result<()> {
             "renewTime": now.to_string(),
         },
     });
-    let lease = [serde_json::from_value(lease)?];
-    manifests::apply_objects(&stage.cluster.client(), NAMESPACE, &lease).await?;
+    let lease = serde_json::from_value(lease)?;
+    manifests::apply_objects(&stage.cluster.client(), NAMESPACE, &[lease]).await?;
     Ok(())
 }
 
