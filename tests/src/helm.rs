@@ -11,8 +11,8 @@ use tokio::process::Command;
 
 use crate::binary;
 
-/// The newest commit with the chart's previous version: what a release of it was installed from.
-const PREVIOUS: &str = "eab6627244700de69b537d557a0ab7eb28bce74d";
+/// In `tests/charts/`: the chart before it took KEDA's values.
+const PREVIOUS: &str = "sakidori-0.1.0.tgz";
 
 /// Helm with the rights of a kubeconfig, and with nothing of the user's own settings.
 #[derive(Debug)]
@@ -85,27 +85,17 @@ pub fn chart() -> PathBuf {
     binary::repository().join("charts/sakidori")
 }
 
-/// The chart's previous version, taken from the repository's history into `folder`. A copy of it in the tree would be one more chart to
-/// read, and could be changed.
+/// The chart's first version as `helm package` packs it, unpacked into `folder`. It is kept as a package, and not taken from the history, which
+/// a clone may not have.
 ///
 /// # Errors
-/// If this clone's history doesn't reach that far.
+/// If it can't be unpacked.
 pub async fn previous_chart(folder: &Path) -> Result<PathBuf> {
-    let repository = binary::repository();
-    let archive = folder.join("previous.tar");
-    let mut git = Command::new("git");
-    git.arg("-C").arg(&repository);
-    git.args(["archive", "--format=tar", "-o"]).arg(&archive);
-    git.args([PREVIOUS, "charts/sakidori"]);
-    finished(git).await.with_context(|| {
-        format!(
-            "the chart's previous version is in commit {PREVIOUS}, which this clone doesn't have: run `git fetch --unshallow`"
-        )
-    })?;
+    let package = binary::repository().join("tests/charts").join(PREVIOUS);
     let mut tar = Command::new("tar");
-    tar.arg("-xf").arg(&archive).arg("-C").arg(folder);
+    tar.arg("-xzf").arg(&package).arg("-C").arg(folder);
     finished(tar).await?;
-    Ok(folder.join("charts/sakidori"))
+    Ok(folder.join("sakidori"))
 }
 
 async fn finished(mut command: Command) -> Result<()> {
