@@ -71,7 +71,7 @@ pub fn hpa() -> Row {
                 Unit::Seconds,
                 "How long ago the leader last told a replica something. It does so every few seconds: more means that this replica's HPAs get no values soon.",
             )
-            .ask("sakidori_values_silence_seconds", "{{instance}}")
+            .ask("sakidori_values_silence_seconds unless on (job, instance) sakidori_leader == 1", "{{instance}}")
             .or_says("There is one replica: nobody is told anything.")
             .width(6),
         ],
