@@ -118,13 +118,13 @@ impl Authorizer {
             .await?
             .status
             .unwrap_or_default();
-        if let Some(error) = status.evaluation_error.filter(|error| !error.is_empty()) {
-            if self.judging.fails(&error) {
-                tracing::warn!(
-                    error,
-                    "the API server could not judge a SubjectAccessReview in full"
-                );
-            }
+        if let Some(error) = status.evaluation_error.filter(|error| !error.is_empty())
+            && self.judging.fails(&error)
+        {
+            tracing::warn!(
+                error,
+                "the API server could not judge a SubjectAccessReview in full"
+            );
         }
         let allowed = status.allowed && status.denied != Some(true);
         Ok(if allowed {

@@ -130,7 +130,7 @@ mod tests {
             .find(|stage| stage["metadata"]["name"] == POD_READY)
             .unwrap();
         assert_eq!(ready["spec"]["delay"]["durationMilliseconds"], 2500);
-        assert!(!text.contains(".metadata.namespace"));
+        assert!(!text.contains("\".metadata.namespace\""));
     }
 
     #[test]

@@ -13,6 +13,9 @@ const ENTRYPOINT: &str = "/sakidori";
 const IMAGE_USER: u64 = 65532;
 const PATH: &str = "/";
 
+/// Reads what stands in a Secret or ConfigMap: by its kind, name and key. `None` where there is none.
+pub type ValueOf<'v> = dyn Fn(&str, &str, &str) -> Result<Option<String>> + 'v;
+
 /// A container's process.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invocation {
@@ -46,7 +49,7 @@ impl Invocation {
         pod: &Value,
         address: Ipv4Addr,
         services: &[Value],
-        value_of: &dyn Fn(&str, &str, &str) -> Result<Option<String>>,
+        value_of: &ValueOf<'_>,
     ) -> Result<Self> {
         let container = container(pod)?;
         let mut environment = BTreeMap::from([
@@ -145,7 +148,7 @@ fn value(
     pod: &Value,
     address: Ipv4Addr,
     variable: &Value,
-    value_of: &dyn Fn(&str, &str, &str) -> Result<Option<String>>,
+    value_of: &ValueOf<'_>,
 ) -> Result<Option<String>> {
     let from = &variable["valueFrom"];
     if from.is_null() {
