@@ -23,7 +23,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Operator(Box<operator::Arguments>),
-    MetricsAdapter(metrics_adapter::Arguments),
+    MetricsAdapter(Box<metrics_adapter::Arguments>),
     Check(check::Arguments),
     Crds(crds::Arguments),
     Plan(Box<plan::Arguments>),

@@ -101,15 +101,15 @@ impl Stage {
 
     /// Installs a chart.
     pub async fn install_from(&self, chart: &Path, more: &[&str]) -> Result<String> {
-        self.into_namespace("install", chart, more).await
+        self.put_into_namespace("install", chart, more).await
     }
 
     /// Upgrades the release to a chart.
     pub async fn upgrade_to(&self, chart: &Path, more: &[&str]) -> Result<String> {
-        self.into_namespace("upgrade", chart, more).await
+        self.put_into_namespace("upgrade", chart, more).await
     }
 
-    async fn into_namespace(&self, verb: &str, chart: &Path, more: &[&str]) -> Result<String> {
+    async fn put_into_namespace(&self, verb: &str, chart: &Path, more: &[&str]) -> Result<String> {
         let chart = chart.display().to_string();
         let mut line = vec![verb, RELEASE, &chart, "-n", NAMESPACE];
         line.extend(["--wait", "--timeout", "90s"]);

@@ -99,11 +99,11 @@ impl<'a> Look<'a> {
             return self::colour(colour);
         }
         let steps = self.defaults["thresholds"]["steps"].as_array();
-        let passed = steps.into_iter().flatten().filter(|step| {
+        let mut passed = steps.into_iter().flatten().filter(|step| {
             let from = step["value"].as_f64();
             from.is_none_or(|from| value >= from)
         });
-        let colour = passed.last().and_then(|step| step["color"].as_str());
+        let colour = passed.next_back().and_then(|step| step["color"].as_str());
         self::colour(colour.unwrap_or("text"))
     }
 
