@@ -3,7 +3,7 @@
 /// Declares the reasons of each condition, and the list of all.
 macro_rules! reasons {
     ($($condition:literal { $($(#[$doc:meta])* $name:ident = $reason:literal;)* })*) => {
-        $($($(#[$doc])* pub(crate) const $name: &str = $reason;)*)*
+        $($($(#[$doc])* pub const $name: &str = $reason;)*)*
 
         /// Each condition's type and reasons.
         pub const OF_SCALED_OBJECTS: &[(&str, &[&str])] = &[$(($condition, &[$($name),*])),*];

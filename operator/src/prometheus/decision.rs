@@ -1,7 +1,7 @@
 //! Why an object has its replicas, in one word.
 
 use sakidori_api::Condition;
-use sakidori_engine::reasons::SCALED_OBJECT_CHECK_FAILED;
+use sakidori_engine::condition_reasons as reasons;
 
 /// What decides about an object's replicas now; the first that holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,9 +21,9 @@ pub fn decision(grounds: Grounds, conditions: &[Condition]) -> &'static str {
     let ready = reason("Ready");
     if grounds.paused {
         "Paused"
-    } else if ready == SCALED_OBJECT_CHECK_FAILED {
+    } else if ready == reasons::CHECK_FAILED {
         "NotPrepared"
-    } else if ready == "ErrorGettingCurrentReplicas" {
+    } else if ready == reasons::REPLICAS_UNKNOWN {
         "ReplicasUnknown"
     } else if grounds.floor {
         "Sale"
@@ -33,40 +33,19 @@ pub fn decision(grounds: Grounds, conditions: &[Condition]) -> &'static str {
         "ForcedActive"
     } else if holds("Active") {
         "Active"
-    } else if ready == "TriggerError" {
+    } else if ready == reasons::TRIGGERS_FAIL {
         "TriggersFail"
-    } else if reason("Active") == "ScalerCooldown" {
+    } else if reason("Active") == reasons::COOLING_DOWN {
         "Cooldown"
-    } else if reason("Active") == "ScalerNotActive" {
+    } else if reason("Active") == reasons::NOT_ACTIVE {
         "Inactive"
     } else {
         "Unknown"
     }
 }
 
-/// The reasons that conditions have. What somebody else wrote into a status is no label.
-const REASONS: &[&str] = &[
-    // Ready.
-    "ScaledObjectReady",
-    "ScaledObjectCheckFailed",
-    "ErrorGettingCurrentReplicas",
-    "PartialTriggerError",
-    "TriggerError",
-    // Active.
-    "ScalerActive",
-    "ScalerNotActive",
-    "ScalerCooldown",
-    "UnknownState",
-    // Fallback.
-    "FallbackExists",
-    "NoFallbackFound",
-    // Paused.
-    "ScaledObjectPaused",
-    "ScaledObjectUnpaused",
-    // HPAActive: the HPA controller's reasons for its own condition ScalingActive, and KEDA's.
-    "HPAActive",
-    "HPAMetricsUnavailable",
-    "ScalingDisabled",
+/// The HPA controller's reasons for its own condition ScalingActive, beside those that the engine knows.
+const OF_HPAS: &[&str] = &[
     "FailedGetExternalMetric",
     "FailedGetResourceMetric",
     "FailedGetContainerResourceMetric",
@@ -76,45 +55,31 @@ const REASONS: &[&str] = &[
     "InvalidSelector",
     "AmbiguousSelector",
     "FailedConvertHPA",
-    // Prescaled.
-    "FloorReady",
-    "PodsNotReady",
-    "LimitedByMaxReplicas",
-    "QuotaExceeded",
-    "Unschedulable",
-    "Paused",
-    "NodesRequested",
-    "NodesReady",
-    "NodesUnsupported",
-    "NodesFailed",
-];
-
-/// The types of conditions that have series.
-pub const CONDITIONS: &[&str] = &[
-    "Ready",
-    "Active",
-    "Fallback",
-    "Paused",
-    "HPAActive",
-    "Prescaled",
 ];
 
 const STATUSES: &[&str] = &["True", "False", "Unknown"];
 
-/// What is shown of a condition: its status and its reason, as far as they are known words.
+/// What is shown of a condition: its status and its reason, as far as they are known words. What somebody else wrote into a status is no
+/// label.
 pub fn shown(condition: &Condition) -> (&'static str, &'static str) {
-    let known = |words: &'static [&'static str], word: &str| {
-        let mut words = words.iter();
-        words.find(|one| **one == word).copied()
-    };
+    let of_objects = reasons::OF_SCALED_OBJECTS.iter();
+    let known = of_objects.flat_map(|(_, reasons)| *reasons).chain(OF_HPAS);
     let empty = match condition.reason.is_empty() {
         true => "",
         false => "Other",
     };
     (
-        known(STATUSES, &condition.status).unwrap_or("Unknown"),
-        known(REASONS, &condition.reason).unwrap_or(empty),
+        find(STATUSES, &condition.status).unwrap_or("Unknown"),
+        find(known, &condition.reason).unwrap_or(empty),
     )
+}
+
+/// The word that is `word`.
+fn find(
+    words: impl IntoIterator<Item = &'static &'static str>,
+    word: &str,
+) -> Option<&'static str> {
+    words.into_iter().find(|one| **one == word).copied()
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use sakidori_api::defaults;
+use sakidori_engine::condition_reasons::OF_SCALED_OBJECTS;
 use sakidori_engine::{COMPOSITE_METRIC, ObjectKey, TargetType};
 use sakidori_scalers::MetricType;
 
-use super::decision::{self, CONDITIONS, Grounds, decision};
+use super::decision::{self, Grounds, decision};
 use super::facts::{Facts, MetricFacts};
 use super::objects::{self, has};
 use super::text::{Family, Labels, Page};
@@ -113,7 +114,7 @@ fn write_status(page: &mut Page, key: &ObjectKey, facts: &Facts, live: &Live, no
     ]);
     page.whether(DECISION, &decided, true);
     let of = |kind: &str| conditions.iter().find(|one| one.type_ == kind);
-    for kind in CONDITIONS {
+    for (kind, _) in OF_SCALED_OBJECTS {
         let Some(condition) = of(kind) else { continue };
         let (status, reason) = decision::shown(condition);
         let labels = Labels::new([
