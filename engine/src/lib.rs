@@ -28,6 +28,7 @@ pub mod prescale;
 mod push;
 mod quantity;
 pub mod reasons;
+pub mod resize;
 mod sales;
 pub mod selector;
 mod spell;

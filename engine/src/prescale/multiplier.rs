@@ -28,9 +28,14 @@ impl Multiplier {
 
     /// So many times `replicas`, rounded up.
     pub fn of(self, replicas: i32) -> i32 {
-        let product = i128::from(replicas.max(0)) * i128::from(self.0);
-        let rounded_up = (product + i128::from(MILLIONTHS) - 1) / i128::from(MILLIONTHS);
+        let rounded_up = self.of_exact(i128::from(replicas.max(0)));
         i32::try_from(rounded_up).unwrap_or(i32::MAX)
+    }
+
+    /// So many times `number`, which is not negative, rounded up.
+    pub(crate) fn of_exact(self, number: i128) -> i128 {
+        let product = number.saturating_mul(i128::from(self.0));
+        product.saturating_add(i128::from(MILLIONTHS) - 1) / i128::from(MILLIONTHS)
     }
 }
 

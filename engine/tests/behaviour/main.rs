@@ -17,6 +17,7 @@ mod pausing;
 mod polling;
 mod preparing;
 mod pushing;
+mod resize;
 mod sales;
 mod scaling;
 mod story;

@@ -1,0 +1,218 @@
+//! Who is asked, who is evicted, and in which order.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::message::{ContainerResize, PodRef, ResizeEffect};
+use super::pod::{ContainerKind, Pod};
+use super::policy::Settings;
+use super::record::{Flight, FlightKind, Record};
+use super::report::{Decision, PodState, ResizeResult};
+use super::resizing::Resizing;
+use super::resources::{Sizes, change_in_words};
+use super::verdict::{Asking, Todo};
+use super::waves::{Candidate, Nodes, next_wave};
+
+impl Resizing {
+    pub(super) fn ask(
+        &mut self,
+        now: Timestamp,
+        settings: &Settings,
+        effects: &mut Vec<ResizeEffect>,
+    ) {
+        if self.not_before.is_some_and(|it| now < it) {
+            return;
+        }
+        let mut most = usize::MAX;
+        if let Some(stopped) = &self.stopped {
+            let trying = self.pods.values().any(|it| {
+                matches!(
+                    it.flight,
+                    Some(Flight {
+                        kind: FlightKind::Ask { .. },
+                        ..
+                    })
+                )
+            });
+            most = usize::from(stopped.until <= now && !trying);
+        }
+        let mut at_once = Vec::new();
+        let mut candidates = Vec::new();
+        let mut nodes = Nodes::default();
+        for (uid, record) in &self.pods {
+            let counted = record.takes_place();
+            if counted {
+                nodes.add_under_way(record.pod.node.as_ref());
+            }
+            let Some(verdict) = record.verdict.as_ref().filter(|_| record.pod.is_live()) else {
+                continue;
+            };
+            if verdict.state == PodState::Deferred && verdict.in_wave {
+                nodes.set_full(record.pod.node.as_ref());
+            }
+            let Some(Todo::Ask(asking)) = verdict.todo.as_ref().filter(|_| record.is_free(now))
+            else {
+                continue;
+            };
+            if asking.in_wave {
+                candidates.push(Candidate {
+                    uid: uid.clone(),
+                    name: record.pod.name.clone(),
+                    node: record.pod.node.clone(),
+                    created: record.pod.created,
+                    homeward: asking.homeward,
+                    counted,
+                });
+            } else {
+                at_once.push(uid.clone());
+            }
+        }
+        let wave = next_wave(candidates, self.free_places(settings), nodes);
+        for uid in at_once.into_iter().chain(wave).take(most) {
+            self.ask_one(now, &uid, effects);
+        }
+    }
+
+    /// How many more pods may be under way.
+    pub(super) fn free_places(&self, settings: &Settings) -> usize {
+        let live = self.pods.values().filter(|it| it.pod.is_live()).count();
+        let taken = self.pods.values().filter(|it| it.takes_place()).count();
+        settings.max_concurrent.of(live).saturating_sub(taken)
+    }
+
+    pub(super) fn ask_one(
+        &mut self,
+        now: Timestamp,
+        uid: &Arc<str>,
+        effects: &mut Vec<ResizeEffect>,
+    ) {
+        let Some(record) = self.pods.get(uid) else {
+            return;
+        };
+        let Some(Todo::Ask(asking)) = record.verdict.as_ref().and_then(|it| it.todo.clone()) else {
+            return;
+        };
+        let Asking {
+            sizes,
+            target,
+            mut remember,
+            in_wave,
+            why,
+            ..
+        } = *asking;
+        // It was judged when something changed last, and may have waited since.
+        remember.at = now;
+        let standing = record.pod.sizes();
+        let change = change_in_words(&standing, &sizes);
+        effects.push(ResizeEffect::Tell(Decision {
+            pod: Some(PodRef::from(&record.pod)),
+            result: ResizeResult::Asked,
+            message: format!("{change} ({why})"),
+        }));
+        let lowers_memory = standing.iter().any(|(name, old)| {
+            let new = sizes.get(name).and_then(|it| it.limits.memory);
+            new.zip(old.limits.memory)
+                .is_some_and(|(new, old)| new < old)
+        });
+        let kind = FlightKind::Ask {
+            target,
+            remember: remember.clone(),
+            lowers_memory,
+        };
+        let containers = changed_containers(&record.pod, &standing, &sizes);
+        self.send(now, uid, kind, in_wave, effects, |attempt, record| {
+            ResizeEffect::Ask {
+                attempt,
+                pod: PodRef::from(&record.pod),
+                version: record.pod.version.clone(),
+                remember,
+                containers,
+            }
+        });
+    }
+
+    pub(super) fn evict(
+        &mut self,
+        now: Timestamp,
+        settings: &Settings,
+        effects: &mut Vec<ResizeEffect>,
+    ) {
+        if self.stopped.is_some() || self.not_before.is_some_and(|it| now < it) {
+            return;
+        }
+        for _ in 0..self.free_places(settings) {
+            let found = self.pods.iter().find_map(|(uid, record)| {
+                let verdict = record.verdict.as_ref()?;
+                let free = record.pod.is_live() && record.is_free(now) && !record.evicted;
+                match &verdict.todo {
+                    Some(Todo::Evict(sizes)) if free && !self.in_vain(&record.pod, sizes) => {
+                        Some((uid.clone(), sizes.clone(), verdict.message.clone()))
+                    }
+                    _ => None,
+                }
+            });
+            let Some((uid, sizes, why)) = found else {
+                return;
+            };
+            if self.evicted_for.as_ref().is_none_or(|(of, _)| *of != sizes) {
+                self.evicted_for = Some((sizes, now));
+            }
+            self.send(
+                now,
+                &uid,
+                FlightKind::Evict,
+                true,
+                effects,
+                |attempt, record| ResizeEffect::Evict {
+                    attempt,
+                    pod: PodRef::from(&record.pod),
+                },
+            );
+            effects.push(ResizeEffect::Tell(Decision {
+                pod: self.pods.get(&uid).map(|it| PodRef::from(&it.pod)),
+                result: ResizeResult::Evicted,
+                message: why,
+            }));
+        }
+    }
+
+    /// The pod came after others were evicted for the same, and can't have it either: its successor won't.
+    pub(super) fn in_vain(&self, pod: &Pod, sizes: &Sizes) -> bool {
+        let evicted = self.evicted_for.as_ref();
+        evicted.is_some_and(|(of, since)| of == sizes && pod.created >= *since)
+    }
+
+    pub(super) fn send(
+        &mut self,
+        now: Timestamp,
+        uid: &Arc<str>,
+        kind: FlightKind,
+        in_wave: bool,
+        effects: &mut Vec<ResizeEffect>,
+        effect: impl FnOnce(u64, &Record) -> ResizeEffect,
+    ) {
+        self.attempt += 1;
+        if let Some(record) = self.pods.get_mut(uid) {
+            effects.push(effect(self.attempt, record));
+            record.flight = Some(Flight {
+                attempt: self.attempt,
+                sent: now,
+                kind,
+                in_wave,
+            });
+        }
+    }
+}
+
+fn changed_containers(pod: &Pod, standing: &Sizes, sizes: &Sizes) -> Vec<ContainerResize> {
+    let changed = pod.containers.iter().filter_map(|container| {
+        let new = sizes.get(&container.name)?;
+        (standing.get(&container.name) != Some(new)).then(|| ContainerResize {
+            name: container.name.clone(),
+            sidecar: container.kind == ContainerKind::Sidecar,
+            resources: *new,
+        })
+    });
+    changed.collect()
+}

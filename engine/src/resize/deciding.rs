@@ -1,0 +1,286 @@
+//! What follows from all that is known: each pod judged, and what is due for it done.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::condition::{Seen, Sight};
+use super::judge::judge;
+use super::message::{PodRef, ResizeEffect};
+use super::policy::{Holding, Settings};
+use super::record::{Flight, FlightKind, Record, Unknown};
+use super::remembered::{Memory, Remembered};
+use super::report::{Decision, PodState, ResizeResult};
+use super::resizing::{ENDED_PATIENCE, Resizing};
+use super::verdict::{Situation, Todo, Verdict};
+use crate::time::after;
+
+impl Resizing {
+    /// No cluster to resize in, as far as is known.
+    pub(super) fn unsupported(&self, now: Timestamp) -> bool {
+        let stopped = self.stopped.as_ref();
+        stopped.is_some_and(|it| it.result == ResizeResult::Unsupported && now < it.until)
+    }
+
+    pub(super) fn decide(&mut self, now: Timestamp, effects: &mut Vec<ResizeEffect>) {
+        // An object that ends has no policies any more that could hold.
+        let holding = self.holding.or(self.ended.map(|_| Holding::default()));
+        let (Some(settings), Some(holding), true) = (self.settings.clone(), holding, self.listed)
+        else {
+            return;
+        };
+        if self.stopped.as_ref().is_some_and(|it| it.until <= now) {
+            self.judge_anew();
+        }
+        self.judge_all(now, &settings, holding, effects);
+        self.look_after_unanswered(now, effects);
+        self.write_down(now, effects);
+        self.ask(now, &settings, effects);
+        self.evict(now, &settings, effects);
+        self.show(&settings, holding, effects);
+        self.finish(now, effects);
+        self.plan(now);
+    }
+
+    pub(super) fn judge_all(
+        &mut self,
+        now: Timestamp,
+        settings: &Settings,
+        holding: Holding,
+        effects: &mut Vec<ResizeEffect>,
+    ) {
+        let (nodes, all) = self.loads();
+        let (ended, unsupported) = (self.ended.is_some(), self.unsupported(now));
+        let holding = if ended || unsupported {
+            Holding::default()
+        } else {
+            holding
+        };
+        let nothing = Settings {
+            policies: Vec::new(),
+            ..settings.clone()
+        };
+        let settings = if ended || unsupported {
+            &nothing
+        } else {
+            settings
+        };
+        for record in self.pods.values_mut().filter(|it| it.pod.is_live()) {
+            let memory = record.memory();
+            // What others request may make a difference where something was refused.
+            let refused = matches!(&*memory, Memory::Known(it) if it.refused.is_some());
+            let due = |verdict: &Verdict| verdict.wake.is_some_and(|wake| wake <= now);
+            if !refused && record.verdict.as_ref().is_some_and(|it| !due(it)) {
+                continue;
+            }
+            let node = record.pod.node.as_ref();
+            let on_node = node
+                .and_then(|node| nodes.get(node))
+                .copied()
+                .unwrap_or_default();
+            let mut verdict = judge(
+                &record.pod,
+                &memory,
+                &Situation {
+                    now,
+                    settings,
+                    holding,
+                    ended,
+                    was_ready: record.was_ready,
+                    reconsidered: record.reconsidered,
+                    beside_on_node: on_node.minus(&record.requested),
+                    beside: all.minus(&record.requested),
+                },
+            );
+            drop(memory);
+            if verdict.todo == Some(Todo::Remember(None)) && record.pod.memory == Memory::Nothing {
+                // It was never written.
+                (record.note, verdict.todo) = (None, None);
+            }
+            tell_change(record, &verdict, effects);
+            record.verdict = Some(verdict);
+        }
+    }
+
+    /// Requests without an answer, and those of which nobody knows what became.
+    pub(super) fn look_after_unanswered(
+        &mut self,
+        now: Timestamp,
+        effects: &mut Vec<ResizeEffect>,
+    ) {
+        let mut reads = Vec::new();
+        for (uid, record) in &mut self.pods {
+            if let Some(flight) = record.flight.take_if(|it| it.overdue_at() <= now) {
+                record.unknown = Some(Unknown {
+                    in_wave: flight.in_wave,
+                });
+            }
+            if record.unknown.is_some() && record.flight.is_none() && record.not_before <= now {
+                reads.push(uid.clone());
+            }
+        }
+        for uid in reads {
+            self.send(
+                now,
+                &uid,
+                FlightKind::Read,
+                false,
+                effects,
+                |attempt, record| ResizeEffect::Read {
+                    attempt,
+                    pod: PodRef::from(&record.pod),
+                },
+            );
+        }
+    }
+
+    /// What is to be remembered on pods, or forgotten.
+    pub(super) fn write_down(&mut self, now: Timestamp, effects: &mut Vec<ResizeEffect>) {
+        let mut writes: Vec<(Arc<str>, Option<Remembered>)> = Vec::new();
+        for (uid, record) in &self.pods {
+            if !record.is_free(now) || self.not_before.is_some_and(|it| now < it) {
+                continue;
+            }
+            match (
+                &record.note,
+                record.verdict.as_ref().and_then(|it| it.todo.as_ref()),
+            ) {
+                (_, Some(Todo::Remember(remember))) => writes.push((uid.clone(), remember.clone())),
+                (Some(note), todo) if !note.unwritable && !matches!(todo, Some(Todo::Ask(_))) => {
+                    writes.push((uid.clone(), Some(note.remembered.clone())));
+                }
+                _ => {}
+            }
+        }
+        for (uid, remember) in writes {
+            self.send(
+                now,
+                &uid,
+                FlightKind::Remember,
+                false,
+                effects,
+                |attempt, record| ResizeEffect::Remember {
+                    attempt,
+                    pod: PodRef::from(&record.pod),
+                    version: record.pod.version.clone(),
+                    remember,
+                },
+            );
+        }
+    }
+
+    pub(super) fn show(
+        &mut self,
+        settings: &Settings,
+        holding: Holding,
+        effects: &mut Vec<ResizeEffect>,
+    ) {
+        let pods = self.pods.values().filter(|it| it.pod.is_live());
+        let seen = pods.filter_map(|record| {
+            let verdict = record.verdict.as_ref()?;
+            let asked = matches!(
+                record.flight,
+                Some(Flight {
+                    kind: FlightKind::Ask { .. },
+                    ..
+                })
+            );
+            Some(Seen {
+                state: if asked {
+                    PodState::UnderWay
+                } else {
+                    verdict.state
+                },
+                message: verdict.message.clone(),
+                name: record.pod.name.clone(),
+                apart: asked.map_or(verdict.apart, |it| !it.in_wave),
+                homeward: verdict.homeward,
+                skipped: verdict.skipped.clone(),
+            })
+        });
+        let report = Sight {
+            holding,
+            ended: self.ended.is_some(),
+            max_concurrent: settings.max_concurrent,
+            stopped: self.stopped.as_ref().map(|it| {
+                let reason = match it.result {
+                    ResizeResult::Unsupported => "Unsupported",
+                    _ => "NotAllowed",
+                };
+                (reason, it.message.clone())
+            }),
+            pods: seen.collect(),
+        }
+        .report();
+        if self.shown.as_ref() != Some(&report) {
+            self.shown = Some(report.clone());
+            effects.push(ResizeEffect::Show(report));
+        }
+    }
+
+    /// All pods are back, or are where they stay.
+    pub(super) fn finish(&mut self, now: Timestamp, effects: &mut Vec<ResizeEffect>) {
+        let Some(since) = self.ended else {
+            return;
+        };
+        let hopeless = self.stopped.is_some() && after(since, ENDED_PATIENCE) <= now;
+        let open = self.pods.values().any(|record| {
+            let todo = record.verdict.as_ref().is_some_and(|it| it.todo.is_some());
+            record.pod.is_live()
+                && (record.flight.is_some()
+                    || todo
+                    || record.takes_place()
+                    || record.unknown.is_some())
+        });
+        if hopeless || !open {
+            self.finished = true;
+            effects.push(ResizeEffect::Finished);
+        }
+    }
+
+    pub(super) fn plan(&mut self, now: Timestamp) {
+        let of_pods = self.pods.values().flat_map(|record| {
+            let verdict = record.verdict.as_ref();
+            let waits = verdict.is_some_and(|it| it.todo.is_some())
+                || record.unknown.is_some()
+                || record.note.is_some();
+            [
+                verdict.and_then(|it| it.wake),
+                record.flight.as_ref().map(Flight::overdue_at),
+                waits.then_some(record.not_before),
+            ]
+        });
+        let ended = self.ended.map(|since| after(since, ENDED_PATIENCE));
+        let of_all = [
+            self.stopped.as_ref().map(|it| it.until),
+            self.not_before,
+            ended,
+        ];
+        self.wake = of_pods.chain(of_all).flatten().filter(|it| *it > now).min();
+    }
+}
+
+/// A state is told once, when the pod gets into it; what it was in when it was first seen is told only where something is
+/// wrong.
+fn tell_change(record: &mut Record, verdict: &Verdict, effects: &mut Vec<ResizeEffect>) {
+    let passing = [PodState::Waiting, PodState::UnderWay, PodState::LeftAlone];
+    if passing.contains(&verdict.state) {
+        record.told.get_or_insert(verdict.state);
+        return;
+    }
+    if record.told == Some(verdict.state) {
+        return;
+    }
+    let first = record.told.replace(verdict.state).is_none();
+    let Some(result) = verdict.state.result() else {
+        return;
+    };
+    if first && !result.is_problem() {
+        return;
+    }
+    effects.push(ResizeEffect::Tell(Decision {
+        pod: Some(PodRef::from(&record.pod)),
+        result,
+        message: verdict.message.clone(),
+    }));
+}

@@ -1,0 +1,227 @@
+//! What is known of one pod while an operator lives, beside what the pod itself shows.
+
+use std::borrow::Cow;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::judge::cut;
+use super::pod::Pod;
+use super::remembered::{Memory, MemoryKept, Refused, RefusedBy, Remembered};
+use super::report::PodState;
+use super::resources::{ResourceList, Sizes};
+use super::verdict::Verdict;
+use crate::backoff::Backoff;
+use crate::time::after;
+
+/// How long an answer may take; then the pod is read to see what became of it.
+const ANSWER_OVERDUE: SignedDuration = SignedDuration::from_secs(60);
+
+/// One pod.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub pod: Pod,
+    pub requested: ResourceList,
+    /// It is or was Ready.
+    pub was_ready: bool,
+    pub flight: Option<Flight>,
+    /// Before this, nothing is asked of the API server for this pod.
+    pub not_before: Timestamp,
+    pub backoff: Backoff,
+    /// What is to be remembered on the pod and isn't yet.
+    pub note: Option<Note>,
+    /// Nobody knows whether the last request was carried out; it counts as if it was.
+    pub unknown: Option<Unknown>,
+    /// What was refused may be asked for again.
+    pub reconsidered: bool,
+    /// The eviction was accepted.
+    pub evicted: bool,
+    /// What was told of it last.
+    pub told: Option<PodState>,
+    /// What went wrong with the last request, if it did.
+    pub error: Option<String>,
+    /// The last verdict, as long as nothing changes.
+    pub verdict: Option<Verdict>,
+}
+
+/// A request whose answer is awaited.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub attempt: u64,
+    pub sent: Timestamp,
+    pub kind: FlightKind,
+    /// It takes a place in a wave.
+    pub in_wave: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum FlightKind {
+    Ask {
+        target: Sizes,
+        remember: Remembered,
+        lowers_memory: bool,
+    },
+    Remember,
+    Evict,
+    Read,
+}
+
+/// A request that may have been carried out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unknown {
+    pub in_wave: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Note {
+    pub remembered: Remembered,
+    /// The API server refuses to have it written.
+    pub unwritable: bool,
+}
+
+impl Flight {
+    pub(super) fn overdue_at(&self) -> Timestamp {
+        after(self.sent, ANSWER_OVERDUE)
+    }
+}
+
+impl Record {
+    pub(super) fn new(pod: Pod) -> Self {
+        Self {
+            requested: pod.requested(),
+            was_ready: pod.has_been_ready(),
+            pod,
+            flight: None,
+            not_before: Timestamp::MIN,
+            backoff: Backoff::default(),
+            note: None,
+            unknown: None,
+            reconsidered: false,
+            evicted: false,
+            told: None,
+            error: None,
+            verdict: None,
+        }
+    }
+
+    /// The pod was seen. What was read before what is known says nothing new.
+    pub(super) fn see(&mut self, pod: Pod) {
+        if pod.is_older_than(&self.pod) {
+            return;
+        }
+        self.was_ready |= pod.has_been_ready();
+        self.requested = pod.requested();
+        if let (Memory::Known(known), Memory::Nothing) = (&self.pod.memory, &pod.memory) {
+            // Somebody removed the annotation, though the way back is not done.
+            let sizes = pod.sizes();
+            if sizes != known.before && known.asked.contains(&sizes) && self.note.is_none() {
+                let remembered = known.clone();
+                self.note = Some(Note {
+                    remembered,
+                    unwritable: false,
+                });
+            }
+        }
+        self.pod = pod;
+        self.verdict = None;
+    }
+
+    /// What is remembered of the pod, written already or not.
+    pub(super) fn memory(&self) -> Cow<'_, Memory> {
+        match &self.note {
+            Some(note) => Cow::Owned(Memory::Known(note.remembered.clone())),
+            None => Cow::Borrowed(&self.pod.memory),
+        }
+    }
+
+    /// Something can be asked of the API server for this pod now.
+    pub(super) fn is_free(&self, now: Timestamp) -> bool {
+        self.flight.is_none() && self.unknown.is_none() && self.not_before <= now
+    }
+
+    /// It takes a place in a wave, as the API server knows it or may.
+    pub(super) fn takes_place(&self) -> bool {
+        let asked = self.flight.as_ref().is_some_and(|it| it.in_wave);
+        let unknown = self.unknown.is_some_and(|it| it.in_wave);
+        let under_way = self.verdict.as_ref().is_some_and(|it| it.in_wave);
+        asked || unknown || under_way || self.evicted
+    }
+
+    /// The API server refused what the pod was asked for: that is noted, and what stands is as it was.
+    pub(super) fn note_refusal(
+        &mut self,
+        now: Timestamp,
+        kind: FlightKind,
+        too_large: bool,
+        message: &str,
+        beside: ResourceList,
+    ) {
+        let FlightKind::Ask {
+            target,
+            remember,
+            lowers_memory,
+        } = kind
+        else {
+            return;
+        };
+        let before = match (&self.note, &self.pod.memory) {
+            (Some(note), _) => Some(note.remembered.clone()),
+            (None, Memory::Known(known)) => Some(known.clone()),
+            (None, _) => None,
+        };
+        let mut remembered = before.unwrap_or_else(|| Remembered {
+            before: remember.before.clone(),
+            asked: Vec::new(),
+            at: now,
+            boosted: false,
+            in_wave: false,
+            refused: None,
+            memory_kept: None,
+            failures: 0,
+        });
+        // The annotation may say already that it was asked for: what stands is what stood.
+        if self.pod.sizes() == remembered.before {
+            (remembered.boosted, remembered.in_wave) = (false, false);
+        }
+        let message = cut(message);
+        if lowers_memory && !too_large {
+            remembered.memory_kept = Some(MemoryKept {
+                message,
+                until: None,
+            });
+        } else {
+            let by = if too_large {
+                RefusedBy::Node
+            } else {
+                RefusedBy::Admission
+            };
+            remembered.refused = Some(Refused {
+                sizes: target,
+                by,
+                message,
+                beside,
+                until: None,
+            });
+        }
+        self.reconsidered = false;
+        self.note = Some(Note {
+            remembered,
+            unwritable: false,
+        });
+        self.verdict = None;
+    }
+
+    /// Try again, later each time.
+    pub(super) fn back_off(&mut self, now: Timestamp, retry_after: Option<SignedDuration>) {
+        let wait = self.backoff.next(&self.pod.uid);
+        self.not_before = after(now, wait.max(retry_after.unwrap_or_default()));
+        self.verdict = None;
+    }
+
+    pub(super) fn answered_well(&mut self) {
+        self.error = None;
+        self.backoff.reset();
+        self.not_before = Timestamp::MIN;
+        self.unknown = None;
+        self.verdict = None;
+    }
+}

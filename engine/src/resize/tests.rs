@@ -1,0 +1,105 @@
+//! Pods, policies and sizes in short, for the tests of resizing.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::quantity::Quantity;
+
+/// Seconds after the epoch.
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
+}
+
+/// `500m/1 1Gi/2Gi`: cpu and memory, each a request and a limit, where there is one.
+pub(super) fn resources(text: &str) -> Resources {
+    let mut found = Resources::default();
+    for (resource, amounts) in Resource::ALL.iter().zip(text.split_whitespace()) {
+        let (request, limit) = match amounts.split_once('/') {
+            Some((request, limit)) => (request, Some(limit)),
+            None => (amounts, None),
+        };
+        let quantity = |text: &str| -> Quantity { text.parse().unwrap() };
+        found.requests.set(*resource, quantity(request));
+        if let Some(limit) = limit {
+            found.limits.set(*resource, quantity(limit));
+        }
+    }
+    found
+}
+
+/// The container `app` with these resources.
+pub(super) fn sizes(text: &str) -> Sizes {
+    [("app".into(), resources(text))].into()
+}
+
+pub(super) fn container(name: &str, kind: ContainerKind, text: &str) -> Container {
+    Container {
+        name: name.into(),
+        kind,
+        resources: resources(text),
+        actual: Some(resources(text)),
+        cpu_restarts: false,
+        memory_restarts: false,
+        memory_used: None,
+    }
+}
+
+/// A pod that runs and is Ready.
+pub(super) fn pod(name: &str, text: &str) -> Pod {
+    let own = resources(text);
+    let equal = |resource: Resource| {
+        own.limits.get(resource).is_some() && own.limits.get(resource) == own.requests.get(resource)
+    };
+    let qos = if own == Resources::default() {
+        Qos::BestEffort
+    } else if equal(Resource::Cpu) && equal(Resource::Memory) {
+        Qos::Guaranteed
+    } else {
+        Qos::Burstable
+    };
+    Pod {
+        name: name.into(),
+        uid: name.into(),
+        version: "1".into(),
+        generation: 1,
+        observed_generation: Some(1),
+        created: at(0),
+        started: Some(at(1)),
+        node: Some("node-1".into()),
+        finished: false,
+        deleting: false,
+        ready: true,
+        ready_changed: Some(at(2)),
+        qos,
+        has_pod_resources: false,
+        containers: vec![container("app", ContainerKind::App, text)],
+        pending: None,
+        in_progress: None,
+        memory: Memory::Nothing,
+    }
+}
+
+/// `prescale cpu 2 memory +1Gi`, of the container `app`.
+pub(super) fn policy(text: &str) -> Policy {
+    let words: Vec<&str> = text.split(' ').collect();
+    let amount = |resource: Resource| {
+        let place = words.iter().position(|it| *it == resource.to_string())?;
+        Some(Amount::parse(resource, words[place + 1]).unwrap())
+    };
+    Policy {
+        container: "app".into(),
+        when: When::ALL
+            .into_iter()
+            .find(|it| it.as_str() == words[0])
+            .unwrap(),
+        cpu: amount(Resource::Cpu),
+        memory: amount(Resource::Memory),
+    }
+}
+
+pub(super) fn settings(policies: &[Policy]) -> Settings {
+    Settings {
+        policies: policies.to_vec(),
+        ..Settings::default()
+    }
+}

@@ -1,0 +1,528 @@
+//! An operator that resizes the pods of one object in a made-up cluster, with messages that are late, lost, or answered after
+//! the operator died. What must never happen is checked with each write.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use sakidori_engine::resize::{
+    Holding, Memory, Pod, PodState, Report, ResizeEffect, ResizeEvent, ResizeOutcome, Resizing,
+    Resources, Settings, Sizes,
+};
+
+use super::chance::Chance;
+use super::cluster::{Cluster, Stored, actual, resources, specified, stamp};
+
+/// For so long a pod counts as under way.
+const PATIENCE: u64 = 5 * 60_000;
+/// How often kubelets look, in milliseconds.
+const TICK: u64 = 500;
+
+enum Message {
+    ToApi(u32, ResizeEffect),
+    ToEngine(u32, ResizeEvent),
+}
+
+/// What a pod could not get, and what had changed by then.
+#[derive(Clone, Debug)]
+struct Refusal {
+    sizes: Sizes,
+    changes: u64,
+    /// It stands on the pod.
+    written: bool,
+}
+
+pub struct World {
+    pub now: u64,
+    pub cluster: Cluster,
+    pub settings: Settings,
+    pub holding: Holding,
+    pub resizing: Resizing,
+    pub chance: Chance,
+    /// One message in so many is lost; 0 is none.
+    pub loss: u64,
+    /// No message takes longer.
+    pub latency: u64,
+    pub supported: bool,
+    pub allowed: bool,
+    pub most: usize,
+    pub finished: bool,
+    pub report: Option<Report>,
+    /// Resizes that reached the API server, by pod.
+    pub asks: BTreeMap<Arc<str>, usize>,
+    pub evictions: usize,
+    pub told: Vec<String>,
+    ended: bool,
+    life: u32,
+    messages: VecDeque<(u64, Message)>,
+    watched_until: u64,
+    refusals: BTreeMap<Arc<str>, Refusal>,
+    changes: BTreeMap<Arc<str>, u64>,
+    next_tick: u64,
+    /// The CPU that the operator last saw each pod request.
+    delivered: BTreeMap<Arc<str>, i128>,
+}
+
+impl World {
+    pub fn new(settings: Settings, most: usize, seed: u64) -> Self {
+        let mut world = Self {
+            now: 0,
+            cluster: Cluster::default(),
+            settings,
+            holding: Holding::default(),
+            resizing: Resizing::default(),
+            chance: Chance(seed),
+            loss: 0,
+            latency: 20,
+            supported: true,
+            allowed: true,
+            most,
+            finished: false,
+            report: None,
+            asks: BTreeMap::new(),
+            evictions: 0,
+            told: Vec::new(),
+            ended: false,
+            life: 0,
+            messages: VecDeque::new(),
+            watched_until: 0,
+            refusals: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            next_tick: 0,
+            delivered: BTreeMap::new(),
+        };
+        world.restart(false);
+        world
+    }
+
+    /// The operator is killed and started again. Requests under way arrive before it is back, or never.
+    pub fn restart(&mut self, arrive: bool) {
+        let messages: Vec<_> = self.messages.drain(..).collect();
+        for (_, message) in messages {
+            match message {
+                Message::ToApi(_, effect) if arrive => self.serve(self.life, effect),
+                _ => {}
+            }
+        }
+        self.messages.clear();
+        self.refusals.retain(|_, refusal| refusal.written);
+        self.life += 1;
+        self.resizing = Resizing::default();
+        self.tell(ResizeEvent::Wanted(self.settings.clone()));
+        if self.ended {
+            self.tell(ResizeEvent::Ended);
+        } else {
+            self.tell(ResizeEvent::Holding(self.holding));
+        }
+        let all = self
+            .cluster
+            .pods
+            .values()
+            .map(|it| it.pod.clone())
+            .collect();
+        self.tell(ResizeEvent::Listed(all));
+    }
+
+    pub fn hold(&mut self, prescale: bool, saturated: bool) {
+        let holding = Holding {
+            prescale,
+            saturated,
+        };
+        if holding != self.holding {
+            self.something_changed(None);
+        }
+        self.holding = holding;
+        self.tell(ResizeEvent::Holding(holding));
+    }
+
+    pub fn want(&mut self, settings: Settings) {
+        self.something_changed(None);
+        self.settings = settings.clone();
+        self.tell(ResizeEvent::Wanted(settings));
+    }
+
+    pub fn reconsider(&mut self) {
+        self.something_changed(None);
+        self.tell(ResizeEvent::Reconsider);
+    }
+
+    pub fn end(&mut self) {
+        self.ended = true;
+        self.something_changed(None);
+        self.tell(ResizeEvent::Ended);
+    }
+
+    pub fn create(&mut self, name: &str, node: &str, own: &str, starts_in: u64) -> Arc<str> {
+        self.create_with(name, node, resources(own), starts_in)
+    }
+
+    fn create_with(&mut self, name: &str, node: &str, own: Resources, starts_in: u64) -> Arc<str> {
+        let uid = self.cluster.create(self.now, name, node, own, starts_in);
+        self.show(&uid);
+        uid
+    }
+
+    pub fn delete(&mut self, uid: &Arc<str>) {
+        if self.cluster.pods.remove(uid).is_some() {
+            self.something_changed(Some(uid));
+            self.watch(ResizeEvent::Gone { uid: uid.clone() });
+        }
+    }
+
+    /// Another actor writes a pod's resources.
+    pub fn meddle(&mut self, uid: &Arc<str>, change: impl FnOnce(&mut Pod)) {
+        self.cluster.write(uid, |stored| {
+            change(&mut stored.pod);
+            stored.pod.generation += 1;
+        });
+        self.something_changed(None);
+        self.show(uid);
+    }
+
+    /// Of all pods but one.
+    fn something_changed(&mut self, but: Option<&Arc<str>>) {
+        for uid in self.cluster.pods.keys() {
+            if Some(uid) != but {
+                *self.changes.entry(uid.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    pub fn run_until(&mut self, end: u64) {
+        loop {
+            let message = self
+                .messages
+                .iter()
+                .map(|it| it.0)
+                .min()
+                .unwrap_or(u64::MAX);
+            let wake = self.resizing.next_wakeup().map_or(u64::MAX, |at| {
+                u64::try_from(at.as_millisecond()).unwrap().max(self.now)
+            });
+            let next = message.min(wake).min(self.next_tick);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = self.now.max(next);
+            if message == next {
+                let place = self.messages.iter().position(|it| it.0 == next).unwrap();
+                match self.messages.remove(place).unwrap().1 {
+                    Message::ToApi(life, effect) => self.serve(life, effect),
+                    Message::ToEngine(life, event) if life == self.life => self.tell(event),
+                    Message::ToEngine(..) => {}
+                }
+            } else if self.next_tick == next {
+                self.next_tick += TICK;
+                for uid in self.cluster.tick(self.now) {
+                    self.show(&uid);
+                }
+            } else {
+                self.tell(ResizeEvent::Woke);
+            }
+        }
+    }
+
+    pub fn run(&mut self, seconds: u64) {
+        self.run_until(self.now + seconds * 1000);
+    }
+
+    fn tell(&mut self, event: ResizeEvent) {
+        self.note_delivery(&event);
+        for effect in self.resizing.handle(stamp(self.now), event) {
+            match effect {
+                ResizeEffect::Tell(decision) => self.told.push(decision.to_string()),
+                ResizeEffect::Show(report) => self.report = Some(report),
+                ResizeEffect::Finished => self.finished = true,
+                request => {
+                    let at = self.now + self.chance.below(self.latency);
+                    self.messages
+                        .push_back((at, Message::ToApi(self.life, request)));
+                }
+            }
+        }
+    }
+
+    /// What the operator learns now: that it was refused, and whether another pod requests less.
+    fn note_delivery(&mut self, event: &ResizeEvent) {
+        let shown: Vec<&Pod> = match event {
+            ResizeEvent::Seen(pod)
+            | ResizeEvent::Answered {
+                seen: Some(pod), ..
+            } => vec![&**pod],
+            ResizeEvent::Listed(pods) => pods.iter().collect(),
+            _ => Vec::new(),
+        };
+        for pod in shown {
+            let cpu = pod
+                .containers
+                .iter()
+                .filter_map(|it| it.resources.requests.cpu);
+            let cpu: i128 = cpu.map(|it| it.milli()).sum();
+            let before = self.delivered.insert(pod.uid.clone(), cpu);
+            if before.is_some_and(|before| cpu < before) {
+                self.something_changed(Some(&pod.uid));
+            }
+        }
+        if let ResizeEvent::Gone { uid } = event {
+            self.something_changed(Some(uid));
+        }
+        if let ResizeEvent::Answered {
+            seen: Some(pod),
+            outcome: ResizeOutcome::Refused { .. },
+            ..
+        } = event
+        {
+            let sizes = self.refusals.get(&pod.uid).map(|it| it.sizes.clone());
+            if let Some(sizes) = sizes {
+                self.refuse(&pod.uid, sizes, false);
+            }
+        }
+    }
+
+    fn refuse(&mut self, uid: &Arc<str>, sizes: Sizes, written: bool) {
+        let changes = self.changes.get(uid).copied().unwrap_or_default();
+        self.refusals.insert(
+            uid.clone(),
+            Refusal {
+                sizes,
+                changes,
+                written,
+            },
+        );
+    }
+
+    /// The watch shows things in their order.
+    fn watch(&mut self, event: ResizeEvent) {
+        self.watched_until = self
+            .watched_until
+            .max(self.now + self.chance.below(self.latency));
+        self.messages
+            .push_back((self.watched_until, Message::ToEngine(self.life, event)));
+    }
+
+    pub fn show(&mut self, uid: &Arc<str>) {
+        if let Some(stored) = self.cluster.pods.get(uid) {
+            let pod = stored.pod.clone();
+            if pod
+                .pending
+                .as_ref()
+                .is_some_and(|it| format!("{:?}", it.why) == "Infeasible")
+            {
+                self.refuse(uid, specified(&pod), true);
+            }
+            self.watch(ResizeEvent::Seen(Box::new(pod)));
+        }
+    }
+
+    /// The API server carries out a request, and answers, if all goes well.
+    fn serve(&mut self, life: u32, effect: ResizeEffect) {
+        if self.chance.one_in(self.loss) {
+            return self.fail(life, effect);
+        }
+        let (attempt, pod) = match &effect {
+            ResizeEffect::Ask { attempt, pod, .. }
+            | ResizeEffect::Remember { attempt, pod, .. }
+            | ResizeEffect::Evict { attempt, pod }
+            | ResizeEffect::Read { attempt, pod } => (*attempt, pod.clone()),
+            _ => return,
+        };
+        let outcome = match effect {
+            ResizeEffect::Ask {
+                version,
+                remember,
+                containers,
+                ..
+            } if self.supported && self.allowed => {
+                let refused = remember.refused.clone();
+                match self.cluster.remember(&pod.uid, &version, Some(remember)) {
+                    ResizeOutcome::Done => {
+                        self.show(&pod.uid);
+                        if let Some(refused) = refused {
+                            self.refuse(&pod.uid, refused.sizes, true);
+                        }
+                        // Half of those that break off do so between the two writes.
+                        if self.chance.one_in(self.loss) {
+                            return self.answer(life, attempt, &pod.uid, failed());
+                        }
+                        self.resize(&pod.uid, &containers)
+                    }
+                    other => other,
+                }
+            }
+            ResizeEffect::Ask { .. } if !self.supported => ResizeOutcome::Unsupported,
+            ResizeEffect::Ask { .. } => ResizeOutcome::NotAllowed {
+                message: "may not".into(),
+            },
+            ResizeEffect::Remember {
+                version, remember, ..
+            } => {
+                let written = remember.as_ref().is_some_and(|it| it.refused.is_some());
+                let outcome = self.cluster.remember(&pod.uid, &version, remember);
+                if outcome == ResizeOutcome::Done {
+                    if let Some(refusal) = self.refusals.get_mut(&pod.uid) {
+                        refusal.written = written;
+                    }
+                    self.show(&pod.uid);
+                }
+                outcome
+            }
+            ResizeEffect::Evict { .. } => {
+                self.evictions += 1;
+                let node = self
+                    .cluster
+                    .pods
+                    .get(&pod.uid)
+                    .and_then(|it| it.pod.node.clone());
+                let own = self.cluster.pods.get(&pod.uid).map(|it| it.own.clone());
+                self.delete(&pod.uid);
+                if let (Some(node), Some(own)) = (node, own) {
+                    let name = format!("{}x", pod.name);
+                    self.create_with(&name, &node, own["app"], 1000);
+                }
+                ResizeOutcome::Done
+            }
+            _ if self.cluster.pods.contains_key(&pod.uid) => ResizeOutcome::Done,
+            _ => ResizeOutcome::Gone,
+        };
+        self.answer(life, attempt, &pod.uid, outcome);
+    }
+
+    fn resize(
+        &mut self,
+        uid: &Arc<str>,
+        containers: &[sakidori_engine::resize::ContainerResize],
+    ) -> ResizeOutcome {
+        let before = self.cluster.pods[uid].clone();
+        assert!(
+            !before.foreign,
+            "{uid} is another's, and was asked for {containers:?}"
+        );
+        let mut asked = specified(&before.pod);
+        for container in containers {
+            asked.insert(container.name.clone(), container.resources);
+        }
+        *self.asks.entry(uid.clone()).or_default() += 1;
+        let changes = self.changes.get(uid).copied().unwrap_or_default();
+        if let Some(refusal) = self.refusals.get(uid) {
+            assert!(
+                refusal.sizes != asked || refusal.changes != changes,
+                "{uid} is asked again at {} for {asked:?}, though nothing changed",
+                self.now
+            );
+        }
+        let outcome = self.cluster.resize(uid, containers);
+        match &outcome {
+            ResizeOutcome::Refused { .. } => {
+                // It counts once the operator knows.
+                let changes = u64::MAX;
+                self.refusals.insert(
+                    uid.clone(),
+                    Refusal {
+                        sizes: asked,
+                        changes,
+                        written: false,
+                    },
+                );
+            }
+            ResizeOutcome::Done => {
+                let cpu = |sizes: &Sizes| sizes["app"].requests.cpu;
+                if cpu(&asked) < cpu(&specified(&before.pod)) {
+                    self.something_changed(Some(uid));
+                }
+                self.show(uid);
+                self.check_waves();
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    fn check_waves(&self) {
+        let under_way = self
+            .cluster
+            .pods
+            .values()
+            .filter(|it| self.is_under_way(it))
+            .count();
+        assert!(
+            under_way <= self.most,
+            "{under_way} pods are under way at {}, not {}",
+            self.now,
+            self.most
+        );
+    }
+
+    fn is_under_way(&self, stored: &Stored) -> bool {
+        let Memory::Known(known) = &stored.pod.memory else {
+            return false;
+        };
+        let infeasible = stored
+            .pod
+            .pending
+            .as_ref()
+            .is_some_and(|it| format!("{:?}", it.why) == "Infeasible");
+        let since = u64::try_from(known.at.as_millisecond()).unwrap();
+        known.in_wave
+            && !stored.foreign
+            && !infeasible
+            && specified(&stored.pod) != actual(&stored.pod)
+            && self.now < since + PATIENCE
+    }
+
+    fn fail(&mut self, life: u32, effect: ResizeEffect) {
+        let attempt = match effect {
+            ResizeEffect::Ask { attempt, .. }
+            | ResizeEffect::Remember { attempt, .. }
+            | ResizeEffect::Evict { attempt, .. }
+            | ResizeEffect::Read { attempt, .. } => attempt,
+            _ => return,
+        };
+        // Some get no answer at all.
+        if self.chance.one_in(2) {
+            let event = ResizeEvent::Answered {
+                attempt,
+                seen: None,
+                outcome: failed(),
+            };
+            self.messages
+                .push_back((self.now, Message::ToEngine(life, event)));
+        }
+    }
+
+    fn answer(&mut self, life: u32, attempt: u64, uid: &Arc<str>, outcome: ResizeOutcome) {
+        // Carried out, and the answer lost: with an error, or without.
+        let lost = self.chance.one_in(self.loss);
+        if lost && self.chance.one_in(2) {
+            return;
+        }
+        let (seen, outcome) = match lost {
+            true => (None, failed()),
+            false => (
+                self.cluster
+                    .pods
+                    .get(uid)
+                    .map(|it| Box::new(it.pod.clone())),
+                outcome,
+            ),
+        };
+        let at = self.now + self.chance.below(self.latency);
+        let event = ResizeEvent::Answered {
+            attempt,
+            seen,
+            outcome,
+        };
+        self.messages
+            .push_back((at, Message::ToEngine(life, event)));
+    }
+
+    pub fn count(&self, state: PodState) -> usize {
+        self.report.as_ref().map_or(0, |it| it.count(state))
+    }
+}
+
+fn failed() -> ResizeOutcome {
+    ResizeOutcome::Failed {
+        message: "connection reset".into(),
+        retry_after: None,
+    }
+}
