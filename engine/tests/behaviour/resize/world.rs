@@ -5,30 +5,30 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use sakidori_engine::resize::{
-    Holding, Memory, Pod, PodState, Report, ResizeEffect, ResizeEvent, ResizeOutcome, Resizing,
-    Resources, Settings, Sizes,
+    Holding, Pod, PodState, Report, ResizeEffect, ResizeEvent, ResizeOutcome, Resizing, Resources,
+    Settings, Sizes,
 };
 
 use super::chance::Chance;
-use super::cluster::{Cluster, Stored, actual, resources, specified, stamp};
+use super::cluster::{Cluster, resources, specified, stamp};
 
 /// For so long a pod counts as under way.
-const PATIENCE: u64 = 5 * 60_000;
+pub(super) const PATIENCE: u64 = 5 * 60_000;
 /// How often kubelets look, in milliseconds.
 const TICK: u64 = 500;
 
-enum Message {
+pub(super) enum Message {
     ToApi(u32, ResizeEffect),
     ToEngine(u32, ResizeEvent),
 }
 
 /// What a pod could not get, and what had changed by then.
 #[derive(Clone, Debug)]
-struct Refusal {
-    sizes: Sizes,
-    changes: u64,
+pub(super) struct Refusal {
+    pub sizes: Sizes,
+    pub changes: u64,
     /// It stands on the pod.
-    written: bool,
+    pub written: bool,
 }
 
 pub struct World {
@@ -53,10 +53,10 @@ pub struct World {
     pub told: Vec<String>,
     ended: bool,
     life: u32,
-    messages: VecDeque<(u64, Message)>,
+    pub(super) messages: VecDeque<(u64, Message)>,
     watched_until: u64,
-    refusals: BTreeMap<Arc<str>, Refusal>,
-    changes: BTreeMap<Arc<str>, u64>,
+    pub(super) refusals: BTreeMap<Arc<str>, Refusal>,
+    pub(super) changes: BTreeMap<Arc<str>, u64>,
     next_tick: u64,
     /// The CPU that the operator last saw each pod request.
     delivered: BTreeMap<Arc<str>, i128>,
@@ -155,7 +155,13 @@ impl World {
         self.create_with(name, node, resources(own), starts_in)
     }
 
-    fn create_with(&mut self, name: &str, node: &str, own: Resources, starts_in: u64) -> Arc<str> {
+    pub(super) fn create_with(
+        &mut self,
+        name: &str,
+        node: &str,
+        own: Resources,
+        starts_in: u64,
+    ) -> Arc<str> {
         let uid = self.cluster.create(self.now, name, node, own, starts_in);
         self.show(&uid);
         uid
@@ -179,7 +185,7 @@ impl World {
     }
 
     /// Of all pods but one.
-    fn something_changed(&mut self, but: Option<&Arc<str>>) {
+    pub(super) fn something_changed(&mut self, but: Option<&Arc<str>>) {
         for uid in self.cluster.pods.keys() {
             if Some(uid) != but {
                 *self.changes.entry(uid.clone()).or_default() += 1;
@@ -279,7 +285,7 @@ impl World {
         }
     }
 
-    fn refuse(&mut self, uid: &Arc<str>, sizes: Sizes, written: bool) {
+    pub(super) fn refuse(&mut self, uid: &Arc<str>, sizes: Sizes, written: bool) {
         let changes = self.changes.get(uid).copied().unwrap_or_default();
         self.refusals.insert(
             uid.clone(),
@@ -314,215 +320,7 @@ impl World {
         }
     }
 
-    /// The API server carries out a request, and answers, if all goes well.
-    fn serve(&mut self, life: u32, effect: ResizeEffect) {
-        if self.chance.one_in(self.loss) {
-            return self.fail(life, effect);
-        }
-        let (attempt, pod) = match &effect {
-            ResizeEffect::Ask { attempt, pod, .. }
-            | ResizeEffect::Remember { attempt, pod, .. }
-            | ResizeEffect::Evict { attempt, pod }
-            | ResizeEffect::Read { attempt, pod } => (*attempt, pod.clone()),
-            _ => return,
-        };
-        let outcome = match effect {
-            ResizeEffect::Ask {
-                version,
-                remember,
-                containers,
-                ..
-            } if self.supported && self.allowed => {
-                let refused = remember.refused.clone();
-                match self.cluster.remember(&pod.uid, &version, Some(remember)) {
-                    ResizeOutcome::Done => {
-                        self.show(&pod.uid);
-                        if let Some(refused) = refused {
-                            self.refuse(&pod.uid, refused.sizes, true);
-                        }
-                        // Half of those that break off do so between the two writes.
-                        if self.chance.one_in(self.loss) {
-                            return self.answer(life, attempt, &pod.uid, failed());
-                        }
-                        self.resize(&pod.uid, &containers)
-                    }
-                    other => other,
-                }
-            }
-            ResizeEffect::Ask { .. } if !self.supported => ResizeOutcome::Unsupported,
-            ResizeEffect::Ask { .. } => ResizeOutcome::NotAllowed {
-                message: "may not".into(),
-            },
-            ResizeEffect::Remember {
-                version, remember, ..
-            } => {
-                let written = remember.as_ref().is_some_and(|it| it.refused.is_some());
-                let outcome = self.cluster.remember(&pod.uid, &version, remember);
-                if outcome == ResizeOutcome::Done {
-                    if let Some(refusal) = self.refusals.get_mut(&pod.uid) {
-                        refusal.written = written;
-                    }
-                    self.show(&pod.uid);
-                }
-                outcome
-            }
-            ResizeEffect::Evict { .. } => {
-                self.evictions += 1;
-                let node = self
-                    .cluster
-                    .pods
-                    .get(&pod.uid)
-                    .and_then(|it| it.pod.node.clone());
-                let own = self.cluster.pods.get(&pod.uid).map(|it| it.own.clone());
-                self.delete(&pod.uid);
-                if let (Some(node), Some(own)) = (node, own) {
-                    let name = format!("{}x", pod.name);
-                    self.create_with(&name, &node, own["app"], 1000);
-                }
-                ResizeOutcome::Done
-            }
-            _ if self.cluster.pods.contains_key(&pod.uid) => ResizeOutcome::Done,
-            _ => ResizeOutcome::Gone,
-        };
-        self.answer(life, attempt, &pod.uid, outcome);
-    }
-
-    fn resize(
-        &mut self,
-        uid: &Arc<str>,
-        containers: &[sakidori_engine::resize::ContainerResize],
-    ) -> ResizeOutcome {
-        let before = self.cluster.pods[uid].clone();
-        assert!(
-            !before.foreign,
-            "{uid} is another's, and was asked for {containers:?}"
-        );
-        let mut asked = specified(&before.pod);
-        for container in containers {
-            asked.insert(container.name.clone(), container.resources);
-        }
-        *self.asks.entry(uid.clone()).or_default() += 1;
-        let changes = self.changes.get(uid).copied().unwrap_or_default();
-        if let Some(refusal) = self.refusals.get(uid) {
-            assert!(
-                refusal.sizes != asked || refusal.changes != changes,
-                "{uid} is asked again at {} for {asked:?}, though nothing changed",
-                self.now
-            );
-        }
-        let outcome = self.cluster.resize(uid, containers);
-        match &outcome {
-            ResizeOutcome::Refused { .. } => {
-                // It counts once the operator knows.
-                let changes = u64::MAX;
-                self.refusals.insert(
-                    uid.clone(),
-                    Refusal {
-                        sizes: asked,
-                        changes,
-                        written: false,
-                    },
-                );
-            }
-            ResizeOutcome::Done => {
-                let cpu = |sizes: &Sizes| sizes["app"].requests.cpu;
-                if cpu(&asked) < cpu(&specified(&before.pod)) {
-                    self.something_changed(Some(uid));
-                }
-                self.show(uid);
-                self.check_waves();
-            }
-            _ => {}
-        }
-        outcome
-    }
-
-    fn check_waves(&self) {
-        let under_way = self
-            .cluster
-            .pods
-            .values()
-            .filter(|it| self.is_under_way(it))
-            .count();
-        assert!(
-            under_way <= self.most,
-            "{under_way} pods are under way at {}, not {}",
-            self.now,
-            self.most
-        );
-    }
-
-    fn is_under_way(&self, stored: &Stored) -> bool {
-        let Memory::Known(known) = &stored.pod.memory else {
-            return false;
-        };
-        let infeasible = stored
-            .pod
-            .pending
-            .as_ref()
-            .is_some_and(|it| format!("{:?}", it.why) == "Infeasible");
-        let since = u64::try_from(known.at.as_millisecond()).unwrap();
-        known.in_wave
-            && !stored.foreign
-            && !infeasible
-            && specified(&stored.pod) != actual(&stored.pod)
-            && self.now < since + PATIENCE
-    }
-
-    fn fail(&mut self, life: u32, effect: ResizeEffect) {
-        let attempt = match effect {
-            ResizeEffect::Ask { attempt, .. }
-            | ResizeEffect::Remember { attempt, .. }
-            | ResizeEffect::Evict { attempt, .. }
-            | ResizeEffect::Read { attempt, .. } => attempt,
-            _ => return,
-        };
-        // Some get no answer at all.
-        if self.chance.one_in(2) {
-            let event = ResizeEvent::Answered {
-                attempt,
-                seen: None,
-                outcome: failed(),
-            };
-            self.messages
-                .push_back((self.now, Message::ToEngine(life, event)));
-        }
-    }
-
-    fn answer(&mut self, life: u32, attempt: u64, uid: &Arc<str>, outcome: ResizeOutcome) {
-        // Carried out, and the answer lost: with an error, or without.
-        let lost = self.chance.one_in(self.loss);
-        if lost && self.chance.one_in(2) {
-            return;
-        }
-        let (seen, outcome) = match lost {
-            true => (None, failed()),
-            false => (
-                self.cluster
-                    .pods
-                    .get(uid)
-                    .map(|it| Box::new(it.pod.clone())),
-                outcome,
-            ),
-        };
-        let at = self.now + self.chance.below(self.latency);
-        let event = ResizeEvent::Answered {
-            attempt,
-            seen,
-            outcome,
-        };
-        self.messages
-            .push_back((at, Message::ToEngine(life, event)));
-    }
-
     pub fn count(&self, state: PodState) -> usize {
         self.report.as_ref().map_or(0, |it| it.count(state))
-    }
-}
-
-fn failed() -> ResizeOutcome {
-    ResizeOutcome::Failed {
-        message: "connection reset".into(),
-        retry_after: None,
     }
 }
