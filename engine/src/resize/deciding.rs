@@ -178,19 +178,10 @@ impl Resizing {
         let pods = self.pods.values().filter(|it| it.pod.is_live());
         let seen = pods.filter_map(|record| {
             let verdict = record.verdict.as_ref()?;
-            let asked = matches!(
-                record.flight,
-                Some(Flight {
-                    kind: FlightKind::Ask { .. },
-                    ..
-                })
-            );
+            let flight = record.flight.as_ref();
+            let asked = flight.filter(|it| matches!(it.kind, FlightKind::Ask { .. }));
             Some(Seen {
-                state: if asked {
-                    PodState::UnderWay
-                } else {
-                    verdict.state
-                },
+                state: asked.map_or(verdict.state, |_| PodState::UnderWay),
                 message: verdict.message.clone(),
                 name: record.pod.name.clone(),
                 apart: asked.map_or(verdict.apart, |it| !it.in_wave),

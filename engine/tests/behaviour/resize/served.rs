@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sakidori_engine::resize::{
-    ContainerResize, Memory, ResizeEffect, ResizeEvent, ResizeOutcome, Sizes,
+    ContainerResize, Memory, PendingReason, RefusedBy, ResizeEffect, ResizeEvent, ResizeOutcome,
+    Sizes,
 };
 
 use super::cluster::{Stored, actual, specified};
@@ -33,7 +34,8 @@ impl World {
                 match self.cluster.remember(&pod.uid, &version, Some(remember)) {
                     ResizeOutcome::Done => {
                         self.show(&pod.uid);
-                        if let Some(refused) = refused {
+                        // What failed is tried again after a while, changed or not.
+                        if let Some(refused) = refused.filter(|it| it.by != RefusedBy::Failure) {
                             self.refuse(&pod.uid, refused.sizes, true);
                         }
                         // Half of those that break off do so between the two writes.
@@ -152,7 +154,7 @@ impl World {
             .pod
             .pending
             .as_ref()
-            .is_some_and(|it| format!("{:?}", it.why) == "Infeasible");
+            .is_some_and(|it| it.why == PendingReason::Infeasible);
         let since = u64::try_from(known.at.as_millisecond()).unwrap();
         known.in_wave
             && !stored.foreign

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use sakidori_engine::resize::{
-    Holding, Pod, PodState, Report, ResizeEffect, ResizeEvent, ResizeOutcome, Resizing, Resources,
-    Settings, Sizes,
+    Holding, PendingReason, Pod, PodState, Report, ResizeEffect, ResizeEvent, ResizeOutcome,
+    Resizing, Resources, Settings, Sizes,
 };
 
 use super::chance::Chance;
@@ -312,7 +312,7 @@ impl World {
             if pod
                 .pending
                 .as_ref()
-                .is_some_and(|it| format!("{:?}", it.why) == "Infeasible")
+                .is_some_and(|it| it.why == PendingReason::Infeasible)
             {
                 self.refuse(uid, specified(&pod), true);
             }
