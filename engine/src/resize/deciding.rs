@@ -216,12 +216,13 @@ impl Resizing {
         };
         let hopeless = self.stopped.is_some() && after(since, ENDED_PATIENCE) <= now;
         let open = self.pods.values().any(|record| {
-            let todo = record.verdict.as_ref().is_some_and(|it| it.todo.is_some());
-            record.pod.is_live()
-                && (record.flight.is_some()
-                    || todo
-                    || record.takes_place()
-                    || record.unknown.is_some())
+            let verdict = record.verdict.as_ref();
+            let under_way = [PodState::UnderWay, PodState::Deferred, PodState::Failed];
+            let settling = verdict.is_some_and(|it| {
+                it.todo.is_some() || it.wake.is_some() && under_way.contains(&it.state)
+            });
+            let asked = record.flight.is_some() || record.unknown.is_some();
+            record.pod.is_live() && (asked || settling || record.takes_place())
         });
         if hopeless || !open {
             self.finished = true;

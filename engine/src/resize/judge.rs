@@ -255,7 +255,17 @@ impl Case<'_> {
         };
         let aim = self.with_memory_kept(self.own);
         if aim == self.standing {
-            return self.settled(Verdict::of(state, message));
+            let place = self.place_until();
+            let verdict = Verdict {
+                in_wave: place.is_some(),
+                wake: place,
+                ..Verdict::of(state, message)
+            };
+            return if place.is_some() {
+                verdict
+            } else {
+                self.settled(verdict)
+            };
         }
         let failures = self.failures_so_far();
         let (beside, until) = match by {

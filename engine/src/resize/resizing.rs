@@ -110,6 +110,10 @@ impl Resizing {
             ResizeEvent::Ended => {
                 if self.ended.is_none() {
                     self.ended = Some(now);
+                    // It is tried once more at once: this is the last chance.
+                    if let Some(stopped) = &mut self.stopped {
+                        stopped.until = now;
+                    }
                     self.judge_anew();
                 }
             }
@@ -312,6 +316,11 @@ impl Resizing {
                 message: message.to_owned(),
             }));
         }
+        let wait = if self.ended.is_some() {
+            NOT_ALLOWED_FOR
+        } else {
+            wait
+        };
         self.stopped = Some(Stopped {
             result,
             message: message.to_owned(),

@@ -271,13 +271,13 @@ impl Cluster {
     /// Every kubelet does what there is to do; returns whose status changed.
     pub fn tick(&mut self, now: u64) -> Vec<Arc<str>> {
         let uids: Vec<_> = self.pods.keys().cloned().collect();
-        let changed = uids.into_iter().filter(|uid| {
-            let node = self.pods.get(uid).and_then(|it| it.pod.node.clone());
-            let up = node.is_some_and(|node| !self.down.contains(&node));
-            up && self.sync(uid, now)
-        });
-        let changed: Vec<_> = changed.collect();
-        changed
+        uids.into_iter()
+            .filter(|uid| {
+                let node = self.pods.get(uid).and_then(|it| it.pod.node.clone());
+                let up = node.is_some_and(|node| !self.down.contains(&node));
+                up && self.sync(uid, now)
+            })
+            .collect()
     }
 
     fn room_beside(&self, uid: &str, node: &Option<Arc<str>>) -> i128 {

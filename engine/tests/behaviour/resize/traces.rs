@@ -130,6 +130,8 @@ impl Run {
         };
         run.scale(6);
         run.world.run(30);
+        // In between, kubelets need not be quick.
+        run.world.tick = 2000;
         run
     }
 
@@ -231,7 +233,7 @@ impl Run {
     /// All faults end, and after a while everything has to be as if nothing had been.
     fn calm_down(&mut self) {
         let world = &mut self.world;
-        (world.loss, world.latency) = (0, 20);
+        (world.loss, world.latency, world.tick) = (0, 20, 10_000);
         (world.supported, world.allowed) = (true, true);
         let cluster = &mut world.cluster;
         (cluster.node_cpu, cluster.quota) = (64_000, i128::MAX);

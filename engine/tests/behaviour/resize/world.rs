@@ -14,9 +14,6 @@ use super::cluster::{Cluster, resources, specified, stamp};
 
 /// For so long a pod counts as under way.
 pub(super) const PATIENCE: u64 = 5 * 60_000;
-/// How often kubelets look, in milliseconds.
-const TICK: u64 = 500;
-
 pub(super) enum Message {
     ToApi(u32, ResizeEffect),
     ToEngine(u32, ResizeEvent),
@@ -58,6 +55,10 @@ pub struct World {
     pub(super) refusals: BTreeMap<Arc<str>, Refusal>,
     pub(super) changes: BTreeMap<Arc<str>, u64>,
     next_tick: u64,
+    /// How often kubelets look, in milliseconds.
+    pub tick: u64,
+    /// Events since the last tick: a loop in which no time passes has many.
+    since_tick: usize,
     /// The CPU that the operator last saw each pod request.
     delivered: BTreeMap<Arc<str>, i128>,
 }
@@ -88,6 +89,8 @@ impl World {
             refusals: BTreeMap::new(),
             changes: BTreeMap::new(),
             next_tick: 0,
+            tick: 500,
+            since_tick: 0,
             delivered: BTreeMap::new(),
         };
         world.restart(false);
@@ -202,7 +205,9 @@ impl World {
                 .min()
                 .unwrap_or(u64::MAX);
             let wake = self.resizing.next_wakeup().map_or(u64::MAX, |at| {
-                u64::try_from(at.as_millisecond()).unwrap().max(self.now)
+                // Never too early: nothing would be due.
+                let millis = (at.as_nanosecond() + 999_999) / 1_000_000;
+                u64::try_from(millis).unwrap().max(self.now)
             });
             let next = message.min(wake).min(self.next_tick);
             if next > end {
@@ -210,6 +215,12 @@ impl World {
                 return;
             }
             self.now = self.now.max(next);
+            self.since_tick += 1;
+            assert!(
+                self.since_tick < 50_000,
+                "it goes round and round at {}",
+                self.now
+            );
             if message == next {
                 let place = self.messages.iter().position(|it| it.0 == next).unwrap();
                 match self.messages.remove(place).unwrap().1 {
@@ -218,7 +229,8 @@ impl World {
                     Message::ToEngine(..) => {}
                 }
             } else if self.next_tick == next {
-                self.next_tick += TICK;
+                self.next_tick += self.tick;
+                self.since_tick = 0;
                 for uid in self.cluster.tick(self.now) {
                     self.show(&uid);
                 }
@@ -269,7 +281,16 @@ impl World {
                 self.something_changed(Some(&pod.uid));
             }
         }
+        if let ResizeEvent::Listed(pods) = event {
+            let known = self.delivered.len();
+            self.delivered
+                .retain(|uid, _| pods.iter().any(|it| it.uid == *uid));
+            if self.delivered.len() < known {
+                self.something_changed(None);
+            }
+        }
         if let ResizeEvent::Gone { uid } = event {
+            self.delivered.remove(uid);
             self.something_changed(Some(uid));
         }
         if let ResizeEvent::Answered {
