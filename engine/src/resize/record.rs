@@ -178,10 +178,9 @@ impl Record {
             memory_kept: None,
             failures: 0,
         });
-        // The annotation may say already that it was asked for: what stands is what stood.
-        if self.pod.sizes() == remembered.before {
-            (remembered.boosted, remembered.in_wave) = (false, false);
-        }
+        // The annotation may say already that it was asked for more: what stands is what stood. Its place in a wave it keeps, since
+        // what stands may not be carried out yet.
+        remembered.boosted &= self.pod.sizes() != remembered.before;
         let message = cut(message);
         if lowers_memory && !too_large {
             remembered.memory_kept = Some(MemoryKept {

@@ -365,10 +365,8 @@ impl Cluster {
                 }
             }
         }
-        if self.shows_use {
-            for container in &mut pod.containers {
-                container.memory_used = Some(used);
-            }
+        for container in &mut pod.containers {
+            container.memory_used = self.shows_use.then_some(used);
         }
         let changed = after.pod != before.pod;
         let moved = after.allocated != before.allocated || after.done_at != before.done_at;
