@@ -254,6 +254,7 @@ pub fn conditions_to_engine(conditions: &[Condition]) -> Conditions {
             kind if kind == ConditionType::Paused.as_str() => all.paused = known,
             kind if kind == ConditionType::HpaActive.as_str() => all.hpa_active = Some(known),
             kind if kind == ConditionType::Prescaled.as_str() => all.prescaled = Some(known),
+            kind if kind == ConditionType::Resized.as_str() => all.resized = Some(known),
             _ => {}
         }
     }

@@ -64,4 +64,36 @@ reasons! {
         /// False: it was asked, and that failed.
         NODES_FAILED = "NodesFailed";
     }
+    "Resized" {
+        /// True: all pods have what the policies give.
+        RESIZED = "Resized";
+        /// False: pods are being resized, in waves.
+        RESIZING = "Resizing";
+        /// False: pods go back to their own resources.
+        RESTORING = "Restoring";
+        /// False: nothing is to be resized.
+        NO_POLICY_HOLDS = "NoPolicyHolds";
+        /// False: the object is paused, so its pods are left as they are.
+        RESIZING_PAUSED = "ResizingPaused";
+        /// False: a LimitRange, a ResourceQuota or an admission webhook refuses.
+        RESIZE_REFUSED = "Refused";
+        /// False: a node will never have room.
+        RESIZE_INFEASIBLE = "Infeasible";
+        /// False: a node has no room now.
+        RESIZE_DEFERRED = "Deferred";
+        /// False: a node tried, and could not.
+        RESIZE_FAILED = "Failed";
+        /// False: a node does not say what became of a resize.
+        RESIZE_SILENT = "Silent";
+        /// False: another actor sets the resources of a pod.
+        RESIZED_BY_ANOTHER = "Foreign";
+        /// False: what a policy asks for can't be given to a container.
+        LEFT_ALONE = "LeftAlone";
+        /// False: memory that is in use is not taken away.
+        MEMORY_KEPT = "MemoryKept";
+        /// False: the cluster has no `pods/resize`.
+        RESIZE_UNSUPPORTED = "Unsupported";
+        /// False: the operator may not.
+        RESIZE_NOT_ALLOWED = "NotAllowed";
+    }
 }

@@ -13,6 +13,8 @@ pub enum ConditionType {
     HpaActive,
     /// Only present while a sale has a floor. Not one of KEDA's.
     Prescaled,
+    /// Only present where pods are to be resized in place. Not one of KEDA's.
+    Resized,
 }
 
 impl ConditionType {
@@ -24,6 +26,7 @@ impl ConditionType {
             Self::Paused => "Paused",
             Self::HpaActive => "HPAActive",
             Self::Prescaled => "Prescaled",
+            Self::Resized => "Resized",
         }
     }
 }
@@ -63,6 +66,7 @@ pub struct Conditions {
     pub paused: Condition,
     pub hpa_active: Option<Condition>,
     pub prescaled: Option<Condition>,
+    pub resized: Option<Condition>,
 }
 
 impl Default for Conditions {
@@ -77,6 +81,7 @@ impl Default for Conditions {
             },
             hpa_active: None,
             prescaled: None,
+            resized: None,
         }
     }
 }
@@ -91,6 +96,7 @@ impl Conditions {
             (ConditionType::Paused, Some(&self.paused)),
             (ConditionType::HpaActive, self.hpa_active.as_ref()),
             (ConditionType::Prescaled, self.prescaled.as_ref()),
+            (ConditionType::Resized, self.resized.as_ref()),
         ]
         .into_iter()
         .filter_map(|(kind, condition)| condition.map(|condition| (kind, condition)))

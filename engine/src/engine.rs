@@ -180,6 +180,11 @@ impl Engine {
                     object.hpa_observed(status, &reason, &message)
                 });
             }
+            Event::ResizeObserved { key, condition } => {
+                self.with(now, &key, &mut effects, |object, turn| {
+                    object.resize_observed(turn, condition)
+                });
+            }
             Event::Woke => self.run_due(now, &mut effects),
         }
         effects

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::conditions::Conditions;
+use crate::conditions::{Condition, Conditions};
 use crate::fallback::MetricHealth;
 use crate::object::{ObjectKey, PollId, ScaledObject};
 use crate::prescale::PrescaleStatus;
@@ -77,6 +77,11 @@ pub enum Event {
         status: bool,
         reason: String,
         message: String,
+    },
+    /// What has become of resizing the object's pods in place, when it changes; `None` where they are not to be resized any more.
+    ResizeObserved {
+        key: ObjectKey,
+        condition: Option<Condition>,
     },
     /// Nothing but time passed: the agenda is looked at.
     Woke,

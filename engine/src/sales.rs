@@ -499,6 +499,7 @@ impl Tracked {
         let condition = &self.status.current.conditions.prescaled;
         let shown = Shown {
             floor: if holds { sales.level.floor } else { 0 },
+            holds: holds && sales.level.active,
             ready: sales.counted(turn.now).map(|pods| pods.ready_since.len()),
             replicas: sales.replicas,
             reason: condition.as_ref().map(|condition| condition.reason.clone()),

@@ -416,6 +416,12 @@ impl Tracked {
             Some(Condition::of_hpa(scaling_active, reason, message));
     }
 
+    /// Written at once, unless the first poll's answer is awaited: there is one for each wave at most.
+    pub(crate) fn resize_observed(&mut self, turn: &mut Turn<'_>, condition: Option<Condition>) {
+        self.status.current.conditions.resized = condition;
+        self.flush(turn);
+    }
+
     pub(crate) fn plan_status(&mut self, turn: &mut Turn<'_>, at: Timestamp) {
         let ticket = turn.agenda.add(at, Task::WriteStatus, turn.key);
         if let Some(old) = self.status_due.replace(ticket) {

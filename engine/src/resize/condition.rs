@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::policy::{Holding, MaxConcurrent};
 use super::report::{PodState, Report};
+use crate::condition_reasons as reasons;
 use crate::conditions::{Condition, ConditionStatus};
 
 /// The order in which problems give the condition its reason.
@@ -73,31 +74,31 @@ impl Sight {
                 MaxConcurrent::Percent(percent) => format!("{percent}%"),
             };
             let message = format!("Pods are resized for {wished}, {waves} at a time");
-            (ConditionStatus::False, "Resizing", message)
+            (ConditionStatus::False, reasons::RESIZING, message)
         } else if moving(true) {
             (
                 ConditionStatus::False,
-                "Restoring",
+                reasons::RESTORING,
                 "Pods go back to the resources of their template".to_owned(),
             )
         } else if wished.is_empty() || self.ended {
             let message = "No policy holds: pods have the resources of their template".to_owned();
-            (ConditionStatus::False, "NoPolicyHolds", message)
+            (ConditionStatus::False, reasons::NO_POLICY_HOLDS, message)
         } else {
             (
                 ConditionStatus::True,
-                "Resized",
+                reasons::RESIZED,
                 format!("Pods are resized for {wished}"),
             )
         };
         let Some((problem, told)) = problems else {
             return condition(status, reason, message);
         };
-        if reason == "NoPolicyHolds" {
+        if reason == reasons::NO_POLICY_HOLDS {
             message = "No policy holds".into();
         }
         // While waves run, their progress is what counts; the problems stand beside it.
-        let reason = if matches!(reason, "Resizing" | "Restoring") {
+        let reason = if matches!(reason, reasons::RESIZING | reasons::RESTORING) {
             reason
         } else {
             problem
@@ -154,14 +155,14 @@ impl PodState {
     /// The condition's reason where pods are in it, from the worst.
     fn problem(self) -> Option<&'static str> {
         Some(match self {
-            Self::Infeasible => "Infeasible",
-            Self::Refused => "Refused",
-            Self::Failed => "Failed",
-            Self::Silent => "Silent",
-            Self::Deferred => "Deferred",
-            Self::Foreign => "Foreign",
-            Self::LeftAlone => "LeftAlone",
-            Self::MemoryKept => "MemoryKept",
+            Self::Infeasible => reasons::RESIZE_INFEASIBLE,
+            Self::Refused => reasons::RESIZE_REFUSED,
+            Self::Failed => reasons::RESIZE_FAILED,
+            Self::Silent => reasons::RESIZE_SILENT,
+            Self::Deferred => reasons::RESIZE_DEFERRED,
+            Self::Foreign => reasons::RESIZED_BY_ANOTHER,
+            Self::LeftAlone => reasons::LEFT_ALONE,
+            Self::MemoryKept => reasons::MEMORY_KEPT,
             Self::Template | Self::Waiting | Self::UnderWay | Self::Resized => return None,
         })
     }

@@ -13,6 +13,7 @@ use super::remembered::{Memory, Remembered};
 use super::report::{Decision, PodState, ResizeResult};
 use super::resizing::{ENDED_PATIENCE, Resizing};
 use super::verdict::{Situation, Todo, Verdict};
+use crate::condition_reasons as reasons;
 use crate::time::after;
 
 impl Resizing {
@@ -34,12 +35,21 @@ impl Resizing {
         }
         self.judge_all(now, &settings, holding, effects);
         self.look_after_unanswered(now, effects);
+        if self.is_paused() {
+            self.show(&settings, holding, effects);
+            return self.plan(now);
+        }
         self.write_down(now, effects);
         self.ask(now, &settings, effects);
         self.evict(now, &settings, effects);
         self.show(&settings, holding, effects);
         self.finish(now, effects);
         self.plan(now);
+    }
+
+    /// An object that ends is done with, paused or not.
+    fn is_paused(&self) -> bool {
+        self.paused && self.ended.is_none()
     }
 
     pub(super) fn judge_all(
@@ -193,13 +203,7 @@ impl Resizing {
             holding,
             ended: self.ended.is_some(),
             max_concurrent: settings.max_concurrent,
-            stopped: self.stopped.as_ref().map(|it| {
-                let reason = match it.result {
-                    ResizeResult::Unsupported => "Unsupported",
-                    _ => "NotAllowed",
-                };
-                (reason, it.message.clone())
-            }),
+            stopped: self.why_stopped(),
             pods: seen.collect(),
         }
         .report();
@@ -207,6 +211,21 @@ impl Resizing {
             self.shown = Some(report.clone());
             effects.push(ResizeEffect::Show(report));
         }
+    }
+
+    /// The condition's reason and message where nothing is asked for at all.
+    fn why_stopped(&self) -> Option<(&'static str, String)> {
+        if self.is_paused() {
+            let message = "ScaledObject is paused: its pods are left as they are".to_owned();
+            return Some((reasons::RESIZING_PAUSED, message));
+        }
+        self.stopped.as_ref().map(|it| {
+            let reason = match it.result {
+                ResizeResult::Unsupported => reasons::RESIZE_UNSUPPORTED,
+                _ => reasons::RESIZE_NOT_ALLOWED,
+            };
+            (reason, it.message.clone())
+        })
     }
 
     /// All pods are back, or are where they stay.

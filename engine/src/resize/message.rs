@@ -17,6 +17,8 @@ pub enum ResizeEvent {
     Wanted(Settings),
     /// Which policies hold from now on. Not to be sent while that is unknown.
     Holding(Holding),
+    /// Whether the object is paused: then its pods are left as they are, whatever holds. Not paused until this says so.
+    Paused(bool),
     /// All pods of the workload; others are gone.
     Listed(Vec<Pod>),
     /// A watch shows a pod, as it is or as it was a while ago.

@@ -38,6 +38,7 @@ pub(super) const ENDED_PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 pub struct Resizing {
     pub(super) settings: Option<Settings>,
     pub(super) holding: Option<Holding>,
+    pub(super) paused: bool,
     pub(super) listed: bool,
     pub(super) ended: Option<Timestamp>,
     pub(super) finished: bool,
@@ -89,6 +90,7 @@ impl Resizing {
                     self.judge_anew();
                 }
             }
+            ResizeEvent::Paused(paused) => self.paused = paused,
             ResizeEvent::Listed(pods) => self.list(pods),
             ResizeEvent::Seen(pod) => self.see(*pod),
             ResizeEvent::Gone { uid } => {
