@@ -24,9 +24,7 @@ fn what_helm_installs_scales_and_passes_helm_test() {
         stage.available().await?;
         pods_run_as_they_say(stage).await?;
 
-        let shop = stage.shop("shop").await?;
-        shop.bring_up().await?;
-        shop.scale_to(3).await?;
+        let shop = stage.scaled_shop().await?;
         shop.until_read().await?;
 
         let mut bad = shop.scaled_object();
@@ -109,9 +107,7 @@ fn an_uninstalled_release_leaves_workloads_as_they_are_and_the_next_one_finds_th
     FIRST.play(async |stage: &Stage| {
         stage.install(&[]).await?;
         stage.available().await?;
-        let shop = stage.shop("shop").await?;
-        shop.bring_up().await?;
-        shop.scale_to(3).await?;
+        let shop = stage.scaled_shop().await?;
         let before = shop.as_it_is().await?;
         let definitions = stage.list(CRDS).await?.len();
 

@@ -190,6 +190,14 @@ impl Stage {
         Shop::open(&self.cluster, &self.kubelet, namespace).await
     }
 
+    /// A workload that its ScaledObject has brought up, and scaled to 3 replicas.
+    pub async fn scaled_shop(&self) -> Result<Shop<'_>> {
+        let shop = self.shop("shop").await?;
+        shop.bring_up().await?;
+        shop.scale_to(3).await?;
+        Ok(shop)
+    }
+
     /// Makes a namespace and takes it away: that hangs where an API is registered that nobody serves.
     pub async fn a_namespace_comes_and_goes(&self, name: &str) -> Result<()> {
         self.cluster.create_namespace(name).await?;

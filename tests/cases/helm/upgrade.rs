@@ -20,9 +20,7 @@ fn a_release_of_the_previous_chart_is_upgraded_and_nothing_scales() {
         let image = ["--set", "image.repository=example/sakidori"];
         stage.install_from(&previous, &image).await?;
         stage.available().await?;
-        let shop = stage.shop("shop").await?;
-        shop.bring_up().await?;
-        shop.scale_to(3).await?;
+        let shop = stage.scaled_shop().await?;
         let before = shop.as_it_is().await?;
 
         // That version had the definitions beside its templates, where Helm takes no note of whose they are.
@@ -53,9 +51,7 @@ fn an_upgrade_brings_new_fields_and_values_and_nothing_scales() {
     FIRST.play(async |stage: &Stage| {
         stage.install(&[]).await?;
         stage.available().await?;
-        let shop = stage.shop("shop").await?;
-        shop.bring_up().await?;
-        shop.scale_to(3).await?;
+        let shop = stage.scaled_shop().await?;
         let before = shop.as_it_is().await?;
         let old = stage.pods().await?;
 
