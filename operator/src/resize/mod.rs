@@ -3,11 +3,14 @@
 //!
 //! It has a loop of its own beside the engine's: what a thousand pods do is no business of those who poll and scale, and an object's pods
 //! are looked after beyond the object: those of a ScaledObject that is being deleted go back before its finalizer is removed. The loop
-//! (`control.rs`) owns all state; who follows pods (`follow.rs`) and who asks the API server (`requests.rs`) are tasks that answer with a
+//! (`control.rs`) owns all state; what objects ask for is in `objects.rs`, what is done about it in `effects.rs`; who follows pods (`follow.rs`) and who asks the API server (`requests.rs`) are tasks that answer with a
 //! message.
 
 mod control;
+mod effects;
 mod follow;
+mod objects;
+mod outcome;
 mod pod;
 mod requests;
 mod room;
@@ -84,14 +87,9 @@ impl Resizer {
     }
 }
 
-/// Whether deletion has to wait for pods that may have been resized.
-pub fn holds_deletion(object: &ScaledObject) -> bool {
-    object.has_resize_policies()
-}
-
 /// Whether pods of the object are resized, or have been and may still have to go back.
 pub fn concerns(object: &ScaledObject) -> bool {
-    object.has_resize_policies() || has_condition(object)
+    object.in_place_resize().is_some() || has_condition(object)
 }
 
 /// The condition stays until all pods are back: it is what a restart knows of an object that asks for nothing any more.

@@ -154,11 +154,7 @@ pub fn to_engine(pod: &ResizablePod, used: &Used) -> Option<Pod> {
     })
 }
 
-fn containers(
-    spec: &Spec,
-    status: &Status,
-    used: &BTreeMap<String, Quantity>,
-) -> Vec<Container> {
+fn containers(spec: &Spec, status: &Status, used: &BTreeMap<String, Quantity>) -> Vec<Container> {
     let init = spec.init_containers.iter().map(|one| {
         let kind = match one.restart_policy.as_deref() {
             Some("Always") => ContainerKind::Sidecar,
@@ -300,21 +296,33 @@ mod tests {
         let used = Used::default();
         used.saw("u1", [("app".to_owned(), "700Mi".parse().unwrap())].into());
         let seen = to_engine(&pod, &used).unwrap();
-        assert_eq!((&*seen.name, &*seen.uid, &*seen.version), ("web-1", "u1", "70"));
+        assert_eq!(
+            (&*seen.name, &*seen.uid, &*seen.version),
+            ("web-1", "u1", "70")
+        );
         assert_eq!((seen.generation, seen.observed_generation), (3, Some(2)));
         assert!(!seen.ready && !seen.finished && !seen.deleting && !seen.has_pod_resources);
         assert_eq!(seen.started, seen.ready_changed);
         assert!(matches!(&seen.memory, Memory::Known(known) if known.asked.is_empty()));
         let pending = seen.pending.unwrap();
-        assert_eq!((pending.why, pending.generation), (PendingReason::Deferred, Some(3)));
+        assert_eq!(
+            (pending.why, pending.generation),
+            (PendingReason::Deferred, Some(3))
+        );
         assert_eq!(seen.in_progress.unwrap().error.as_deref(), Some("oom"));
         let [app, setup, proxy] = &seen.containers[..] else {
             panic!("{:?}", seen.containers)
         };
         assert_eq!(app.kind, ContainerKind::App);
-        assert_eq!((setup.kind, proxy.kind), (ContainerKind::Init, ContainerKind::Sidecar));
+        assert_eq!(
+            (setup.kind, proxy.kind),
+            (ContainerKind::Init, ContainerKind::Sidecar)
+        );
         assert_eq!(app.resources.requests.cpu, Some("2".parse().unwrap()));
-        assert_eq!(app.actual.unwrap().requests.cpu, Some("500m".parse().unwrap()));
+        assert_eq!(
+            app.actual.unwrap().requests.cpu,
+            Some("500m".parse().unwrap())
+        );
         assert!(app.memory_restarts && !app.cpu_restarts);
         assert_eq!(app.memory_used, Some("700Mi".parse().unwrap()));
         assert_eq!((proxy.actual, proxy.memory_used), (None, None));
@@ -323,7 +331,10 @@ mod tests {
     #[test]
     fn a_pod_without_anything_yet_is_a_pod() {
         let seen = to_engine(&parsed(json!({"metadata": metadata()})), &Used::default()).unwrap();
-        assert_eq!((seen.started, seen.node, seen.containers.len()), (None, None, 0));
+        assert_eq!(
+            (seen.started, seen.node, seen.containers.len()),
+            (None, None, 0)
+        );
         assert_eq!(seen.memory, Memory::Nothing);
         let mut broken = metadata();
         broken["annotations"] = json!({REMEMBERED_ANNOTATION: "{"});
@@ -345,14 +356,16 @@ mod tests {
         let owned = |kind: &str, name: &str| {
             let mut metadata = metadata();
             metadata["labels"] = json!({"pod-template-hash": "7f9"});
-            metadata["ownerReferences"] =
-                json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "o", "controller": true}]);
+            metadata["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "o", "controller": true}]);
             parsed(json!({"metadata": metadata}))
         };
         let (deployment, set) = (target("apps", "Deployment"), target("apps", "StatefulSet"));
         let rollout = target("argoproj.io", "Rollout");
         assert!(belongs_to(&owned("ReplicaSet", "web-7f9"), &deployment));
-        assert!(!belongs_to(&owned("ReplicaSet", "web-two-7f9"), &deployment));
+        assert!(!belongs_to(
+            &owned("ReplicaSet", "web-two-7f9"),
+            &deployment
+        ));
         assert!(!belongs_to(&owned("Job", "web-7f9"), &deployment));
         assert!(belongs_to(&owned("StatefulSet", "web"), &set));
         assert!(!belongs_to(&owned("StatefulSet", "other"), &set));

@@ -60,7 +60,8 @@ impl Room {
         for resource in ["cpu", "memory"] {
             let amount = status.and_then(|status| status.allocatable.as_ref()?.get(resource));
             if let Some(amount) = amount.and_then(|it| it.0.parse::<Quantity>().ok()) {
-                self.nodes.insert((node.name_any(), resource), amount.milli());
+                self.nodes
+                    .insert((node.name_any(), resource), amount.milli());
             }
         }
     }
@@ -112,7 +113,11 @@ mod tests {
             "status": {"hard": {"requests.cpu": hard}, "used": {"requests.cpu": used}},
         });
         Room {
-            quotas: Some(left(&serde_json::from_value(quota).unwrap()).into_iter().collect()),
+            quotas: Some(
+                left(&serde_json::from_value(quota).unwrap())
+                    .into_iter()
+                    .collect(),
+            ),
             ..no_bounds()
         }
     }

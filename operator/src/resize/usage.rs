@@ -35,7 +35,9 @@ impl Used {
     pub fn of(&self, uid: &str) -> Containers {
         let known = lock(&self.0);
         let counts = known.get(uid).filter(|(at, _)| at.elapsed() < COUNTS_FOR);
-        counts.map(|(_, containers)| containers.clone()).unwrap_or_default()
+        counts
+            .map(|(_, containers)| containers.clone())
+            .unwrap_or_default()
     }
 }
 

@@ -5,11 +5,12 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use sakidori_api::ScaleTargetRef;
 use sakidori_engine::ObjectKey;
 use sakidori_engine::resize::{
-    Holding, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing,
+    Holding, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing, Settings,
 };
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::room::Room;
 use super::tell::Telling;
 
 /// Names a workload among all that there ever are, so that an answer never reaches another one.
@@ -29,7 +30,6 @@ const IN_TROUBLE: [PodState; 4] = [
 
 /// What a ScaledObject resizes, or has resized and is putting back.
 pub struct Workload {
-    pub id: WorkloadId,
     /// The ScaledObject's.
     pub uid: String,
     pub target: ScaleTargetRef,
@@ -39,9 +39,12 @@ pub struct Workload {
     pub wanted: bool,
     /// Why its policies can't be understood; the last ones that could hold on.
     pub invalid: Option<String>,
+    has_policies: bool,
     holding: KnownHolding,
     /// Follows its pods, once the object has its finalizer.
     pub following: Option<AbortOnDropHandle<()>>,
+    /// What there was room for when it was last looked at.
+    pub room: Option<Room>,
     /// Looks for room while pods are refused.
     pub looking: Option<AbortOnDropHandle<()>>,
     pub report: Option<Report>,
@@ -62,18 +65,19 @@ struct KnownHolding {
 }
 
 impl Workload {
-    pub fn new(id: WorkloadId, uid: String, target: ScaleTargetRef, object: ObjectReference) -> Self {
+    pub fn new(uid: String, target: ScaleTargetRef, object: ObjectReference) -> Self {
         Self {
-            id,
             uid,
             target,
             object,
             resizing: Resizing::default(),
             wanted: true,
             invalid: None,
+            has_policies: false,
             holding: KnownHolding::default(),
             following: None,
             looking: None,
+            room: None,
             report: None,
             telling: Telling::default(),
             waiting: Vec::new(),
@@ -83,6 +87,24 @@ impl Workload {
 
     pub fn handle(&mut self, now: Timestamp, event: ResizeEvent) -> Vec<ResizeEffect> {
         self.resizing.handle(now, event)
+    }
+
+    /// Its pods are resized by these policies.
+    pub fn want(&mut self, now: Timestamp, settings: Settings) -> Vec<ResizeEffect> {
+        (self.wanted, self.has_policies, self.invalid) = (true, true, None);
+        self.handle(now, ResizeEvent::Wanted(settings))
+    }
+
+    /// Its pods go back for the last time.
+    pub fn end(&mut self, now: Timestamp) -> Vec<ResizeEffect> {
+        (self.wanted, self.invalid) = (false, None);
+        let mut effects = Vec::new();
+        if !std::mem::replace(&mut self.has_policies, true) {
+            // A process before this one knew them.
+            effects = self.handle(now, ResizeEvent::Wanted(Settings::default()));
+        }
+        effects.extend(self.handle(now, ResizeEvent::Ended));
+        effects
     }
 
     pub fn sale(&mut self, now: Timestamp, holds: bool) -> Vec<ResizeEffect> {
@@ -131,10 +153,6 @@ impl Workload {
     pub fn memory_kept(&self) -> Vec<PodRef> {
         let pods = self.resizing.pods_in(PodState::MemoryKept);
         pods.map(PodRef::from).collect()
-    }
-
-    pub fn key(&self) -> &ObjectKey {
-        &self.id.key
     }
 
     /// Whoever waits for the pods to be back need not wait any more.
