@@ -32,6 +32,15 @@ impl Amounts {
     }
 }
 
+impl Amounts {
+    pub fn minus(self, other: Amounts) -> Amounts {
+        Amounts {
+            cpu: self.cpu - other.cpu,
+            memory: self.memory - other.memory,
+        }
+    }
+}
+
 /// Thousandths of a quantity as the API server writes it. Nothing else comes here: it has checked them.
 pub(super) fn milli(quantity: &Quantity) -> i128 {
     let text = quantity.0.trim();

@@ -45,7 +45,7 @@ struct Kubelet {
     room: Option<Amounts>,
     annotations: Annotations,
     pods: BTreeMap<String, Kept>,
-    /// Something has happened.
+    /// Something has happened: to the node, or to one of its pods.
     touched: bool,
     /// When something is due.
     due: Option<Timestamp>,
@@ -61,6 +61,11 @@ struct Kept {
     infeasible: Option<i64>,
     /// A write failed; not before.
     retry: Option<Timestamp>,
+    /// Something has happened to it. Others of its node are not looked at again for that: there may be hundreds.
+    touched: bool,
+    due: Option<Timestamp>,
+    /// What its node counts for it.
+    used: Amounts,
 }
 
 impl Kubelets {
@@ -89,7 +94,13 @@ impl Kubelets {
         });
         let annotations = node.metadata.annotations.clone().unwrap_or_default();
         // Heartbeats change neither.
-        kubelet.touched |= kubelet.room != room || kubelet.annotations != annotations;
+        if kubelet.room != room || kubelet.annotations != annotations {
+            kubelet.touched = true;
+            kubelet
+                .pods
+                .values_mut()
+                .for_each(|kept| kept.touched = true);
+        }
         kubelet.room = room;
         kubelet.annotations = annotations;
     }
@@ -114,6 +125,7 @@ impl Kubelets {
             // A watch may bring what a write's answer was newer than.
             if !is_older(&pod, &kept.record.pod) {
                 kept.record.pod = pod;
+                kept.touched = true;
             }
             return;
         }
@@ -126,6 +138,9 @@ impl Kubelets {
             writing: None,
             infeasible: None,
             retry: None,
+            touched: true,
+            due: None,
+            used: Amounts::default(),
         };
         kubelet.pods.insert(uid.clone(), kept);
         self.homes.insert(uid, node);
@@ -166,6 +181,7 @@ impl Kubelets {
             return;
         };
         let writing = kept.writing.take();
+        kept.touched = true;
         match answer {
             Some(pod) => {
                 kept.written = writing;
@@ -204,31 +220,32 @@ impl Kubelet {
         if down.silent() {
             return;
         }
-        for kept in self.pods.values_mut().filter(|kept| kept.is_mine()) {
-            let Kept { record, .. } = kept;
-            let pod = record.pod.metadata.annotations.take();
-            record.advance(now, knobs(pod.as_ref(), annotations), start_time);
-            record.pod.metadata.annotations = pod;
-        }
-        for uid in self.pending() {
-            self.consider(&uid, now);
-        }
-        for (uid, kept) in self.pods.iter_mut().filter(|(_, kept)| kept.is_mine()) {
-            let annotations = knobs(
-                kept.record.pod.metadata.annotations.as_ref(),
-                &self.annotations,
-            );
-            let mut due = kept.record.due(annotations, start_time);
-            if kept.writing.is_none() {
-                let status = status(&kept.record);
-                if kept.written.as_ref() != Some(&status) && !annotations.mute(kept) {
-                    match kept.retry.filter(|retry| *retry > now) {
-                        Some(retry) => due = due.into_iter().chain([retry]).min(),
-                        None => writes.push(kept.write(name, uid, status)),
-                    }
-                }
+        for kept in self.pods.values_mut() {
+            kept.touched |= kept.due.is_some_and(|due| due <= now);
+            if kept.touched && kept.is_mine() {
+                kept.with_annotations(annotations, |record, knobs| {
+                    record.advance(now, knobs, start_time)
+                });
             }
-            self.due = self.due.into_iter().chain(due).min();
+            if kept.touched {
+                kept.count();
+            }
+        }
+        let mut used = self
+            .pods
+            .values()
+            .fold(Amounts::default(), |sum, kept| sum.plus(kept.used));
+        for uid in self.pending() {
+            self.consider(&uid, &mut used, now);
+        }
+        for (uid, kept) in &mut self.pods {
+            if kept.touched && kept.is_mine() {
+                kept.tell(name, uid, &self.annotations, now, start_time, writes);
+            } else if kept.touched {
+                kept.due = None;
+            }
+            kept.touched = false;
+            self.due = self.due.into_iter().chain(kept.due).min();
         }
     }
 
@@ -260,50 +277,51 @@ impl Kubelet {
 
     fn asks(&self, kept: &Kept) -> bool {
         let annotations = kept.record.pod.metadata.annotations.as_ref();
-        kept.is_mine()
+        // One that was put off and is taken back is not pending any more.
+        (kept.record.pending.is_some() || kept.touched && kept.record.wants_another_size())
+            && kept.is_mine()
             && !knobs(annotations, &self.annotations).silent()
-            // One that was put off and is taken back is not pending any more.
-            && (kept.record.wants_another_size() || kept.record.pending.is_some())
             && kept.infeasible != Some(kept.record.generation())
     }
 
-    fn consider(&mut self, uid: &str, now: Timestamp) {
-        let others = self
-            .pods
-            .iter()
-            .filter(|(other, kept)| *other != uid && !kept.record.is_over());
-        let used = others.fold(Amounts::default(), |sum, (_, kept)| {
-            sum.plus(kept.record.used())
-        });
+    /// Decides what becomes of one; `used` is what the node counts for all of its pods.
+    fn consider(&mut self, uid: &str, used: &mut Amounts, now: Timestamp) {
         let room = self.room.unwrap_or_default();
         let Some(kept) = self.pods.get_mut(uid) else {
             return;
         };
         kept.infeasible = None;
-        let record = &mut kept.record;
-        if !record.wants_another_size() {
-            record.pending = None;
+        if !kept.record.wants_another_size() {
+            kept.touched |= kept.record.pending.take().is_some();
             return;
         }
-        let pod = record.pod.metadata.annotations.clone();
-        let knobs = knobs(pod.as_ref(), &self.annotations);
-        let wanted = record.wanted();
-        if let Some(message) = knobs
-            .infeasible()
-            .map(str::to_owned)
-            .or_else(|| too_large(wanted, room))
-        {
-            record.refuse(INFEASIBLE, message, now);
-            kept.infeasible = Some(record.generation());
-        } else if let Some(message) = knobs
-            .deferred()
-            .map(str::to_owned)
-            .or_else(|| no_room(wanted, used, room))
-        {
-            record.refuse(DEFERRED, message, now);
-        } else {
-            record.allocate(now, knobs.resize_time());
-        }
+        let of_others = used.minus(kept.used);
+        let before = kept.record.pending.clone();
+        let infeasible = kept.with_annotations(&self.annotations, |record, knobs| {
+            let wanted = record.wanted();
+            let told = |message: &str| Some(message.to_owned());
+            if let Some(message) = knobs
+                .infeasible()
+                .and_then(told)
+                .or_else(|| too_large(wanted, room))
+            {
+                record.refuse(INFEASIBLE, message, now);
+                return Some(record.generation());
+            }
+            match knobs
+                .deferred()
+                .and_then(told)
+                .or_else(|| no_room(wanted, of_others, room))
+            {
+                Some(message) => record.refuse(DEFERRED, message, now),
+                None => record.allocate(now, knobs.resize_time()),
+            }
+            None
+        });
+        kept.infeasible = infeasible;
+        kept.count();
+        kept.touched |= kept.record.pending.is_none() || kept.record.pending != before;
+        *used = of_others.plus(kept.used);
     }
 }
 
@@ -335,6 +353,52 @@ impl Kept {
     /// Not one that has ended, or is going.
     fn is_mine(&self) -> bool {
         !self.record.is_over() && !self.record.is_deleted()
+    }
+
+    /// Gives `f` the record, and its annotations beside it.
+    fn with_annotations<T>(
+        &mut self,
+        node: &Annotations,
+        f: impl FnOnce(&mut Record, Knobs<'_>) -> T,
+    ) -> T {
+        let pod = self.record.pod.metadata.annotations.take();
+        let given = f(&mut self.record, knobs(pod.as_ref(), node));
+        self.record.pod.metadata.annotations = pod;
+        given
+    }
+
+    fn count(&mut self) {
+        self.used = if self.record.is_over() {
+            Amounts::default()
+        } else {
+            self.record.used()
+        };
+    }
+
+    /// Writes what the API server does not know yet, and says when the pod is due again.
+    fn tell(
+        &mut self,
+        node: &str,
+        uid: &str,
+        annotations: &Annotations,
+        now: Timestamp,
+        start_time: Duration,
+        writes: &mut Vec<Write>,
+    ) {
+        let knobs = knobs(self.record.pod.metadata.annotations.as_ref(), annotations);
+        self.due = self.record.due(knobs, start_time);
+        let mute = knobs.mute(self);
+        if self.writing.is_some() || mute {
+            return;
+        }
+        let status = status(&self.record);
+        if self.written.as_ref() == Some(&status) {
+            return;
+        }
+        match self.retry.filter(|retry| *retry > now) {
+            Some(retry) => self.due = self.due.into_iter().chain([retry]).min(),
+            None => writes.push(self.write(node, uid, status)),
+        }
     }
 
     fn write(&mut self, node: &str, uid: &str, status: Value) -> Write {
