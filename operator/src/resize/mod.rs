@@ -3,8 +3,8 @@
 //!
 //! It has a loop of its own beside the engine's: what a thousand pods do is no business of those who poll and scale, and an object's pods
 //! are looked after beyond the object: those of a ScaledObject that is being deleted go back before its finalizer is removed. The loop
-//! (`control.rs`) owns all state; what objects ask for is in `objects.rs`, what is done about it in `effects.rs`; who follows pods (`follow.rs`) and who asks the API server (`requests.rs`) are tasks that answer with a
-//! message.
+//! (`control.rs`) owns all state; what objects ask for is in `objects.rs`, what is done about it in `effects.rs`. Who follows pods
+//! (`follow.rs`) and who asks the API server (`requests.rs`) are tasks that answer with a message.
 
 mod control;
 mod effects;
