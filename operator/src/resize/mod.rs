@@ -66,19 +66,16 @@ impl Resizer {
         });
     }
 
-    /// Puts back the pods of an object that is being deleted; returns when they are, or can't be.
-    pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) {
-        if !concerns(&object) {
-            return;
-        }
+    /// Puts back the pods of an object that is being deleted; returns when they are, or can't be. False where nobody does that any more:
+    /// the term of leading ends.
+    pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) -> bool {
         let (done, is_done) = oneshot::channel();
         self.send(Message::PutBack {
             key: key.clone(),
             object: Box::new(object),
             done,
         });
-        // The loop ends only with the whole term.
-        let _ = is_done.await;
+        is_done.await.is_ok()
     }
 
     /// After the loop's end messages go nowhere, which is what a shutdown wants.
