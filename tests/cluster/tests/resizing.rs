@@ -508,31 +508,20 @@ async fn two_hundred_pods_are_resized_at_once(cluster: &Cluster) -> Result<()> {
     for name in &names {
         stage.pod(name, &at_once, &[app("1", "1Gi")]).await?;
     }
-    let all = async |what: &str, holds: fn(&Value) -> bool| {
-        eventually(what, SOON, async || {
-            let pods = stage.pods.list(&kube::api::ListParams::default()).await?;
-            let pods = serde_json::to_value(&pods.items)?;
-            let count = pods
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter(|pod| holds(pod))
-                .count();
-            Ok((count == names.len()).then_some(()))
-        })
-        .await
-    };
-    all("200 Ready pods", |pod| {
-        condition(pod, "Ready").is_some_and(|it| it["status"] == "True")
-    })
-    .await?;
+    // One by one: lists of them all would take the time of whom this is about.
+    for name in &names {
+        stage.ready(name).await?;
+    }
     let writes = || anyhow::Ok(cluster.writes(KWOK_USER)?.of("pods", "status", "patch"));
     let before = writes()?;
     let bigger = [("app", resources("2", "1Gi"))];
     let began = std::time::Instant::now();
     futures::future::try_join_all(names.iter().map(|name| stage.resize(name, &bigger))).await?;
     let asked = began.elapsed();
-    all("200 resized pods", |pod| actual(pod, "app") == "2").await?;
+    for name in &names {
+        let resized = |pod: &Value| actual(pod, "app") == "2";
+        stage.until("resized pod", name, resized).await?;
+    }
     println!(
         "200 resizes asked for in {asked:?}, in place after {:?}",
         began.elapsed()
