@@ -413,13 +413,28 @@ impl Kept {
             // Not over what somebody else has written meanwhile: that it has ended, or another size.
             patch: json!({
                 "metadata": {"uid": uid, "resourceVersion": metadata.resource_version},
-                "status": status,
+                "status": news(&status, self.written.as_ref()),
             }),
         };
         self.writing = Some(status);
         self.retry = None;
         write
     }
+}
+
+/// What of a status was not written yet. A strategic merge patch leaves the rest as it is, other conditions too.
+fn news(status: &Value, written: Option<&Value>) -> Value {
+    let mut news = status.clone();
+    let (Some(all), Some(written)) = (news.as_object_mut(), written) else {
+        return news;
+    };
+    all.retain(|key, value| written.get(key) != Some(value));
+    if let (Some(Value::Array(now)), Some(Value::Array(before))) =
+        (all.get_mut("conditions"), written.get("conditions"))
+    {
+        now.retain(|condition| !before.contains(condition));
+    }
+    news
 }
 
 impl Knobs<'_> {

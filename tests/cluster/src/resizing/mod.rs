@@ -29,7 +29,7 @@ mod status;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
 use http::Request;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -38,8 +38,10 @@ use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
+use crate::kubeconfig::Kubeconfig;
 use kubelets::{Kubelets, Write};
 
 /// How many writes are under way at once.
@@ -47,19 +49,43 @@ const WRITERS: usize = 32;
 
 /// The fake kubelet of all nodes. Dropped, it stops.
 #[derive(Debug)]
-pub(crate) struct Resizing(JoinHandle<()>);
-
-impl Resizing {
-    /// Starts it as `client`'s user, on this tokio runtime.
-    pub fn start(client: Client, start_time: Duration, unmanaged: Vec<String>) -> Resizing {
-        let kubelets = Kubelets::new(start_time, unmanaged);
-        Resizing(tokio::spawn(run(client, kubelets)))
-    }
+pub(crate) struct Resizing {
+    /// Closed when this is dropped.
+    _stop: oneshot::Sender<()>,
 }
 
-impl Drop for Resizing {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Resizing {
+    /// Starts it as that user, on a thread of its own: what a test does on its runtime must not hold it up.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(
+        user: Kubeconfig,
+        start_time: Duration,
+        unmanaged: Vec<String>,
+    ) -> Result<Resizing> {
+        let kubelets = Kubelets::new(start_time, unmanaged);
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let run = async move {
+            let acts = async {
+                match user.client().await {
+                    Ok(client) => run(client, kubelets).await,
+                    Err(error) => eprintln!("fake kubelet: it does not act out resizes: {error:#}"),
+                }
+            };
+            tokio::select! {
+                () = acts => {}
+                _ = stopped => {}
+            }
+        };
+        std::thread::Builder::new()
+            .name("fake-kubelet".to_owned())
+            .spawn(move || runtime.block_on(run))
+            .context("can't start the fake kubelet")?;
+        Ok(Resizing { _stop: stop })
     }
 }
 
