@@ -531,7 +531,6 @@ async fn the_api_server_refuses_what_it_does_not_allow(cluster: &Cluster) -> Res
     let refusal = async |pod: &str, resources: Value| -> Result<String> {
         let refused = stage.resize(pod, &[("app", resources)]).await;
         let refused = refused.err().with_context(|| format!("{pod} is resized"))?;
-        println!("{pod}: {refused:#}");
         Ok(format!("{refused:#}"))
     };
     for pod in ["web", "pending"] {
