@@ -19,6 +19,12 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
 - apiGroups: [sakidori.dev]
   resources: [clustersalecalendars/status]
   verbs: [patch]
+{{- if .Values.rbac.inPlaceResize }}
+# In-place resize: whether a node has become large enough for what it said it never could hold.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list, watch]
+{{- end }}
 {{- if .Values.webhooks.enabled }}
 # Its own ValidatingWebhookConfiguration, for the authorities of its certificate.
 - apiGroups: [admissionregistration.k8s.io]
@@ -101,6 +107,9 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
 - apiGroups: [""]
   resources: [limitranges, resourcequotas]
   verbs: [list]
+{{- if .Values.rbac.inPlaceResize }}
+{{ include "sakidori.resizeRules" . }}
+{{- end }}
 {{ include "sakidori.sourceRules" . }}
 {{- with include "sakidori.watchedSecretRule" . }}
 {{ . }}
@@ -108,6 +117,25 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
 {{- with include "sakidori.tokenRule" . }}
 {{ . }}
 {{- end }}
+{{- end }}
+
+{{/* advanced.sakidori.inPlaceResize. Nothing of it is used while no ScaledObject has that. */}}
+{{- define "sakidori.resizeRules" -}}
+- apiGroups: [""]
+  # patch: the annotation sakidori.dev/resize, by which a pod's own resources are known after a restart.
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+- apiGroups: [""]
+  resources: [pods/resize]
+  verbs: [patch]
+- apiGroups: [""]
+  # onInfeasible: Evict. Disruption budgets are kept.
+  resources: [pods/eviction]
+  verbs: [create]
+- apiGroups: [""]
+  # Whether there is room for what they refused.
+  resources: [limitranges, resourcequotas]
+  verbs: [list, watch]
 {{- end }}
 
 {{/* Tokens of all ServiceAccounts, where that is wanted. */}}

@@ -1,5 +1,7 @@
 //! What the chart lets the operator do, by its values: no wildcard, no name that is none, and less where a value says so.
 
+use std::collections::BTreeSet;
+
 use kube::core::DynamicObject;
 use sakidori_tests::chart::{render, rights};
 use sakidori_tests::operator::NAMESPACE;
@@ -205,6 +207,56 @@ async fn what_is_turned_off_needs_no_right() {
 }
 
 #[tokio::test]
+async fn pods_are_changed_for_in_place_resize_only() {
+    let verbs = |rules: &[(String, Value)], resource: &str| {
+        let of: Vec<_> = about(rules, resource).into_iter().collect();
+        let verbs = of.iter().flat_map(|(namespace, rule)| {
+            let verbs = rule["verbs"].as_array().into_iter().flatten();
+            verbs.map(|verb| (namespace.clone(), verb.as_str().unwrap_or("").to_owned()))
+        });
+        verbs.collect::<BTreeSet<_>>()
+    };
+    let set = |namespaces: &[&str], verbs: &[&str]| {
+        let verbs = |namespace: &&str| {
+            let namespace = (*namespace).to_owned();
+            let verbs = verbs.iter().copied();
+            verbs.map(move |verb| (namespace.clone(), verb.to_owned()))
+        };
+        namespaces.iter().flat_map(verbs).collect::<BTreeSet<_>>()
+    };
+    for (watched, places) in [("", vec![""]), ("shop, web", vec!["shop", "web"])] {
+        let of = async |rbac: Value| {
+            let values = json!({"watchNamespace": watched, "rbac": rbac});
+            rules(&rights(&values).await.unwrap())
+        };
+        for rules in [
+            of(json!({})).await,
+            of(json!({"inPlaceResize": true})).await,
+        ] {
+            for (resource, allowed) in [
+                ("pods", &["get", "list", "watch", "patch"][..]),
+                ("pods/resize", &["patch"]),
+                ("pods/eviction", &["create"]),
+                ("limitranges", &["list", "watch"]),
+                ("resourcequotas", &["list", "watch"]),
+            ] {
+                let expected = set(&places, allowed);
+                assert_eq!(verbs(&rules, resource), expected, "{watched}: {resource}");
+            }
+            // Nodes are in no namespace.
+            assert_eq!(verbs(&rules, "nodes"), set(&[""], &["list", "watch"]));
+        }
+        let rules = of(json!({"inPlaceResize": false})).await;
+        for resource in ["pods", "limitranges", "resourcequotas"] {
+            assert_eq!(verbs(&rules, resource), set(&places, &["list"]));
+        }
+        for resource in ["pods/resize", "pods/eviction", "nodes"] {
+            assert_eq!(verbs(&rules, resource), set(&[], &[]), "{resource}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_can_be_scaled_by_default_can_be_read() {
     let rules = rules(&rights(&json!({})).await.unwrap());
     for kind in ["deployments", "statefulsets", "replicasets"] {
@@ -262,10 +314,12 @@ async fn watched_namespaces_have_roles_and_the_cluster_none_for_what_is_in_them(
         "pods",
         "salecalendars",
     ] {
-        let namespaces: Vec<_> = about(&rules, resource)
+        let mut namespaces: Vec<_> = about(&rules, resource)
             .into_iter()
             .map(|(namespace, _)| namespace.as_str())
             .collect();
+        // What in-place resize needs of pods is a rule of its own.
+        namespaces.dedup();
         assert_eq!(namespaces, ["shop", "web"], "{resource}");
     }
     let secrets = about(&rules, "secrets").into_iter();

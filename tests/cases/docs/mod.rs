@@ -11,9 +11,9 @@ use sakidori_tests::docs::{self, Block, Language, Mark, Page};
 
 use stage::Stage;
 
-/// What plays a sale waits for it, so it has a lane of its own, beside that of all other pages. In each lane, one page at a time: they use
+/// What plays a sale waits for it, so these have a lane of their own, beside that of all other pages. In each lane, one page at a time: they use
 /// the same names.
-const SLOW: [&str; 1] = ["docs/prescaling.md"];
+const SLOW: [&str; 2] = ["docs/in-place-resize.md", "docs/prescaling.md"];
 
 /// More than the slowest page takes on a busy machine.
 const PAGE: Duration = Duration::from_secs(300);
