@@ -15,6 +15,8 @@ mod checks;
 mod condition;
 mod for_calendars;
 mod for_engine;
+mod for_resize;
+mod in_place_resize;
 mod modifiers;
 mod sale_calendar;
 mod sale_checks;
@@ -28,6 +30,7 @@ pub use checks::{Problem, problems_of_triggers};
 pub use condition::Condition;
 pub use for_calendars::{CalendarProblem, next_occurrences, source_status};
 pub use for_engine::{conditions_from_engine, conditions_to_engine, hpa_name};
+pub use in_place_resize::{InPlaceResize, ResizePolicy, SakidoriOptions};
 pub use sale_calendar::{
     CalendarSource, ClusterSaleCalendar, ClusterSaleCalendarSpec, KeyRef, NextOccurrence,
     RecurringSale, RememberedEvent, SaleCalendar, SaleCalendarSpec, SaleCalendarStatus, SaleEvent,

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::in_place_resize::SakidoriOptions;
 use crate::trigger::Trigger;
 
 /// What a ScaledObject asks for.
@@ -109,6 +110,9 @@ pub struct Advanced {
     /// One formula over all triggers instead of one metric per trigger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling_modifiers: Option<ScalingModifiers>,
+    /// What KEDA does not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sakidori: Option<SakidoriOptions>,
 }
 
 /// How the HPA is made.

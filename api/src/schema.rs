@@ -16,6 +16,17 @@ pub fn any_objects(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// How many pods may be resized at a time.
+pub fn max_concurrent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-int-or-string": true })
+}
+
+/// `cpu` and `memory` of `inPlaceResize`: any value, as a schema has no type for a text or a number that may be a fraction (`cpu: 0.5`), which a pod's resources may be, too.
+/// Admission and the condition say what is none.
+pub fn amount(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+}
+
 /// `spec.advanced.horizontalPodAutoscalerConfig.behavior`: the fields of `autoscaling/v2`. The type of k8s-openapi has
 /// them too, but its schema lacks the bounds of the window and the pattern of the tolerance, so that a mistake would
 /// only show when the HPA is written.

@@ -75,6 +75,8 @@ reasons! {
         NO_POLICY_HOLDS = "NoPolicyHolds";
         /// False: the object is paused, so its pods are left as they are.
         RESIZING_PAUSED = "ResizingPaused";
+        /// False: the policies can't be understood.
+        RESIZE_INVALID = "InvalidPolicies";
         /// False: a LimitRange, a ResourceQuota or an admission webhook refuses.
         RESIZE_REFUSED = "Refused";
         /// False: a node will never have room.

@@ -1,4 +1,5 @@
-//! What deletion has to do: restore the target's replicas where the user asked for it, and let the object go.
+//! What deletion has to do: put pods back that were resized, restore the target's replicas where the user asked for it, and let the
+//! object go.
 //!
 //! Only such objects carry the finalizer here. KEDA puts it on every object; those that came from KEDA are let go too, else
 //! they would hang in deletion for ever.
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use sakidori_api::{ScaledObject, annotations};
-use sakidori_engine::Spell;
+use sakidori_engine::{ObjectKey, Spell};
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::api_error::plain;
 use crate::lock::lock;
+use crate::resize::{self, Resizer};
 use crate::target::{ScaleWrite, TargetError, Targets, replicas};
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -29,23 +31,30 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 pub struct Finalizer {
     client: Client,
     targets: Arc<Targets>,
+    resizer: Resizer,
     tasks: TaskTracker,
     /// The uids of objects whose deletion is under way.
     under_way: Mutex<HashSet<String>>,
 }
 
 impl Finalizer {
-    pub fn new(client: Client, targets: Arc<Targets>, tasks: TaskTracker) -> Self {
+    pub fn new(
+        client: Client,
+        targets: Arc<Targets>,
+        resizer: Resizer,
+        tasks: TaskTracker,
+    ) -> Self {
         Self {
             client,
             targets,
+            resizer,
             tasks,
             under_way: Mutex::default(),
         }
     }
 
-    /// True where deletion of the object has work to do.
-    pub fn is_needed(object: &ScaledObject) -> bool {
+    /// True where deletion has to restore the target's replicas.
+    fn restores(object: &ScaledObject) -> bool {
         object
             .spec
             .advanced
@@ -54,13 +63,76 @@ impl Finalizer {
             .unwrap_or(false)
     }
 
-    /// For an object whose deletion has work to do: puts the finalizer on it and writes down what is to be restored, before it is
+    /// True where deletion has work to do.
+    fn is_needed(object: &ScaledObject) -> bool {
+        Self::restores(object) || resize::concerns(object)
+    }
+
+    /// Whether the object has the finalizer.
+    pub fn holds(object: &ScaledObject) -> bool {
+        has_finalizer(object)
+    }
+
+    /// Puts the finalizer on an object whose pods are to be resized; tries until it is there. False where there is no such object any
+    /// more. `current` is the object as it was last seen.
+    pub async fn hold(&self, current: impl Fn() -> Option<Arc<ScaledObject>>) -> bool {
+        let wants = |object: &ScaledObject| object.in_place_resize().is_some();
+        self.set(current, wants, true).await
+    }
+
+    /// Takes the finalizer off an object whose deletion has nothing to do any more.
+    pub async fn release(&self, current: impl Fn() -> Option<Arc<ScaledObject>>) {
+        let idle =
+            |object: &ScaledObject| !Self::restores(object) && object.in_place_resize().is_none();
+        self.set(current, idle, false).await;
+    }
+
+    /// Tries to put the finalizer on the object, or to take it off, as long as the object `wants` that.
+    async fn set(
+        &self,
+        current: impl Fn() -> Option<Arc<ScaledObject>>,
+        wants: impl Fn(&ScaledObject) -> bool,
+        there: bool,
+    ) -> bool {
+        let mut pause = FIRST_RETRY;
+        let mut failing = Spell::default();
+        loop {
+            let Some(object) = current().filter(|object| wants(object)) else {
+                return false;
+            };
+            if has_finalizer(&object) == there {
+                return true;
+            }
+            let others = object.finalizers().iter();
+            let mut finalizers: Vec<_> = others
+                .filter(|name| *name != annotations::FINALIZER)
+                .cloned()
+                .collect();
+            if there {
+                finalizers.push(annotations::FINALIZER.to_owned());
+            }
+            let error = match timeout(TRY_WITHIN, self.write_finalizers(&object, finalizers)).await
+            {
+                Ok(Ok(())) => return true,
+                Ok(Err(error)) => plain(&error),
+                Err(_) => "the API server did not answer in time".to_owned(),
+            };
+            let object = key_of(&object);
+            if failing.fails(Timestamp::now(), &error) {
+                debug!(object, error, "writing the finalizer fails; trying again");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// For an object whose replicas deletion has to restore: puts the finalizer on it and writes down what is to be restored, before it is
     /// scaled for the first time.
     ///
     /// # Errors
     /// The API server's refusal, also because the object changed meanwhile.
     pub async fn ensure(&self, object: &ScaledObject, original: i32) -> Result<(), kube::Error> {
-        if !Self::is_needed(object) {
+        if !Self::restores(object) {
             return Ok(());
         }
         if !has_finalizer(object) {
@@ -94,6 +166,11 @@ impl Finalizer {
 
     async fn finalize_until_done(&self, mut object: ScaledObject) {
         let key = key_of(&object);
+        if Self::is_needed(&object) {
+            let namespace = object.namespace().unwrap_or_default();
+            let name = ObjectKey::new(namespace, object.name_any());
+            self.resizer.put_back(&name, object.clone()).await;
+        }
         let mut pause = FIRST_RETRY;
         let mut failing = Spell::default();
         loop {
@@ -131,7 +208,7 @@ impl Finalizer {
     }
 
     async fn try_finalize(&self, object: &ScaledObject) -> Result<(), String> {
-        if Self::is_needed(object) {
+        if Self::restores(object) {
             self.restore(object).await?;
         }
         let finalizers = object

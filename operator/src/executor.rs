@@ -25,6 +25,7 @@ use crate::hpa;
 use crate::objects::Objects;
 use crate::poll::{Ask, Poller};
 use crate::prepare::Preparer;
+use crate::resize::Resizer;
 use crate::sales;
 use crate::status::StatusWriter;
 use crate::target::{ScaleWrite, Target, Targets};
@@ -64,6 +65,7 @@ pub struct Executor {
     pub events: Events,
     pub tasks: TaskTracker,
     pub buffers: CapacityBuffers,
+    pub resizer: Resizer,
     preparations: Gate,
     scales: Gate,
     bounds: Arc<Gate>,
@@ -90,6 +92,7 @@ impl Executor {
         events: Events,
         tasks: TaskTracker,
         buffers: CapacityBuffers,
+        resizer: Resizer,
         bounds: Arc<Gate>,
     ) -> Self {
         Self {
@@ -102,6 +105,7 @@ impl Executor {
             events,
             tasks,
             buffers,
+            resizer,
             preparations: Gate::new(PREPARATIONS_AT_ONCE, QUICK_REQUEST),
             scales: Gate::new(SCALES_AT_ONCE, QUICK_REQUEST),
             bounds,
@@ -244,6 +248,7 @@ impl Executor {
                 });
             }
             Effect::ShowPrescale { key, shown } => {
+                self.resizer.sale(&key, shown.holds);
                 self.poller.metrics().observe_prescaling(&key, &shown);
             }
             Effect::Serve { key, metrics, age } => {

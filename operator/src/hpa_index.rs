@@ -184,6 +184,17 @@ pub fn scaling_active(hpa: &HorizontalPodAutoscaler) -> Option<ScalingActive> {
     })
 }
 
+/// Whether the HPA wants more replicas than it may have, once it has said: it looks at the most that it wanted within its
+/// stabilization window, so this doesn't flicker.
+pub fn is_saturated(hpa: &HorizontalPodAutoscaler) -> Option<bool> {
+    let conditions = hpa.status.as_ref()?.conditions.as_ref()?;
+    let limited = conditions
+        .iter()
+        .find(|condition| condition.type_ == "ScalingLimited")?;
+    let too_many = limited.reason.as_deref() == Some("TooManyReplicas");
+    Some(limited.status == "True" && too_many)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,7 @@ mod references;
 mod refusals;
 mod repairs;
 mod replica;
+mod resize;
 mod resource_trigger;
 mod run;
 mod sales;

@@ -43,6 +43,7 @@ use crate::prometheus::{ApiRequests, Metrics, View};
 use crate::references::References;
 use crate::repairs::Repairs;
 use crate::replica::Replica;
+use crate::resize::{self, Resizer};
 use crate::sales::SaleNews;
 use crate::status::StatusWriter;
 use crate::target::Targets;
@@ -267,9 +268,11 @@ fn build(
     let tasks = TaskTracker::new();
     let (publisher, publishing) =
         EventPublisher::start(client.clone(), options.identity.clone(), stop.clone());
+    let (resizer, resizer_messages) = Resizer::channel();
     let finalizer = Arc::new(Finalizer::new(
         client.clone(),
         targets.clone(),
+        resizer.clone(),
         tasks.clone(),
     ));
     let (calendar_changes, calendars_changed) = mpsc::unbounded_channel();
@@ -315,7 +318,7 @@ fn build(
     ));
     let executor = Arc::new(Executor::new(
         objects.clone(),
-        targets,
+        targets.clone(),
         preparer,
         poller,
         status.clone(),
@@ -323,7 +326,8 @@ fn build(
         events.clone(),
         tasks.clone(),
         CapacityBuffers::new(client.clone()),
-        bounds,
+        resizer.clone(),
+        bounds.clone(),
     ));
     let watches = Arc::new(Watches {
         client: client.clone(),
@@ -334,12 +338,28 @@ fn build(
         calendars: calendars.clone(),
         status,
         metrics: metrics.clone(),
-        finalizer,
+        finalizer: finalizer.clone(),
+        resizer: resizer.clone(),
         publisher: publisher.clone(),
         events: events.clone(),
         repairs: Repairs::default(),
         unlisted: usize::MAX.into(),
     });
+    let around_pods = resize::Around {
+        client: client.clone(),
+        targets,
+        objects: objects.clone(),
+        hpas: watches.hpas.clone(),
+        finalizer,
+        publisher: publisher.clone(),
+        metrics: metrics.clone(),
+        events: events.clone(),
+        tasks: tasks.clone(),
+        bounds,
+        clock,
+        fence: fence.clone(),
+    };
+    let resizing = resize::run(around_pods, resizer, resizer_messages, stop.clone());
     let authentications = Authentications::new(
         client.clone(),
         options.watch.clone(),
@@ -377,6 +397,7 @@ fn build(
         around.spawn(authentications.run(stop.clone()));
         around.spawn(watches.run(stop.clone()));
         around.spawn(follower.run(calendars_changed, stop.clone()));
+        around.spawn(resizing);
         around.spawn(renewing);
         around.spawn(api_service::announce(client, stop.clone()));
         control::run(received, executor, clock, heartbeat, fence, stop.clone()).await;

@@ -23,12 +23,15 @@ use crate::control::Events;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::hpa::Wanted;
-use crate::hpa_index::{HpaIndex, ScalingActive, controlled_by, scaled_object_of, scaling_active};
+use crate::hpa_index::{
+    HpaIndex, ScalingActive, controlled_by, is_saturated, scaled_object_of, scaling_active,
+};
 use crate::lean::{self, LeanHpa, LeanScaledObject};
 use crate::objects::{Change, Objects};
 use crate::prometheus::Metrics;
 use crate::references::References;
 use crate::repairs::Repairs;
+use crate::resize::Resizer;
 use crate::status::StatusWriter;
 use crate::target::kind_of;
 
@@ -81,6 +84,7 @@ pub struct Watches {
     pub status: Arc<StatusWriter>,
     pub metrics: Arc<Metrics>,
     pub finalizer: Arc<Finalizer>,
+    pub resizer: Resizer,
     pub publisher: Arc<EventPublisher>,
     pub events: Events,
     pub repairs: Repairs,
@@ -213,7 +217,7 @@ impl Watches {
     }
 
     /// Tells everyone of a new or changed object.
-    fn announce(&self, key: ObjectKey, object: &ScaledObject, change: &Change) {
+    fn announce(&self, key: ObjectKey, object: &Arc<ScaledObject>, change: &Change) {
         if *change == Change::New {
             // Another object under an old name starts from nothing.
             self.status.forget(&key);
@@ -242,6 +246,7 @@ impl Watches {
             object: described,
             remembered,
         });
+        self.resizer.applied(&key, object.clone());
         if *change == Change::Relabelled {
             // The engine sees no labels and annotations, but the HPA has them too.
             self.events.send(Event::ReferenceChanged { key });
@@ -254,6 +259,7 @@ impl Watches {
             return;
         }
         self.events.send(Event::Deleted { key: key.clone() });
+        self.resizer.deleted(key);
         if let Some(object) = &object {
             let publish = |kind, reason, message: &str| {
                 self.publisher
@@ -355,6 +361,9 @@ impl Watches {
             if self.repair(&key) {
                 info!(object = %key, reason, hpa = hpa.name_any(), "the HPA is not as it should be; putting it back");
             }
+        }
+        if let Some(saturated) = is_saturated(&hpa) {
+            self.resizer.saturated(&key, saturated);
         }
         if let Some(now) = scaling_active(&hpa)
             && observed.get(&key) != Some(&now)

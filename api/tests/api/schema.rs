@@ -58,6 +58,7 @@ fn refusals(schema: &Value, value: &Value, path: &str) -> Vec<String> {
         Some("integer") => value.is_i64(),
         Some("boolean") => value.is_boolean(),
         Some(other) => panic!("{path}: unknown type {other}"),
+        None if schema["x-kubernetes-preserve-unknown-fields"] == json!(true) => true,
         None => {
             schema["x-kubernetes-int-or-string"] == json!(true)
                 && (value.is_i64() || value.is_string())

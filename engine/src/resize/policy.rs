@@ -15,6 +15,8 @@ pub struct Policy {
     pub when: When,
     pub cpu: Option<Amount>,
     pub memory: Option<Amount>,
+    /// Where the container's `resizePolicy` restarts it for a resource, it gets that resource, too.
+    pub allow_restart: bool,
 }
 
 impl Policy {
@@ -78,8 +80,6 @@ pub struct Settings {
     pub policies: Vec<Policy>,
     pub max_concurrent: MaxConcurrent,
     pub on_infeasible: OnInfeasible,
-    /// Containers whose `resizePolicy` restarts them for a resource get that resource, too.
-    pub allow_restart: bool,
 }
 
 /// How many pods may be under way at a time.

@@ -9,7 +9,7 @@ use super::message::{PodRef, ResizeEffect, ResizeEvent, ResizeOutcome};
 use super::pod::Pod;
 use super::policy::{Holding, Settings};
 use super::record::{FlightKind, Record, Unknown};
-use super::report::{Decision, Report, ResizeResult};
+use super::report::{Decision, PodState, Report, ResizeResult};
 use super::resources::{ResourceList, Sizes};
 use crate::time::after;
 
@@ -71,6 +71,15 @@ impl Resizing {
     /// All pods are back after [`ResizeEvent::Ended`].
     pub fn is_finished(&self) -> bool {
         self.finished
+    }
+
+    /// The pods that are in this state.
+    pub fn pods_in(&self, state: PodState) -> impl Iterator<Item = &Pod> {
+        let records = self.pods.values().filter(move |record| {
+            let verdict = record.verdict.as_ref();
+            record.pod.is_live() && verdict.is_some_and(|verdict| verdict.state == state)
+        });
+        records.map(|record| &record.pod)
     }
 
     /// Takes in one event and says what is to be done, in this order.

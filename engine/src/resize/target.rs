@@ -85,7 +85,7 @@ pub(super) fn target(
     };
     let holds = |policy: &&Policy| holding.has(policy.when, starting);
     for policy in settings.policies.iter().filter(holds) {
-        apply(policy, pod, own, settings.allow_restart, &mut target);
+        apply(policy, pod, own, &mut target);
     }
     target.under.sort_unstable();
     target.under.dedup();
@@ -93,7 +93,7 @@ pub(super) fn target(
     target
 }
 
-fn apply(policy: &Policy, pod: &Pod, own: &Sizes, allow_restart: bool, target: &mut Target) {
+fn apply(policy: &Policy, pod: &Pod, own: &Sizes, target: &mut Target) {
     let skip = |resource, why| Skipped {
         container: policy.container.clone(),
         resource,
@@ -130,7 +130,7 @@ fn apply(policy: &Policy, pod: &Pod, own: &Sizes, allow_restart: bool, target: &
         if wanted == request {
             continue;
         }
-        if container.restarts(resource) && !allow_restart {
+        if container.restarts(resource) && !policy.allow_restart {
             push_once(
                 &mut target.skipped,
                 skip(Some(resource), SkippedBecause::Restarts),
@@ -401,10 +401,10 @@ mod tests {
         }
         let found = under(&init(&base), &[policy("prescale cpu 2")], SALE);
         assert_eq!(found.skipped[0].why, InitContainer);
-        let allowed = Settings {
+        let allowed = settings(&[Policy {
             allow_restart: true,
-            ..settings(&[policy("prescale memory 2Gi")])
-        };
+            ..policy("prescale memory 2Gi")
+        }]);
         let pod = restarts(&base);
         let found = target(&pod, &pod.sizes(), &allowed, SALE, false);
         assert_eq!(found.sizes, sizes("1 2Gi"));

@@ -94,6 +94,7 @@ pub(super) fn policy(text: &str) -> Policy {
             .unwrap(),
         cpu: amount(Resource::Cpu),
         memory: amount(Resource::Memory),
+        allow_restart: false,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sakidori_engine::{ObjectKey, Shown};
 use sakidori_values::Moment;
 
+use super::resize::ResizeFacts;
 use super::text::Histogram;
 use crate::lock::lock;
 
@@ -47,6 +48,8 @@ pub struct Facts {
     /// Answers without a result, by the index of the trigger and whether those count as 0.
     pub empty: BTreeMap<(usize, bool), u64>,
     pub shown: Option<Shown>,
+    /// Where its pods are resized in place.
+    pub resize: Option<ResizeFacts>,
     /// Seconds from readiness to the start of each sale.
     pub leads: Option<Histogram>,
     /// The highest floor of each of the next days, and when that was computed.

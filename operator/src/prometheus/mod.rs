@@ -14,6 +14,7 @@ mod facts;
 mod http;
 mod objects;
 mod register;
+mod resize;
 mod sales;
 mod scaled_object;
 mod serve;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
 use prometheus::{IntGauge, Registry, TextEncoder};
+use sakidori_engine::resize::{Report, ResizeResult};
 use sakidori_engine::{ObjectKey, ScaleDirection, ScaleOutcome, Shown};
 use sakidori_scalers::{Observer, ScalerError};
 
@@ -194,6 +196,26 @@ impl Metrics {
         self.objects.note(key, |facts| facts.show(shown));
     }
 
+    // ---- Resizing
+
+    /// How far the pods of an object are that are resized in place.
+    pub fn observe_resize(&self, key: &ObjectKey, report: &Report) {
+        self.objects.note(key, |facts| {
+            facts.resize.get_or_insert_default().show(report)
+        });
+    }
+
+    pub fn count_resize(&self, key: &ObjectKey, result: ResizeResult) {
+        self.objects.note(key, |facts| {
+            facts.resize.get_or_insert_default().count(result)
+        });
+    }
+
+    /// The object's pods are not resized any more.
+    pub fn forget_resize(&self, key: &ObjectKey) {
+        self.objects.note(key, |facts| facts.resize = None);
+    }
+
     // ---- A scrape
 
     /// The text exposition format. It takes a moment where there are many objects: not for a thread on which others wait.
@@ -249,6 +271,9 @@ impl Metrics {
         totals.add(key, facts);
         objects::write(page, key, facts, live.as_ref());
         sales::write(page, key, facts);
+        if let Some(resizing) = &facts.resize {
+            resize::write(page, key, resizing);
+        }
         if let (Some(view), Some(live)) = (view, &live) {
             scaled_object::write(page, key, facts, live, view.clock.now());
             sales::write_planned(page, key, facts, live, view);

@@ -19,6 +19,7 @@ use crate::eventually::eventually;
 use crate::kubeconfig::Kubeconfig;
 use crate::options::ClusterOptions;
 use crate::pki::IdentityFiles;
+use crate::resizing::Resizing;
 use crate::sandbox::{Process, Sandbox};
 use crate::{install, nodes};
 
@@ -37,6 +38,8 @@ pub struct Login {
 /// A running control plane. Dropped, its processes are killed and its folder is removed; the same happens when the
 /// process that holds it is killed.
 pub struct Cluster {
+    /// The part of the fake kubelet that is not KWOK's, with [`ClusterOptions::acts_out_resizes`].
+    resizing: Option<Resizing>,
     // Before `sandbox`: fields are dropped in this order, and processes end before their folder.
     processes: Mutex<BTreeMap<Component, Process>>,
     layout: Layout,
@@ -65,6 +68,7 @@ impl Cluster {
         let layout = Layout::create(sandbox.dir(), programs, &options)?;
         let client = layout.admin.client().await?;
         let mut cluster = Cluster {
+            resizing: None,
             processes: Mutex::default(),
             layout,
             options,
@@ -82,6 +86,13 @@ impl Cluster {
             cluster.launch(Component::Scheduler)?;
         }
         cluster.launch(Component::Kwok)?;
+        if cluster.options.acts_out_resizes {
+            cluster.resizing = Some(Resizing::start(
+                cluster.layout.kwok.client().await?,
+                cluster.options.pod_start_time,
+                cluster.options.unmanaged_namespaces.clone(),
+            ));
+        }
         for index in 0..cluster.options.nodes {
             cluster
                 .create_node(&nodes::node(

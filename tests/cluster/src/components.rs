@@ -67,6 +67,8 @@ pub(crate) struct Layout {
     token_public_key: PathBuf,
     controller_manager_kubeconfig: PathBuf,
     scheduler_kubeconfig: PathBuf,
+    /// The fake kubelet's.
+    pub kwok: Kubeconfig,
     kwok_kubeconfig: PathBuf,
     kwok_stages: PathBuf,
     audit_policy: PathBuf,
@@ -92,6 +94,8 @@ impl Layout {
             ))
         };
         let admin = kubeconfig("admin", &["system:masters"])?;
+        // A kubelet for all nodes: the Node authorizer would let it touch only one.
+        let kwok = kubeconfig(KWOK_USER, &["system:masters"])?;
 
         Ok(Layout {
             programs,
@@ -130,14 +134,9 @@ impl Layout {
                 .write(&dir.join("kube-controller-manager.kubeconfig"))?,
             scheduler_kubeconfig: kubeconfig("system:kube-scheduler", &[])?
                 .write(&dir.join("kube-scheduler.kubeconfig"))?,
-            // A kubelet for all nodes: the Node authorizer would let it touch only one.
-            kwok_kubeconfig: kubeconfig(KWOK_USER, &["system:masters"])?
-                .write(&dir.join("kwok.kubeconfig"))?,
-            kwok_stages: pki::write(
-                dir,
-                "kwok.yaml",
-                &nodes::stages(options.pod_start_time, &options.unmanaged_namespaces)?,
-            )?,
+            kwok_kubeconfig: kwok.write(&dir.join("kwok.kubeconfig"))?,
+            kwok,
+            kwok_stages: pki::write(dir, "kwok.yaml", &nodes::stages(options)?)?,
             audit_policy: pki::write(dir, "audit-policy.json", audit::POLICY)?,
             audit_log: dir.join("audit.log"),
             apiserver_port,

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Everything but the kubelet is the real thing: HPAs, garbage collection, RBAC, admission, the aggregation layer. The
-//! fake kubelet is KWOK with the Stage files in `stages/`; see [`nodes`] for the annotations it knows.
+//! fake kubelet is KWOK with the Stage files in `stages/`; see [`nodes`] for the annotations it knows. A test that is
+//! about in-place resizes asks for one that acts them out ([`ClusterOptions::acts_out_resizes`]).
 
 pub mod aggregation;
 pub mod audit;
@@ -27,6 +28,7 @@ mod options;
 pub mod pki;
 pub mod ports;
 pub mod python;
+mod resizing;
 pub mod sandbox;
 
 pub use aggregation::ExternalMetricsTrust;

@@ -52,6 +52,10 @@ struct Start {
     /// From the moment a pod has a node until it is Ready.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pod_start_time: Duration,
+    /// Act out pod starts and in-place resizes step by step, as the kubelet of Kubernetes 1.36 does; what goes wrong is said by annotations
+    /// kubelet.sakidori.test/resize-... (tests/README.md). Without it, any resize is there 200 ms later.
+    #[arg(long)]
+    act_out_resizes: bool,
     /// One more flag for kube-apiserver, such as --apiserver-arg=--v=3; may be given several times.
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     apiserver_arg: Vec<String>,
@@ -141,6 +145,7 @@ impl From<Start> for ClusterOptions {
                 pods: start.node_pods,
             },
             pod_start_time: start.pod_start_time,
+            acts_out_resizes: start.act_out_resizes,
             apiserver_args: start.apiserver_arg,
             controller_manager_args: start.controller_manager_arg,
             ..ClusterOptions::default()

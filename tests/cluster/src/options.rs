@@ -19,6 +19,10 @@ pub struct ClusterOptions {
     /// From the moment a pod is bound to a node until it is Running and Ready. Default 500 ms. A pod overrides it with
     /// the annotation [`START_TIME_ANNOTATION`](crate::nodes::START_TIME_ANNOTATION).
     pub pod_start_time: Duration,
+    /// Whether the fake kubelet acts out pod starts and in-place resizes step by step, as that of Kubernetes 1.36 does, and knows the annotations
+    /// `kubelet.sakidori.test/resize-...` (see [`nodes`](crate::nodes)). Default false: a pod is Ready in one step, and any resize is
+    /// there 200 ms later.
+    pub acts_out_resizes: bool,
     /// Namespaces whose pods the fake kubelet leaves alone, because somebody else acts as theirs. Default none.
     pub unmanaged_namespaces: Vec<String>,
     /// Whether kube-scheduler runs. Without it pods stay Pending. Default true.
@@ -41,6 +45,7 @@ impl Default for ClusterOptions {
             nodes: 2,
             node: NodeSize::default(),
             pod_start_time: Duration::from_millis(500),
+            acts_out_resizes: false,
             unmanaged_namespaces: Vec::new(),
             scheduler: true,
             audit: true,

@@ -17,6 +17,7 @@ fn policy(when: When, cpu: &str, memory: Option<&str>) -> Policy {
         when,
         cpu: Some(parse(Resource::Cpu, cpu)),
         memory: memory.map(|text| parse(Resource::Memory, text)),
+        allow_restart: false,
     }
 }
 

@@ -81,6 +81,7 @@ fn policy(when: When, cpu: Option<&str>, memory: Option<&str>) -> Policy {
         when,
         cpu: parse(Resource::Cpu, cpu),
         memory: parse(Resource::Memory, memory),
+        allow_restart: false,
     }
 }
 
@@ -119,7 +120,6 @@ impl Run {
             } else {
                 OnInfeasible::Skip
             },
-            allow_restart: false,
         };
         let mut world = World::new(settings, most, seed);
         (world.cluster.old, world.cluster.validates_node) = (old, validates_node);

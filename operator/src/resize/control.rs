@@ -1,0 +1,211 @@
+//! The loop of resizing: owns all workloads, feeds their state machines, carries out what these ask for, sleeps until the next is due.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use sakidori_api::ScaledObject;
+use sakidori_engine::ObjectKey;
+use sakidori_engine::resize::{ResizeEffect, ResizeEvent};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Resizer;
+use super::room::Room;
+use super::usage::Used;
+use super::workload::{Workload, WorkloadId};
+use crate::clock::Clock;
+use crate::control::Events;
+use crate::deletion::Finalizer;
+use crate::events::EventPublisher;
+use crate::gate::{Gate, QUICK_REQUEST};
+use crate::hpa_index::HpaIndex;
+use crate::leadership::Fence;
+use crate::objects::Objects;
+use crate::prometheus::Metrics;
+use crate::target::Targets;
+
+/// Requests for pods that begin at the same time: a workload of hundreds may start at once.
+const REQUESTS_AT_ONCE: usize = 32;
+/// The loop turns at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What the loop is told.
+pub enum Message {
+    Applied {
+        key: ObjectKey,
+        object: Arc<ScaledObject>,
+    },
+    Deleted {
+        key: ObjectKey,
+    },
+    Sale {
+        key: ObjectKey,
+        holds: bool,
+    },
+    Saturated {
+        key: ObjectKey,
+        saturated: bool,
+    },
+    PutBack {
+        key: ObjectKey,
+        object: Box<ScaledObject>,
+        done: oneshot::Sender<()>,
+    },
+    /// The object has its finalizer: its pods may be resized from now on.
+    Held(WorkloadId),
+    /// Of one workload: what is seen of its pods, and what became of requests.
+    Of(WorkloadId, ResizeEvent),
+    /// It is time to look whether there is room for those that were refused.
+    Look(WorkloadId),
+    Looked(WorkloadId, Room),
+}
+
+/// What the loop works with.
+pub struct Around {
+    pub client: Client,
+    pub targets: Arc<Targets>,
+    pub objects: Arc<Objects>,
+    pub hpas: Arc<HpaIndex>,
+    pub finalizer: Arc<Finalizer>,
+    pub publisher: Arc<EventPublisher>,
+    pub metrics: Arc<Metrics>,
+    pub events: Events,
+    pub tasks: TaskTracker,
+    /// Of the writes that raise floors.
+    pub bounds: Arc<Gate>,
+    pub clock: Clock,
+    pub fence: Fence,
+}
+
+/// Runs until `shutdown`, or until this process may not act any more.
+pub async fn run(
+    around: Around,
+    sender: Resizer,
+    mut messages: mpsc::UnboundedReceiver<Message>,
+    shutdown: CancellationToken,
+) {
+    let mut control = Control {
+        around: Arc::new(around),
+        sender,
+        workloads: BTreeMap::new(),
+        agenda: BTreeSet::new(),
+        numbers: 0,
+        used: Used::default(),
+        requests: Arc::new(Gate::new(REQUESTS_AT_ONCE, QUICK_REQUEST)),
+    };
+    loop {
+        let now = control.around.clock.now();
+        let sleep = control.agenda.first().map_or(LONGEST_SLEEP, |(at, _)| {
+            let until = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+            until.min(LONGEST_SLEEP)
+        });
+        let message = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            message = messages.recv() => match message {
+                Some(message) => Some(message),
+                None => return,
+            },
+            () = sleep_until(Instant::now() + sleep) => None,
+        };
+        if !control.around.fence.may_act() {
+            return;
+        }
+        if let Some(message) = message {
+            control.take_in(message);
+        }
+        control.wake();
+    }
+}
+
+pub(super) struct Control {
+    pub(super) around: Arc<Around>,
+    pub(super) sender: Resizer,
+    pub(super) workloads: BTreeMap<WorkloadId, Workload>,
+    pub(super) agenda: BTreeSet<(Timestamp, WorkloadId)>,
+    pub(super) numbers: u64,
+    pub(super) used: Used,
+    pub(super) requests: Arc<Gate>,
+}
+
+impl Control {
+    fn take_in(&mut self, message: Message) {
+        match message {
+            Message::Applied { key, object } => self.applied(&key, &object),
+            Message::Deleted { key } => self.end_all(&key, |_| true),
+            Message::Sale { key, holds } => {
+                self.each(&key, |workload, now| workload.sale(now, holds))
+            }
+            Message::Saturated { key, saturated } => {
+                self.each(&key, |workload, now| workload.saturated(now, saturated));
+            }
+            Message::PutBack { key, object, done } => self.put_back(&key, &object, done),
+            Message::Held(id) => self.follow(&id),
+            Message::Of(id, event) => self.with(&id, |workload, now| workload.handle(now, event)),
+            Message::Look(id) => self.look(&id),
+            Message::Looked(id, room) => self.looked(&id, room),
+        }
+    }
+
+    /// Lets those be looked at that are due.
+    fn wake(&mut self) {
+        let now = self.around.clock.now();
+        while let Some((at, id)) = self.agenda.first().cloned() {
+            if at > now {
+                return;
+            }
+            self.agenda.remove(&(at, id.clone()));
+            if let Some(workload) = self.workloads.get_mut(&id) {
+                workload.planned = None;
+            }
+            self.with(&id, |workload, now| workload.handle(now, ResizeEvent::Woke));
+        }
+    }
+
+    pub(super) fn ids_of(&self, key: &ObjectKey) -> Vec<WorkloadId> {
+        let id = |number| WorkloadId {
+            key: key.clone(),
+            number,
+        };
+        let of_key = self.workloads.range(id(0)..=id(u64::MAX));
+        of_key.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn each(
+        &mut self,
+        key: &ObjectKey,
+        take_in: impl Fn(&mut Workload, Timestamp) -> Vec<ResizeEffect>,
+    ) {
+        for id in self.ids_of(key) {
+            self.with(&id, &take_in);
+        }
+    }
+
+    /// Lets one workload take in something, and carries out what follows.
+    pub(super) fn with(
+        &mut self,
+        id: &WorkloadId,
+        take_in: impl FnOnce(&mut Workload, Timestamp) -> Vec<ResizeEffect>,
+    ) {
+        let now = self.around.clock.now();
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        let effects = take_in(workload, now);
+        let next = workload.resizing.next_wakeup();
+        if let Some(planned) = std::mem::replace(&mut workload.planned, next) {
+            self.agenda.remove(&(planned, id.clone()));
+        }
+        if let Some(next) = next {
+            self.agenda.insert((next, id.clone()));
+        }
+        for effect in effects {
+            self.carry_out(id, now, effect);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Carries out what state machines ask for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use sakidori_engine::Event;
+use sakidori_engine::resize::{Report, ResizeEffect, ResizeEvent, ResizeOutcome};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::control::{Control, Message};
+use super::follow::Follower;
+use super::requests::{Answer, Pods};
+use super::room::{self, Room};
+use super::tell::{self, Line};
+use super::workload::WorkloadId;
+use crate::events;
+
+/// All requests of one effect together. Shorter than the engine waits for the answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Floors go first: new pods take longer than a resize. But not for ever.
+const FLOORS_GO_FIRST: Duration = Duration::from_secs(1);
+/// Pods whose memory is kept up that are looked at in one go.
+const MOST_LOOKS: usize = 50;
+
+impl Control {
+    pub(super) fn follow(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if workload.following.is_some() {
+            return;
+        }
+        let follower = Follower {
+            client: self.around.client.clone(),
+            targets: self.around.targets.clone(),
+            namespace: id.key.namespace.to_string(),
+            reference: workload.target.clone(),
+            used: self.used.clone(),
+        };
+        let (sender, id) = (self.sender.clone(), id.clone());
+        let follow = follower.run(move |event| sender.send(Message::Of(id.clone(), event)));
+        workload.following = Some(AbortOnDropHandle::new(tokio::spawn(follow)));
+    }
+
+    /// Looks, in a task, whether there is room for pods that were refused, and what memory is in use where it is kept up. As long as
+    /// that is so it looks again and again.
+    pub(super) fn look(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if !workload.is_in_trouble() {
+            (workload.looking, workload.room) = (None, None);
+            return;
+        }
+        let (client, sender) = (self.around.client.clone(), self.sender.clone());
+        let namespace = id.key.namespace.to_string();
+        let (nodes, kept, id) = (workload.small_nodes(), workload.memory_kept(), id.clone());
+        let pods = Pods::new(client.clone(), &namespace, self.used.clone());
+        workload.looking = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let room = Room::look(&client, &namespace, &nodes).await;
+            sender.send(Message::Looked(id.clone(), room));
+            for pod in kept.iter().take(MOST_LOOKS) {
+                pods.look_at_memory(pod).await;
+                if let Some(seen) = pods.read(pod).await.seen {
+                    sender.send(Message::Of(id.clone(), ResizeEvent::Seen(Box::new(seen))));
+                }
+            }
+            sleep(room::LOOK_EVERY).await;
+            sender.send(Message::Look(id));
+        })));
+    }
+
+    pub(super) fn looked(&mut self, id: &WorkloadId, room: Room) {
+        self.with(id, |workload, now| {
+            let before = workload.room.replace(room.clone());
+            let has_grown = before.is_some_and(|before| room.has_grown_since(&before));
+            match has_grown {
+                true => workload.handle(now, ResizeEvent::Reconsider),
+                false => Vec::new(),
+            }
+        });
+    }
+
+    pub(super) fn carry_out(&mut self, id: &WorkloadId, now: Timestamp, effect: ResizeEffect) {
+        match effect {
+            ResizeEffect::Ask {
+                attempt,
+                pod,
+                version,
+                remember,
+                containers,
+            } => {
+                // One that starts is not to wait; its boost is over in seconds.
+                let stands_back = remember.in_wave;
+                self.ask(id, attempt, stands_back, |pods| async move {
+                    pods.resize(&pod, &version, &remember, &containers).await
+                });
+            }
+            ResizeEffect::Remember {
+                attempt,
+                pod,
+                version,
+                remember,
+            } => self.ask(id, attempt, true, |pods| async move {
+                pods.remember(&pod, &version, remember.as_ref()).await
+            }),
+            ResizeEffect::Evict { attempt, pod } => {
+                self.ask(
+                    id,
+                    attempt,
+                    true,
+                    |pods| async move { pods.evict(&pod).await },
+                );
+            }
+            ResizeEffect::Read { attempt, pod } => {
+                self.ask(
+                    id,
+                    attempt,
+                    false,
+                    |pods| async move { pods.read(&pod).await },
+                );
+            }
+            ResizeEffect::Tell(decision) => {
+                self.around.metrics.count_resize(&id.key, decision.result);
+                if let Some(workload) = self.workloads.get_mut(id) {
+                    let line = workload.telling.decided(now, &decision);
+                    self.tell(id, line);
+                }
+            }
+            ResizeEffect::Show(report) => self.show(id, report),
+            ResizeEffect::Finished => self.finished(id),
+        }
+    }
+
+    /// Asks the API server in a task of its own, whose answer is a message.
+    fn ask<F>(
+        &self,
+        id: &WorkloadId,
+        attempt: u64,
+        stands_back: bool,
+        request: impl FnOnce(Pods) -> F,
+    ) where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let (around, requests) = (self.around.clone(), self.requests.clone());
+        let (sender, id) = (self.sender.clone(), id.clone());
+        let pods = Pods::new(around.client.clone(), &id.key.namespace, self.used.clone());
+        let request = request(pods);
+        let tasks = self.around.tasks.clone();
+        tasks.spawn(async move {
+            if stands_back {
+                around.bounds.quiet(FLOORS_GO_FIRST).await;
+            }
+            let answer = requests.pass(timeout(ANSWER_WITHIN, request)).await;
+            let answer = answer.unwrap_or_else(|_| Answer {
+                seen: None,
+                outcome: ResizeOutcome::Failed {
+                    message: "the API server did not answer in time".to_owned(),
+                    retry_after: None,
+                },
+            });
+            let Answer { seen, outcome } = answer;
+            let event = ResizeEvent::Answered {
+                attempt,
+                seen: seen.map(Box::new),
+                outcome,
+            };
+            sender.send(Message::Of(id, event));
+        });
+    }
+
+    /// Shows how far an object's pods are: of one that has another target by now, that target's.
+    fn show(&mut self, id: &WorkloadId, report: Report) {
+        let mut ids = self.ids_of(&id.key);
+        ids.retain(|other| other != id);
+        let others = ids.iter().filter_map(|other| self.workloads.get(other));
+        let is_shown_by_another = others.into_iter().any(|other| other.wanted);
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        let condition = tell::condition(&report, workload.invalid.as_deref());
+        let turned = workload.telling.turned(&report.condition);
+        workload.report = Some(report);
+        let begins_to_look = workload.looking.is_none() && workload.is_in_trouble();
+        if workload.wanted || !is_shown_by_another {
+            if let Some(report) = &workload.report {
+                self.around.metrics.observe_resize(&id.key, report);
+            }
+            self.around.events.send(Event::ResizeObserved {
+                key: id.key.clone(),
+                condition: Some(condition),
+            });
+        }
+        if let Some(line) = turned {
+            self.tell(id, line);
+        }
+        if begins_to_look {
+            self.look(id);
+        }
+    }
+
+    fn tell(&self, id: &WorkloadId, line: Line) {
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let reference = workload.object.clone();
+        match line.is_event {
+            true => self.around.publisher.tell(reference, line.told),
+            false => events::log(&reference, &line.told),
+        }
+    }
+
+    /// All pods of a workload are back, or can't be brought back.
+    fn finished(&mut self, id: &WorkloadId) {
+        let Some(mut workload) = self.workloads.remove(id) else {
+            return;
+        };
+        if let Some(planned) = workload.planned {
+            self.agenda.remove(&(planned, id.clone()));
+        }
+        workload.done();
+        if !self.ids_of(&id.key).is_empty() {
+            return;
+        }
+        let object = self.around.objects.object(&id.key);
+        let object = object.filter(|object| object.uid().as_ref() == Some(&workload.uid));
+        if object.is_none_or(|object| object.in_place_resize().is_some()) {
+            return;
+        }
+        let key = id.key.clone();
+        self.around.metrics.forget_resize(&key);
+        self.around.events.send(Event::ResizeObserved {
+            key: key.clone(),
+            condition: None,
+        });
+        let around = self.around.clone();
+        self.around.tasks.spawn(async move {
+            let objects = around.objects.clone();
+            around.finalizer.release(|| objects.object(&key)).await;
+        });
+    }
+}

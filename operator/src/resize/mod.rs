@@ -1,0 +1,100 @@
+//! In-place resize of pods: turns what is seen of ScaledObjects, their HPAs and their pods into events of the engine's
+//! [`Resizing`](sakidori_engine::resize::Resizing), and carries out what it asks for.
+//!
+//! It has a loop of its own beside the engine's: what a thousand pods do is no business of those who poll and scale, and an object's pods
+//! are looked after beyond the object: those of a ScaledObject that is being deleted go back before its finalizer is removed. The loop
+//! (`control.rs`) owns all state; what objects ask for is in `objects.rs`, what is done about it in `effects.rs`; who follows pods (`follow.rs`) and who asks the API server (`requests.rs`) are tasks that answer with a
+//! message.
+
+mod control;
+mod effects;
+mod follow;
+mod objects;
+mod outcome;
+mod pod;
+mod requests;
+mod room;
+mod tell;
+mod usage;
+mod workload;
+
+use sakidori_api::ScaledObject;
+use sakidori_engine::ObjectKey;
+use tokio::sync::{mpsc, oneshot};
+
+use control::Message;
+
+pub use control::{Around, run};
+
+/// Tells the loop what happens. Cheap to clone.
+#[derive(Clone)]
+pub struct Resizer(mpsc::UnboundedSender<Message>);
+
+impl Resizer {
+    /// The receiver is for [`run`].
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// A ScaledObject appeared, or changed in any way.
+    pub fn applied(&self, key: &ObjectKey, object: std::sync::Arc<ScaledObject>) {
+        self.send(Message::Applied {
+            key: key.clone(),
+            object,
+        });
+    }
+
+    /// A ScaledObject is gone, or is being deleted.
+    pub fn deleted(&self, key: &ObjectKey) {
+        self.send(Message::Deleted { key: key.clone() });
+    }
+
+    /// Whether a sale holds now, once that is known.
+    pub fn sale(&self, key: &ObjectKey, holds: bool) {
+        self.send(Message::Sale {
+            key: key.clone(),
+            holds,
+        });
+    }
+
+    /// Whether the object's HPA wants more replicas than it may have.
+    pub fn saturated(&self, key: &ObjectKey, saturated: bool) {
+        self.send(Message::Saturated {
+            key: key.clone(),
+            saturated,
+        });
+    }
+
+    /// Puts back the pods of an object that is being deleted; returns when they are, or can't be.
+    pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) {
+        if !concerns(&object) {
+            return;
+        }
+        let (done, is_done) = oneshot::channel();
+        self.send(Message::PutBack {
+            key: key.clone(),
+            object: Box::new(object),
+            done,
+        });
+        // The loop ends only with the whole term.
+        let _ = is_done.await;
+    }
+
+    /// After the loop's end messages go nowhere, which is what a shutdown wants.
+    fn send(&self, message: Message) {
+        let _ = self.0.send(message);
+    }
+}
+
+/// Whether pods of the object are resized, or have been and may still have to go back.
+pub fn concerns(object: &ScaledObject) -> bool {
+    object.in_place_resize().is_some() || has_condition(object)
+}
+
+/// The condition stays until all pods are back: it is what a restart knows of an object that asks for nothing any more.
+fn has_condition(object: &ScaledObject) -> bool {
+    let status = object.status.as_ref();
+    let mut conditions = status.iter().flat_map(|status| &status.conditions);
+    conditions.any(|one| one.type_ == "Resized")
+}

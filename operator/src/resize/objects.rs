@@ -1,0 +1,157 @@
+//! What ScaledObjects ask for: whose pods are resized, and whose are put back for the last time.
+
+use std::sync::Arc;
+
+use kube::{Resource as _, ResourceExt};
+use sakidori_api::ScaledObject;
+use sakidori_engine::resize::{ResizeEvent, Settings};
+use sakidori_engine::{ConditionType, Event, ObjectKey};
+use tokio::sync::oneshot;
+
+use super::control::{Control, Message};
+use super::workload::{Workload, WorkloadId};
+use super::{concerns, tell};
+use crate::deletion::Finalizer;
+use crate::hpa_index::is_saturated;
+use crate::sales;
+use crate::target::same_target;
+
+impl Control {
+    pub(super) fn applied(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>) {
+        let uid = object.uid().unwrap_or_default();
+        let target = &object.spec.scale_target_ref;
+        // Those of another object of this name, and those of another target that this one had.
+        self.end_all(key, |workload| {
+            workload.uid != uid || !same_target(&workload.target, target)
+        });
+        match object.resize_settings() {
+            Ok(Some(settings)) => self.want(key, object, settings),
+            Ok(None) if concerns(object) => {
+                // Said by the condition: a process before this one had not put all back.
+                self.find_or_make(key, object);
+                self.end_all(key, |_| true);
+            }
+            Ok(None) => self.end_all(key, |_| true),
+            Err(problems) => self.misunderstand(key, object, &problems.join("; ")),
+        }
+    }
+
+    /// Resizes the object's pods from now on.
+    fn want(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>, settings: Settings) {
+        let id = self.find_or_make(key, object);
+        let paused = object.pause().is_some();
+        let no_sales = !sales::has_sales(object);
+        let uid = object.metadata.uid.as_deref();
+        let hpas = self.around.hpas.owned_by(key, uid);
+        let saturated = hpas.iter().find_map(|hpa| is_saturated(hpa));
+        self.with(&id, |workload, now| {
+            let mut effects = workload.handle(now, ResizeEvent::Paused(paused));
+            effects.extend(workload.want(now, settings));
+            if let Some(saturated) = saturated {
+                effects.extend(workload.saturated(now, saturated));
+            }
+            if no_sales {
+                effects.extend(workload.sale(now, false));
+            }
+            effects
+        });
+        self.hold(&id, object);
+    }
+
+    /// Policies that can't be understood take nothing back: those of before go on.
+    fn misunderstand(&mut self, key: &ObjectKey, object: &ScaledObject, problems: &str) {
+        let uid = object.uid().unwrap_or_default();
+        let condition = tell::invalid(problems);
+        for id in self.ids_of(key) {
+            if let Some(workload) = self.workloads.get_mut(&id)
+                && workload.wanted
+                && workload.uid == uid
+            {
+                workload.invalid = Some(problems.to_owned());
+            }
+        }
+        let condition = Some(condition);
+        let key = key.clone();
+        self.around
+            .events
+            .send(Event::ResizeObserved { key, condition });
+    }
+
+    /// The workload that the object has now.
+    fn find_or_make(&mut self, key: &ObjectKey, object: &ScaledObject) -> WorkloadId {
+        let uid = object.uid().unwrap_or_default();
+        let target = &object.spec.scale_target_ref;
+        let known = self.ids_of(key).into_iter().find(|id| {
+            let workload = self.workloads.get(id);
+            workload.is_some_and(|it| it.uid == uid && same_target(&it.target, target))
+        });
+        if let Some(known) = known {
+            return known;
+        }
+        self.numbers += 1;
+        let id = WorkloadId {
+            key: key.clone(),
+            number: self.numbers,
+        };
+        let reference = object.object_ref(&());
+        let mut workload = Workload::new(uid, target.clone(), reference);
+        workload.telling.remember(resized_reason(object));
+        self.workloads.insert(id.clone(), workload);
+        id
+    }
+
+    /// Puts the finalizer on the object, then follows its pods: nothing is resized that a deletion would not take back.
+    fn hold(&mut self, id: &WorkloadId, object: &Arc<ScaledObject>) {
+        let workload = self.workloads.get(id);
+        if workload.is_none_or(|workload| workload.following.is_some()) {
+            return;
+        }
+        if Finalizer::holds(object) {
+            return self.follow(id);
+        }
+        let (around, sender) = (self.around.clone(), self.sender.clone());
+        let (key, id) = (id.key.clone(), id.clone());
+        self.around.tasks.spawn(async move {
+            let objects = around.objects.clone();
+            let current = || objects.object(&key);
+            if around.finalizer.hold(current).await {
+                sender.send(Message::Held(id));
+            }
+        });
+    }
+
+    /// Puts back the pods of all workloads of a key that `which` picks.
+    pub(super) fn end_all(&mut self, key: &ObjectKey, which: impl Fn(&Workload) -> bool) {
+        for id in self.ids_of(key) {
+            if self.workloads.get(&id).is_some_and(&which) {
+                self.end(&id);
+            }
+        }
+    }
+
+    fn end(&mut self, id: &WorkloadId) {
+        self.follow(id);
+        self.with(id, Workload::end);
+    }
+
+    pub(super) fn put_back(
+        &mut self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+        done: oneshot::Sender<()>,
+    ) {
+        let id = self.find_or_make(key, object);
+        if let Some(workload) = self.workloads.get_mut(&id) {
+            workload.waiting.push(done);
+        }
+        self.end(&id);
+    }
+}
+
+/// The reason of the condition `Resized` that the object's status has.
+fn resized_reason(object: &ScaledObject) -> Option<String> {
+    let status = object.status.as_ref()?;
+    let mut conditions = status.conditions.iter();
+    let resized = conditions.find(|one| one.type_ == ConditionType::Resized.as_str())?;
+    Some(resized.reason.clone())
+}
