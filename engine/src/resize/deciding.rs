@@ -233,12 +233,17 @@ impl Resizing {
         let Some(since) = self.ended else {
             return;
         };
-        let hopeless = self.stopped.is_some() && after(since, ENDED_PATIENCE) <= now;
+        let patient = now < after(since, ENDED_PATIENCE);
+        let hopeless = self.stopped.is_some() && !patient;
         let open = self.pods.values().any(|record| {
             let verdict = record.verdict.as_ref();
             let under_way = [PodState::UnderWay, PodState::Deferred, PodState::Failed];
             let settling = verdict.is_some_and(|it| {
-                it.todo.is_some() || it.wake.is_some() && under_way.contains(&it.state)
+                // Memory may be given free yet.
+                let kept = it.state == PodState::MemoryKept && !it.for_good;
+                it.todo.is_some()
+                    || it.wake.is_some() && under_way.contains(&it.state)
+                    || kept && patient
             });
             let asked = record.flight.is_some() || record.unknown.is_some();
             record.pod.is_live() && (asked || settling || record.takes_place())

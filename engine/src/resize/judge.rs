@@ -58,6 +58,10 @@ pub(super) fn judge(pod: &Pod, memory: &Memory, situation: &Situation<'_>) -> Ve
             };
         }
     } else if pod.pending.is_some() || pod.in_progress.is_some() {
+        // What was under way when it was forgotten goes on without anybody's looking after it.
+        if situation.ended {
+            return Verdict::of(PodState::UnderWay, "");
+        }
         return Verdict::of(PodState::Foreign, "another actor's resize is under way");
     }
     let own = remembered.map_or(&standing, |it| &it.before).clone();
@@ -184,6 +188,7 @@ impl Case<'_> {
             let kept = self.memory_kept();
             return self.settled(Verdict {
                 wake: kept.and_then(|it| it.until),
+                for_good: kept.is_some_and(|it| it.until.is_none()),
                 ..Verdict::of(
                     PodState::MemoryKept,
                     kept.map_or("it uses more memory than it would be limited to", |it| {

@@ -76,6 +76,26 @@ pub(super) struct Note {
     pub remembered: Remembered,
     /// The API server refuses to have it written.
     pub unwritable: bool,
+    /// What the last request would write instead.
+    pub carried: Option<Remembered>,
+}
+
+impl Note {
+    pub(super) fn new(remembered: Remembered) -> Self {
+        Self {
+            remembered,
+            unwritable: false,
+            carried: None,
+        }
+    }
+
+    /// It stands on the pod, or what came after it: its answer was lost.
+    fn is_written(&self, memory: &Memory) -> bool {
+        let Memory::Known(known) = memory else {
+            return false;
+        };
+        *known == self.remembered || self.carried.as_ref() == Some(known)
+    }
 }
 
 impl Flight {
@@ -114,13 +134,10 @@ impl Record {
             // Somebody removed the annotation, though the way back is not done.
             let sizes = pod.sizes();
             if sizes != known.before && known.asked.contains(&sizes) && self.note.is_none() {
-                let remembered = known.clone();
-                self.note = Some(Note {
-                    remembered,
-                    unwritable: false,
-                });
+                self.note = Some(Note::new(known.clone()));
             }
         }
+        self.note.take_if(|note| note.is_written(&pod.memory));
         self.pod = pod;
         self.verdict = None;
     }
@@ -149,7 +166,6 @@ impl Record {
     /// The API server refused what the pod was asked for: that is noted, and what stands is as it was.
     pub(super) fn note_refusal(
         &mut self,
-        now: Timestamp,
         kind: FlightKind,
         too_large: bool,
         message: &str,
@@ -163,23 +179,9 @@ impl Record {
         else {
             return;
         };
-        let before = match (&self.note, &self.pod.memory) {
-            (Some(note), _) => Some(note.remembered.clone()),
-            (None, Memory::Known(known)) => Some(known.clone()),
-            (None, _) => None,
-        };
-        let mut remembered = before.unwrap_or_else(|| Remembered {
-            before: remember.before.clone(),
-            asked: Vec::new(),
-            at: now,
-            boosted: false,
-            in_wave: false,
-            refused: None,
-            memory_kept: None,
-            failures: 0,
-        });
-        // The annotation may say already that it was asked for more: what stands is what stood. Its place in a wave it keeps, since
-        // what stands may not be carried out yet.
+        // That stands on the pod already. What stands in its specification is what stood; its place in a wave it keeps, since
+        // that may not be carried out yet.
+        let mut remembered = remember;
         remembered.boosted &= self.pod.sizes() != remembered.before;
         let message = cut(message);
         if lowers_memory && !too_large {
@@ -202,10 +204,7 @@ impl Record {
             });
         }
         self.reconsidered = false;
-        self.note = Some(Note {
-            remembered,
-            unwritable: false,
-        });
+        self.note = Some(Note::new(remembered));
         self.verdict = None;
     }
 

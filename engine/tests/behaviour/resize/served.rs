@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use sakidori_engine::resize::{
-    ContainerResize, Memory, PendingReason, RefusedBy, ResizeEffect, ResizeEvent, ResizeOutcome,
-    Sizes,
+    ContainerResize, PendingReason, RefusedBy, ResizeEffect, ResizeEvent, ResizeOutcome,
 };
 
 use super::cluster::{Stored, actual, specified};
-use super::world::{Message, PATIENCE, Refusal, World};
+use super::world::{Asked, Message, PATIENCE, Refusal, World};
 
 impl World {
     /// The API server carries out a request, and answers, if all goes well.
@@ -42,7 +41,8 @@ impl World {
                         if self.chance.one_in(self.loss) {
                             return self.answer(life, attempt, &pod.uid, failed());
                         }
-                        self.resize(&pod.uid, &containers)
+                        let decided = self.decided.get(&(life, attempt)).copied();
+                        self.resize(&pod.uid, &containers, decided)
                     }
                     other => other,
                 }
@@ -85,7 +85,12 @@ impl World {
         self.answer(life, attempt, &pod.uid, outcome);
     }
 
-    fn resize(&mut self, uid: &Arc<str>, containers: &[ContainerResize]) -> ResizeOutcome {
+    fn resize(
+        &mut self,
+        uid: &Arc<str>,
+        containers: &[ContainerResize],
+        decided: Option<(u64, bool)>,
+    ) -> ResizeOutcome {
         let before = self.cluster.pods[uid].clone();
         assert!(
             !before.foreign,
@@ -119,11 +124,21 @@ impl World {
                 );
             }
             ResizeOutcome::Done => {
-                let cpu = |sizes: &Sizes| sizes["app"].requests.cpu;
-                if cpu(&asked) < cpu(&specified(&before.pod)) {
-                    self.something_changed(Some(uid));
-                }
                 self.show(uid);
+                let (at, starting) = decided.unwrap_or((self.now, false));
+                let (old, new) = (
+                    &specified(&before.pod)["app"].requests,
+                    &asked["app"].requests,
+                );
+                let gives_back = new.cpu <= old.cpu && new.memory <= old.memory;
+                let helped = self.asked.get(uid).is_some_and(|it| it.starting);
+                let apart = starting || helped && gives_back;
+                let asked = Asked {
+                    at,
+                    starting,
+                    apart,
+                };
+                self.asked.insert(uid.clone(), asked);
                 self.check_waves();
             }
             _ => {}
@@ -146,8 +161,9 @@ impl World {
         );
     }
 
+    /// As the cluster has it, whatever the operator takes it for.
     fn is_under_way(&self, stored: &Stored) -> bool {
-        let Memory::Known(known) = &stored.pod.memory else {
+        let Some(asked) = self.asked.get(&stored.pod.uid) else {
             return false;
         };
         let infeasible = stored
@@ -155,12 +171,11 @@ impl World {
             .pending
             .as_ref()
             .is_some_and(|it| it.why == PendingReason::Infeasible);
-        let since = u64::try_from(known.at.as_millisecond()).unwrap();
-        known.in_wave
+        !asked.apart
             && !stored.foreign
             && !infeasible
             && specified(&stored.pod) != actual(&stored.pod)
-            && self.now < since + PATIENCE
+            && self.now < asked.at + PATIENCE
     }
 
     fn fail(&mut self, life: u32, effect: ResizeEffect) {
