@@ -41,6 +41,8 @@ pub(super) struct Record {
     pub error: Option<String>,
     /// The last verdict, as long as nothing changes.
     pub verdict: Option<Verdict>,
+    /// Whether what was refused was still to be left when it was judged: others' requests may change that.
+    pub blocked: bool,
 }
 
 /// A request whose answer is awaited.
@@ -120,6 +122,7 @@ impl Record {
             told: None,
             error: None,
             verdict: None,
+            blocked: false,
         }
     }
 
