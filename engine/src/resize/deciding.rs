@@ -76,7 +76,6 @@ impl Resizing {
             settings
         };
         for record in self.pods.values_mut().filter(|it| it.pod.is_live()) {
-            let memory = record.memory();
             let node = record.pod.node.as_ref();
             let on_node = node
                 .and_then(|node| nodes.get(node))
@@ -93,15 +92,12 @@ impl Resizing {
                 beside: all.minus(&record.requested),
             };
             // What others request may make a difference where something was refused.
-            let refused = match &*memory {
-                Memory::Known(known) => known.refused.as_ref(),
-                _ => None,
-            };
-            let blocked = refused.is_some_and(|it| blocks(it, &situation));
+            let blocked = record.refused().is_some_and(|it| blocks(it, &situation));
             let due = |verdict: &Verdict| verdict.wake.is_some_and(|wake| wake <= now);
             if blocked == record.blocked && record.verdict.as_ref().is_some_and(|it| !due(it)) {
                 continue;
             }
+            let memory = record.memory();
             let mut verdict = judge(&record.pod, &memory, &situation);
             drop(memory);
             if verdict.todo == Some(Todo::Remember(None)) && record.pod.memory == Memory::Nothing {

@@ -153,6 +153,15 @@ impl Record {
         }
     }
 
+    /// What it could not get, written already or not.
+    pub(super) fn refused(&self) -> Option<&Refused> {
+        match (&self.note, &self.pod.memory) {
+            (Some(note), _) => note.remembered.refused.as_ref(),
+            (None, Memory::Known(known)) => known.refused.as_ref(),
+            (None, _) => None,
+        }
+    }
+
     /// Something can be asked of the API server for this pod now.
     pub(super) fn is_free(&self, now: Timestamp) -> bool {
         self.flight.is_none() && self.unknown.is_none() && self.not_before <= now
@@ -193,6 +202,10 @@ impl Record {
                 until: None,
             });
         } else {
+            // It was asked for with memory as it stands since it was refused with less; that was not why.
+            if !too_large {
+                remembered.memory_kept.take_if(|it| it.until.is_none());
+            }
             let by = if too_large {
                 RefusedBy::Node
             } else {

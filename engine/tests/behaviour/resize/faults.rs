@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use sakidori_engine::resize::{Memory, PodState, Remembered, When};
+use sakidori_engine::resize::{Memory, PodState, Remembered, ResizeEffect, ResizeEvent, When};
 
 use super::cluster::{actual, resources, specified, stamp};
 use super::stories::{count_with, policy, reason, sizes, with_pods, world};
-use super::world::World;
+use super::world::{Message, World};
 
 fn asks(world: &World) -> usize {
     world.asks.values().sum()
@@ -208,8 +208,8 @@ fn a_ready_pod_that_never_got_its_help_waits_for_its_place() {
     // It was to be helped as it started; the operator died before it was.
     let written = remembered("1 1Gi", "3 1Gi", true, false, 0);
     remember(&mut world, &uids[1], written);
+    world.holding.prescale = true;
     world.restart(false);
-    world.hold(true, false);
     world.run(30);
     assert_eq!((asks(&world), world.count(PodState::UnderWay)), (1, 1));
 }
@@ -232,6 +232,52 @@ fn what_is_refused_needs_no_way_back() {
     world.hold(true, false);
     world.run(60);
     assert_eq!(count_with(&world, "2 1Gi"), 2);
+}
+
+#[test]
+fn a_refusal_that_could_not_be_noted_is_not_taken_for_what_stands() {
+    let mut world = world(vec![policy(When::Prescale, "2", Some("+1Gi"))], 1);
+    world.cluster.old = true;
+    with_pods(&mut world, 1, "1 1Gi/1Gi");
+    world.hold(true, false);
+    world.run(20);
+    let mut settings = world.settings.clone();
+    settings.policies = vec![policy(When::Prescale, "3", None)];
+    world.want(settings);
+    // Memory can't be lowered. That is lost on its way to the pod.
+    let noted =
+        |message: &Message| matches!(message, Message::ToApi(_, ResizeEffect::Remember { .. }));
+    while !world.messages.iter().any(|it| noted(&it.1)) {
+        world.run_until(world.now + 1);
+    }
+    world.messages.retain(|it| !noted(&it.1));
+    // It is asked for the rest, and the answer to that is lost, too.
+    while asks(&world) < 3 {
+        world.run_until(world.now + 1);
+    }
+    let answer =
+        |message: &Message| matches!(message, Message::ToEngine(_, ResizeEvent::Answered { .. }));
+    world.messages.retain(|it| !answer(&it.1));
+    world.run(200);
+    assert_eq!((reason(&world), asks(&world)), ("MemoryKept", 3));
+    assert_eq!(count_with(&world, "3 2Gi/2Gi"), 1);
+}
+
+#[test]
+fn a_quota_is_not_taken_for_a_cluster_that_lowers_no_memory() {
+    let mut world = world(vec![policy(When::Prescale, "2", Some("+1Gi"))], 1);
+    with_pods(&mut world, 1, "1/1 1Gi/1Gi");
+    world.hold(true, false);
+    world.run(20);
+    assert_eq!(count_with(&world, "2/2 2Gi/2Gi"), 1);
+    // More CPU and less memory are asked for at once, and refused because of the CPU.
+    world.cluster.quota = 2000;
+    let mut settings = world.settings.clone();
+    settings.policies = vec![policy(When::Prescale, "3500m", None)];
+    world.want(settings);
+    world.run(600);
+    assert_eq!(reason(&world), "Refused");
+    assert_eq!(count_with(&world, "1/1 1Gi/1Gi"), 1);
 }
 
 #[test]
@@ -263,11 +309,11 @@ fn an_object_that_ends_waits_a_while_for_memory_in_use() {
         world.run(20);
         world.cluster.memory_used = "2Gi".parse().unwrap();
         world.hold(false, false);
-        world.run(100);
+        world.run(75);
         assert_eq!(world.count(PodState::MemoryKept), 1);
         world.cluster.memory_used = used.parse().unwrap();
         world.end();
-        world.run(30);
+        world.run(20);
         assert_eq!(world.finished, used == "512Mi");
         world.run(600);
         assert!(world.finished);

@@ -7,7 +7,7 @@ use sakidori_engine::resize::{
 };
 
 use super::cluster::{Stored, actual, specified};
-use super::world::{Asked, Message, PATIENCE, Refusal, World};
+use super::world::{Asked, Decided, Message, PATIENCE, Refusal, World};
 
 impl World {
     /// The API server carries out a request, and answers, if all goes well.
@@ -30,18 +30,19 @@ impl World {
                 ..
             } if self.supported && self.allowed => {
                 let refused = remember.refused.clone();
+                let decided = self.decided.get(&(life, attempt)).copied();
                 match self.cluster.remember(&pod.uid, &version, Some(remember)) {
                     ResizeOutcome::Done => {
                         self.show(&pod.uid);
                         // What failed is tried again after a while, changed or not.
                         if let Some(refused) = refused.filter(|it| it.by != RefusedBy::Failure) {
-                            self.refuse(&pod.uid, refused.sizes, true);
+                            let changes = decided.map_or(0, |it| it.changes);
+                            self.refuse_since(&pod.uid, refused.sizes, true, changes);
                         }
                         // Half of those that break off do so between the two writes.
                         if self.chance.one_in(self.loss) {
                             return self.answer(life, attempt, &pod.uid, failed());
                         }
-                        let decided = self.decided.get(&(life, attempt)).copied();
                         self.resize(&pod.uid, &containers, decided)
                     }
                     other => other,
@@ -89,7 +90,7 @@ impl World {
         &mut self,
         uid: &Arc<str>,
         containers: &[ContainerResize],
-        decided: Option<(u64, bool)>,
+        decided: Option<Decided>,
     ) -> ResizeOutcome {
         let before = self.cluster.pods[uid].clone();
         assert!(
@@ -125,7 +126,8 @@ impl World {
             }
             ResizeOutcome::Done => {
                 self.show(uid);
-                let (at, starting) = decided.unwrap_or((self.now, false));
+                let at = decided.map_or(self.now, |it| it.at);
+                let starting = decided.is_some_and(|it| it.starting);
                 let (old, new) = (
                     &specified(&before.pod)["app"].requests,
                     &asked["app"].requests,

@@ -39,6 +39,16 @@ pub(super) struct Asked {
     pub apart: bool,
 }
 
+/// What was so when a request was decided on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided {
+    pub at: u64,
+    /// As far as the operator knew, the pod was never Ready.
+    pub starting: bool,
+    /// How often something had changed for the pod.
+    pub changes: u64,
+}
+
 pub struct World {
     pub now: u64,
     pub cluster: Cluster,
@@ -75,8 +85,7 @@ pub struct World {
     delivered: BTreeMap<Arc<str>, ResourceList>,
     /// Pods that the operator saw Ready.
     seen_ready: BTreeSet<Arc<str>>,
-    /// When each attempt was decided on, and whether its pod was never Ready then.
-    pub(super) decided: BTreeMap<(u32, u64), (u64, bool)>,
+    pub(super) decided: BTreeMap<(u32, u64), Decided>,
     pub(super) asked: BTreeMap<Arc<str>, Asked>,
 }
 
@@ -297,8 +306,12 @@ impl World {
         );
         if let ResizeEffect::Ask { attempt, pod, .. } = request {
             let starting = !self.seen_ready.contains(&pod.uid);
-            self.decided
-                .insert((self.life, *attempt), (self.now, starting));
+            let decided = Decided {
+                at: self.now,
+                starting,
+                changes: self.changes.get(&pod.uid).copied().unwrap_or_default(),
+            };
+            self.decided.insert((self.life, *attempt), decided);
         }
     }
 
@@ -349,6 +362,16 @@ impl World {
 
     pub(super) fn refuse(&mut self, uid: &Arc<str>, sizes: Sizes, written: bool) {
         let changes = self.changes.get(uid).copied().unwrap_or_default();
+        self.refuse_since(uid, sizes, written, changes);
+    }
+
+    pub(super) fn refuse_since(
+        &mut self,
+        uid: &Arc<str>,
+        sizes: Sizes,
+        written: bool,
+        changes: u64,
+    ) {
         self.refusals.insert(
             uid.clone(),
             Refusal {
