@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use sakidori_engine::resize::{Memory, PodState, Remembered, ResizeEffect, ResizeEvent, When};
+use sakidori_engine::resize::{Memory, PodState, Remembered, When};
 
 use super::cluster::{actual, resources, specified, stamp};
 use super::stories::{count_with, policy, reason, sizes, with_pods, world};
-use super::world::{Message, World};
+use super::world::World;
 
 fn asks(world: &World) -> usize {
     world.asks.values().sum()
@@ -232,35 +232,6 @@ fn what_is_refused_needs_no_way_back() {
     world.hold(true, false);
     world.run(60);
     assert_eq!(count_with(&world, "2 1Gi"), 2);
-}
-
-#[test]
-fn a_refusal_that_could_not_be_noted_is_not_taken_for_what_stands() {
-    let mut world = world(vec![policy(When::Prescale, "2", Some("+1Gi"))], 1);
-    world.cluster.old = true;
-    with_pods(&mut world, 1, "1 1Gi/1Gi");
-    world.hold(true, false);
-    world.run(20);
-    let mut settings = world.settings.clone();
-    settings.policies = vec![policy(When::Prescale, "3", None)];
-    world.want(settings);
-    // Memory can't be lowered. That is lost on its way to the pod.
-    let noted =
-        |message: &Message| matches!(message, Message::ToApi(_, ResizeEffect::Remember { .. }));
-    while !world.messages.iter().any(|it| noted(&it.1)) {
-        world.run_until(world.now + 1);
-    }
-    world.messages.retain(|it| !noted(&it.1));
-    // It is asked for the rest, and the answer to that is lost, too.
-    while asks(&world) < 3 {
-        world.run_until(world.now + 1);
-    }
-    let answer =
-        |message: &Message| matches!(message, Message::ToEngine(_, ResizeEvent::Answered { .. }));
-    world.messages.retain(|it| !answer(&it.1));
-    world.run(200);
-    assert_eq!((reason(&world), asks(&world)), ("MemoryKept", 3));
-    assert_eq!(count_with(&world, "3 2Gi/2Gi"), 1);
 }
 
 #[test]
