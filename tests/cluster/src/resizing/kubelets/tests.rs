@@ -1,3 +1,5 @@
+//! What the fake kubelet decides about pods and their resizes, with a clock and pods that are made up.
+
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
