@@ -394,10 +394,12 @@ impl World {
     pub fn show(&mut self, uid: &Arc<str>) {
         if let Some(stored) = self.cluster.pods.get(uid) {
             let pod = stored.pod.clone();
+            // Before its kubelet looks at it again, the condition is about the resize before.
+            let of_this = |generation: Option<i64>| generation == Some(pod.generation);
             if pod
                 .pending
                 .as_ref()
-                .is_some_and(|it| it.why == PendingReason::Infeasible)
+                .is_some_and(|it| it.why == PendingReason::Infeasible && of_this(it.generation))
             {
                 self.refuse(uid, specified(&pod), true);
             }
