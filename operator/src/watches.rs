@@ -235,6 +235,8 @@ impl Watches {
                 object.switches().shown_as_paused(),
             );
         }
+        // Before the engine, which tells of the object's sales at once.
+        self.resizer.applied(&key, object.clone());
         let described = object.to_engine(&kind_of(&object.spec.scale_target_ref));
         let remembered = object
             .status
@@ -246,7 +248,6 @@ impl Watches {
             object: described,
             remembered,
         });
-        self.resizer.applied(&key, object.clone());
         if *change == Change::Relabelled {
             // The engine sees no labels and annotations, but the HPA has them too.
             self.events.send(Event::ReferenceChanged { key });

@@ -72,6 +72,8 @@ mod prometheus;
 mod reasons;
 mod replicas;
 mod repository;
+mod resize;
+mod resize_field;
 mod scaling;
 mod scene;
 mod sources;

@@ -121,6 +121,9 @@ impl Resizing {
             lowers_memory,
         };
         let containers = changed_containers(&record.pod, &standing, &sizes);
+        if let Some(note) = self.pods.get_mut(uid).and_then(|it| it.note.as_mut()) {
+            note.carried = Some(remember.clone());
+        }
         self.send(now, uid, kind, in_wave, effects, |attempt, record| {
             ResizeEffect::Ask {
                 attempt,

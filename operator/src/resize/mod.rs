@@ -3,8 +3,8 @@
 //!
 //! It has a loop of its own beside the engine's: what a thousand pods do is no business of those who poll and scale, and an object's pods
 //! are looked after beyond the object: those of a ScaledObject that is being deleted go back before its finalizer is removed. The loop
-//! (`control.rs`) owns all state; what objects ask for is in `objects.rs`, what is done about it in `effects.rs`; who follows pods (`follow.rs`) and who asks the API server (`requests.rs`) are tasks that answer with a
-//! message.
+//! (`control.rs`) owns all state; what objects ask for is in `objects.rs`, what is done about it in `effects.rs`. Who follows pods
+//! (`follow.rs`) and who asks the API server (`requests.rs`) are tasks that answer with a message.
 
 mod control;
 mod effects;
@@ -66,19 +66,16 @@ impl Resizer {
         });
     }
 
-    /// Puts back the pods of an object that is being deleted; returns when they are, or can't be.
-    pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) {
-        if !concerns(&object) {
-            return;
-        }
+    /// Puts back the pods of an object that is being deleted; returns when they are, or can't be. False where nobody does that any more:
+    /// the term of leading ends.
+    pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) -> bool {
         let (done, is_done) = oneshot::channel();
         self.send(Message::PutBack {
             key: key.clone(),
             object: Box::new(object),
             done,
         });
-        // The loop ends only with the whole term.
-        let _ = is_done.await;
+        is_done.await.is_ok()
     }
 
     /// After the loop's end messages go nowhere, which is what a shutdown wants.

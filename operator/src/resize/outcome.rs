@@ -49,7 +49,7 @@ fn names(status: &Status, name: &str) -> bool {
     details.is_some_and(|details| details.name == name)
 }
 
-/// The API server knows that the node is too small.
+/// The API server knows that the node is too small, which its plugin PodResizeValidator looks at since Kubernetes 1.36.
 fn is_too_large(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes

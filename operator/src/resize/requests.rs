@@ -295,10 +295,14 @@ impl Pods {
         in_use.then(|| self.seen(pod)).flatten()
     }
 
-    /// Asks again what a pod uses of its memory whose limits are kept up.
-    pub async fn look_at_memory(&self, pod: &PodRef) {
+    /// Asks again what a pod uses of its memory whose limits are kept up, and reads it; `None` where nobody tells.
+    pub async fn look_at_memory(&self, pod: &PodRef) -> Option<Pod> {
         let used = usage::ask(&self.client, &self.namespace, &pod.name).await;
+        if used.is_empty() {
+            return None;
+        }
         self.used.saw(&pod.uid, used);
+        self.read(pod).await.seen
     }
 
     fn seen(&self, pod: &ResizablePod) -> Option<Pod> {

@@ -5,12 +5,12 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use sakidori_api::ScaleTargetRef;
 use sakidori_engine::ObjectKey;
 use sakidori_engine::resize::{
-    Holding, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing, Settings,
+    Holding, Pod, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing, Settings,
 };
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::room::Room;
+use super::room::{Nodes, Room};
 use super::tell::Telling;
 
 /// Names a workload among all that there ever are, so that an answer never reaches another one.
@@ -138,15 +138,17 @@ impl Workload {
         report.is_some_and(|report| IN_TROUBLE.iter().any(|state| report.count(*state) > 0))
     }
 
-    /// Nodes of pods that have no room there.
-    pub fn small_nodes(&self) -> Vec<String> {
-        let pods = self.resizing.pods_in(PodState::Infeasible);
-        let mut nodes: Vec<String> = pods
-            .filter_map(|pod| pod.node.as_deref().map(str::to_owned))
-            .collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        nodes
+    /// The nodes on which pods were refused.
+    pub fn nodes(&self) -> Nodes {
+        let node = |pod: &Pod| pod.node.as_deref().map(str::to_owned);
+        let infeasible = self.resizing.pods_in(PodState::Infeasible);
+        // Those that wait still are taken on by their kubelets as soon as there is room.
+        let deferred = self.resizing.pods_in(PodState::Deferred);
+        let taken_back = deferred.filter(|pod| pod.pending.is_none());
+        Nodes {
+            too_small: infeasible.filter_map(node).collect(),
+            full: taken_back.filter_map(node).collect(),
+        }
     }
 
     /// Pods whose memory is kept since it is in use.

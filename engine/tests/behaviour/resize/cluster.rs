@@ -288,9 +288,26 @@ impl Cluster {
         self.node_cpu - beside.map(|(_, it)| cpu_of(&it.allocated)).sum::<i128>()
     }
 
+    /// Nothing is there to do for its kubelet.
+    fn is_idle(&self, stored: &Stored, now: u64) -> bool {
+        let pod = &stored.pod;
+        let used = self.shows_use.then_some(self.memory_used);
+        let starts = pod.started.is_none() || !pod.ready && stored.ready_at <= now;
+        let carries_out = stored.done_at.is_some_and(|at| at <= now);
+        let in_sync = pod.pending.is_none() && pod.observed_generation == Some(pod.generation);
+        let mut containers = pod.containers.iter();
+        !starts
+            && !carries_out
+            && in_sync
+            && containers.all(|it| {
+                stored.allocated.get(&it.name) == Some(&it.resources) && it.memory_used == used
+            })
+    }
+
     fn sync(&mut self, uid: &str, now: u64) -> bool {
         let (slowness, failures, used) = (self.slowness, self.failures, self.memory_used);
-        let Some(before) = self.pods.get(uid).cloned() else {
+        let idle = |it: &Stored| self.is_idle(it, now);
+        let Some(before) = self.pods.get(uid).filter(|it| !idle(it)).cloned() else {
             return false;
         };
         let room = self.room_beside(uid, &before.pod.node);
@@ -309,9 +326,14 @@ impl Cluster {
         }
         let generation = Some(pod.generation);
         pod.observed_generation = generation;
+        // What was infeasible is not looked at again before the specification changes.
+        let given_up = pod
+            .pending
+            .as_ref()
+            .is_some_and(|it| it.why == PendingReason::Infeasible && it.generation == generation);
         if wanted == after.allocated {
             pod.pending = None;
-        } else {
+        } else if !given_up {
             let why = match cpu_of(&wanted) {
                 cpu if cpu > self.node_cpu => Some(PendingReason::Infeasible),
                 cpu if cpu > room && cpu > cpu_of(&after.allocated) => {

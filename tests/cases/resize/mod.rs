@@ -1,0 +1,4 @@
+//! Pods that are resized in place, on the real API server with a kubelet that acts it out.
+
+mod sale;
+mod stage;
