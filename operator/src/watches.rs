@@ -24,7 +24,7 @@ use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::hpa::Wanted;
 use crate::hpa_index::{
-    HpaIndex, ScalingActive, controlled_by, is_saturated, scaled_object_of, scaling_active,
+    HpaIndex, ScalingActive, controlled_by, saturation, scaled_object_of, scaling_active,
 };
 use crate::lean::{self, LeanHpa, LeanScaledObject};
 use crate::objects::{Change, Objects};
@@ -363,8 +363,8 @@ impl Watches {
                 info!(object = %key, reason, hpa = hpa.name_any(), "the HPA is not as it should be; putting it back");
             }
         }
-        if let Some(saturated) = is_saturated(&hpa) {
-            self.resizer.saturated(&key, saturated);
+        if let Some(saturation) = saturation(&hpa) {
+            self.resizer.saturated(&key, saturation);
         }
         if let Some(now) = scaling_active(&hpa)
             && observed.get(&key) != Some(&now)

@@ -22,6 +22,7 @@ use sakidori_api::ScaledObject;
 use sakidori_engine::ObjectKey;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::hpa_index::Saturation;
 use control::Message;
 
 pub use control::{Around, run};
@@ -59,10 +60,10 @@ impl Resizer {
     }
 
     /// Whether the object's HPA wants more replicas than it may have.
-    pub fn saturated(&self, key: &ObjectKey, saturated: bool) {
+    pub fn saturated(&self, key: &ObjectKey, saturation: Saturation) {
         self.send(Message::Saturated {
             key: key.clone(),
-            saturated,
+            saturation,
         });
     }
 

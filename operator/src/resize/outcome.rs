@@ -30,7 +30,10 @@ pub fn outcome_of(error: &kube::Error, asked: Asked, pod: &str) -> ResizeOutcome
         409 => ResizeOutcome::Conflict,
         // The authorizer's words; admission has others, with the same code.
         403 if message.contains(" cannot ") && message.contains("resource \"pods") => {
-            ResizeOutcome::NotAllowed { message }
+            let gives = "rbac.inPlaceResize of the Helm chart gives that right";
+            ResizeOutcome::NotAllowed {
+                message: format!("{message}; {gives}"),
+            }
         }
         401 | 408 | 429 | 500.. => ResizeOutcome::Failed {
             message,
