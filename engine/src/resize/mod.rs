@@ -91,7 +91,7 @@ mod verdict;
 mod waves;
 
 pub use amount::{Amount, ParseAmountError};
-pub use message::{ContainerResize, PodRef, ResizeEffect, ResizeEvent, ResizeOutcome};
+pub use message::{ContainerResize, PodRef, Refusal, ResizeEffect, ResizeEvent, ResizeOutcome};
 pub use pod::{Container, ContainerKind, InProgress, Pending, PendingReason, Pod, Qos};
 pub use policy::{
     Holding, MaxConcurrent, OnInfeasible, ParseMaxConcurrentError, Policy, Settings, When,

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::{SignedDuration, Timestamp};
 
 use super::judge::cut;
+use super::message::Refusal;
 use super::pod::Pod;
 use super::remembered::{Memory, MemoryKept, Refused, RefusedBy, Remembered};
 use super::report::PodState;
@@ -57,11 +58,7 @@ pub(super) struct Flight {
 
 #[derive(Debug)]
 pub(super) enum FlightKind {
-    Ask {
-        target: Sizes,
-        remember: Remembered,
-        lowers_memory: bool,
-    },
+    Ask { target: Sizes, remember: Remembered },
     Remember,
     Evict,
     Read,
@@ -179,14 +176,12 @@ impl Record {
     pub(super) fn note_refusal(
         &mut self,
         kind: FlightKind,
-        too_large: bool,
-        message: &str,
+        why: Refusal,
+        told: &str,
         beside: ResourceList,
     ) {
         let FlightKind::Ask {
-            target,
-            remember,
-            lowers_memory,
+            target, remember, ..
         } = kind
         else {
             return;
@@ -195,29 +190,25 @@ impl Record {
         // that may not be carried out yet.
         let mut remembered = remember;
         remembered.boosted &= self.pod.sizes() != remembered.before;
-        let message = cut(message);
-        if lowers_memory && !too_large {
-            remembered.memory_kept = Some(MemoryKept {
-                message,
-                until: None,
-            });
-        } else {
-            // It was asked for with memory as it stands since it was refused with less; that was not why.
-            if !too_large {
-                remembered.memory_kept.take_if(|it| it.until.is_none());
-            }
-            let by = if too_large {
-                RefusedBy::Node
-            } else {
-                RefusedBy::Admission
-            };
-            remembered.refused = Some(Refused {
+        let message = cut(told);
+        let refused = |by| {
+            Some(Refused {
                 sizes: target,
                 by,
-                message,
+                message: message.clone(),
                 beside,
                 until: None,
-            });
+            })
+        };
+        match why {
+            Refusal::NodeTooSmall => remembered.refused = refused(RefusedBy::Node),
+            Refusal::Admission => remembered.refused = refused(RefusedBy::Admission),
+            Refusal::LowersNoMemory => {
+                remembered.memory_kept = Some(MemoryKept {
+                    message,
+                    until: None,
+                });
+            }
         }
         self.reconsidered = false;
         self.note = Some(Note::new(remembered));

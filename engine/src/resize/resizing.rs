@@ -244,11 +244,11 @@ impl Resizing {
                 });
                 false
             }
-            ResizeOutcome::Refused { too_large, message } => match flight.kind {
+            ResizeOutcome::Refused { why, message } => match flight.kind {
                 FlightKind::Ask { .. } => {
                     let beside = beside_all.minus(&record.requested);
                     record.answered_well();
-                    record.note_refusal(flight.kind, too_large, &message, beside);
+                    record.note_refusal(flight.kind, why, &message, beside);
                     true
                 }
                 FlightKind::Remember => {

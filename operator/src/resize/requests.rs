@@ -3,7 +3,7 @@
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use sakidori_engine::resize::{
-    ContainerResize, Memory, Pod, PodRef, REMEMBERED_ANNOTATION, Remembered, ResizeOutcome,
+    ContainerResize, Memory, Pod, PodRef, REMEMBERED_ANNOTATION, Refusal, Remembered, ResizeOutcome,
 };
 use serde_json::{Value, json};
 
@@ -164,7 +164,7 @@ impl Pods {
             Ok(text) => text,
             Err(error) => {
                 return Err(Answer::of(ResizeOutcome::Refused {
-                    too_large: false,
+                    why: Refusal::Admission,
                     message: format!("writing what is remembered of it as JSON: {error}"),
                 }));
             }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use sakidori_engine::Quantity;
 use sakidori_engine::resize::{
     Container, ContainerKind, ContainerResize, InProgress, Memory, Pending, PendingReason, Pod,
-    Qos, Remembered, ResizeOutcome, Resource, ResourceList, Resources, Sizes,
+    Qos, Refusal, Remembered, ResizeOutcome, Resource, ResourceList, Resources, Sizes,
 };
 
 /// Milliseconds since the start, as the API server writes them.
@@ -215,8 +215,8 @@ impl Cluster {
 
     /// Patches `pods/resize`, as its validation and admission allow.
     pub fn resize(&mut self, uid: &str, containers: &[ContainerResize]) -> ResizeOutcome {
-        let refused = |too_large, message: &str| ResizeOutcome::Refused {
-            too_large,
+        let refused = |why, message: &str| ResizeOutcome::Refused {
+            why,
             message: message.into(),
         };
         let others: i128 = self
@@ -248,17 +248,20 @@ impl Cluster {
                 );
             }
             if self.old && new.limits.memory < old.limits.memory {
-                return refused(false, "memory limits cannot be decreased");
+                return refused(Refusal::LowersNoMemory, "memory limits cannot be decreased");
             }
             container.resources = new;
         }
         assert_eq!(qos(&pod.containers), pod.qos, "{uid} keeps its class");
         let own = cpu_of(&specified(&pod));
         if own > cpu_of(&specified(&stored.pod)) && others + own > self.quota {
-            return refused(false, "exceeded quota");
+            return refused(Refusal::Admission, "exceeded quota");
         }
         if self.validates_node && own > self.node_cpu {
-            return refused(true, "node didn't have enough allocatable resources");
+            return refused(
+                Refusal::NodeTooSmall,
+                "node didn't have enough allocatable resources",
+            );
         }
         let changed = specified(&pod) != specified(&stored.pod);
         self.write(uid, |stored| {
