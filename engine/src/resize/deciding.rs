@@ -94,7 +94,9 @@ impl Resizing {
             // What others request may make a difference where something was refused.
             let blocked = record.refused().is_some_and(|it| blocks(it, &situation));
             let due = |verdict: &Verdict| verdict.wake.is_some_and(|wake| wake <= now);
-            if blocked == record.blocked && record.verdict.as_ref().is_some_and(|it| !due(it)) {
+            let verdict = record.verdict.as_ref();
+            let stands = verdict.is_some_and(|it| !due(it) && !it.is_outdated(&situation));
+            if blocked == record.blocked && stands {
                 continue;
             }
             let memory = record.memory();

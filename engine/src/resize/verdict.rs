@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::policy::{Holding, Settings};
-use super::remembered::Remembered;
+use super::remembered::{RefusedBy, Remembered};
 use super::report::PodState;
 use super::resources::{ResourceList, Sizes};
 
@@ -69,6 +69,15 @@ pub(super) struct Asking {
 }
 
 impl Verdict {
+    /// A pod that waits to be taken back, as its node has no room: what is noted with that is what the others request when it is asked.
+    pub(super) fn is_outdated(&self, situation: &Situation<'_>) -> bool {
+        let Some(Todo::Ask(asking)) = &self.todo else {
+            return false;
+        };
+        let refused = asking.remember.refused.as_ref();
+        refused.is_some_and(|it| it.by == RefusedBy::Room && it.beside != situation.beside_on_node)
+    }
+
     pub(super) fn of(state: PodState, message: impl Into<String>) -> Self {
         Self {
             state,

@@ -348,6 +348,14 @@ impl World {
             self.something_changed(Some(uid));
         }
         if let ResizeEvent::Answered {
+            outcome: ResizeOutcome::Gone,
+            ..
+        } = event
+        {
+            // What it requested is free, whichever pod it was.
+            self.something_changed(None);
+        }
+        if let ResizeEvent::Answered {
             seen: Some(pod),
             outcome: ResizeOutcome::Refused { .. },
             ..
