@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sakidori_engine::resize::{
     Amount, MaxConcurrent, OnInfeasible, Policy, Resource, Settings, When,
 };
@@ -12,7 +11,7 @@ use crate::in_place_resize::{InPlaceResize, ResizePolicy};
 use crate::scaled_object::ScaledObject;
 
 /// Where it stands in a ScaledObject.
-const PATH: &str = "spec.advanced.sakidori.inPlaceResize";
+pub(crate) const PATH: &str = "spec.advanced.sakidori.inPlaceResize";
 
 impl ScaledObject {
     /// What `inPlaceResize` says, where there is one.
@@ -152,10 +151,10 @@ fn amount(resource: Resource, value: &Value) -> Result<Amount, String> {
     Amount::parse(resource, &text).map_err(|error| error.to_string())
 }
 
-fn max_concurrent(value: &IntOrString) -> Result<MaxConcurrent, String> {
+fn max_concurrent(value: &Value) -> Result<MaxConcurrent, String> {
     let text = match value {
-        IntOrString::Int(number) => number.to_string(),
-        IntOrString::String(text) => text.clone(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     };
     text.parse::<MaxConcurrent>()
         .map_err(|error| error.to_string())
@@ -282,10 +281,10 @@ mod tests {
         let wrong = json!({
             "policies": [
                 {"container": "", "when": "sale", "cpu": "two"},
-                {"container": "app", "when": "prescale"},
+                {"container": "app"},
                 {"container": "app", "when": "prescale", "cpu": "x0.5", "memory": true},
             ],
-            "maxConcurrent": 0,
+            "maxConcurrent": 2.5,
             "onInfeasible": "evict",
         });
         assert_eq!(
@@ -301,6 +300,9 @@ mod tests {
                     "{path}.policies[0].cpu: \"two\" is no amount: expected CPUs such as 2, 500m, +1, +100% or x3"
                 ),
                 format!(
+                    "{path}.policies[1].when: \"\" is unknown: expected prescale, saturated or starting"
+                ),
+                format!(
                     "{path}.policies[1]: it has neither cpu nor memory: expected one of them at least, such as cpu: \"+100%\""
                 ),
                 format!(
@@ -310,13 +312,13 @@ mod tests {
                     "{path}.policies[2].memory: true is no amount: expected a number, or a text such as \"+100%\" or \"x2\""
                 ),
                 format!(
-                    "{path}.maxConcurrent: \"0\" is no number of pods: expected a whole number above 0 such as 5, or a percentage from 1% to 100% such as 25%"
+                    "{path}.maxConcurrent: \"2.5\" is no number of pods: expected a whole number above 0 such as 5, or a percentage from 1% to 100% such as 25%"
                 ),
                 format!("{path}.onInfeasible: \"evict\" is unknown: expected Skip or Evict"),
             ]
         );
         assert_eq!(
-            problems(json!({"policies": []})),
+            problems(json!({})),
             [format!(
                 "{path}.policies: [] has no policy: expected at least one, such as {{container: app, when: prescale, cpu: \"+100%\"}}"
             )]

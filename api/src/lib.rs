@@ -18,6 +18,7 @@ mod for_engine;
 mod for_resize;
 mod in_place_resize;
 mod modifiers;
+mod resize_checks;
 mod sale_calendar;
 mod sale_checks;
 mod scaled_object;
@@ -31,6 +32,7 @@ pub use condition::Condition;
 pub use for_calendars::{CalendarProblem, next_occurrences, source_status};
 pub use for_engine::{conditions_from_engine, conditions_to_engine, hpa_name};
 pub use in_place_resize::{InPlaceResize, ResizePolicy, SakidoriOptions};
+pub use resize_checks::resize_warnings_of_pod;
 pub use sale_calendar::{
     CalendarSource, ClusterSaleCalendar, ClusterSaleCalendarSpec, KeyRef, NextOccurrence,
     RecurringSale, RememberedEvent, SaleCalendar, SaleCalendarSpec, SaleCalendarStatus, SaleEvent,

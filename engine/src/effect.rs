@@ -101,8 +101,8 @@ pub struct Scaled {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shown {
     pub floor: i32,
-    /// A sale holds: from the first instant of its ramp to the end of its hold.
-    pub holds: bool,
+    /// Whether a sale holds: from the first instant of its ramp to the end of its hold. Unknown while the object is paused.
+    pub holds: Option<bool>,
     /// Ready pods, where they are known.
     pub ready: Option<usize>,
     /// The target's replicas, where they are known.

@@ -499,7 +499,12 @@ impl Tracked {
         let condition = &self.status.current.conditions.prescaled;
         let shown = Shown {
             floor: if holds { sales.level.floor } else { 0 },
-            holds: holds && sales.level.active,
+            holds: self
+                .wanted
+                .switches
+                .pause
+                .is_none()
+                .then_some(holds && sales.level.active),
             ready: sales.counted(turn.now).map(|pods| pods.ready_since.len()),
             replicas: sales.replicas,
             reason: condition.as_ref().map(|condition| condition.reason.clone()),

@@ -63,11 +63,6 @@ impl Finalizer {
             .unwrap_or(false)
     }
 
-    /// True where deletion has work to do.
-    fn is_needed(object: &ScaledObject) -> bool {
-        Self::restores(object) || resize::concerns(object)
-    }
-
     /// Whether the object has the finalizer.
     pub fn holds(object: &ScaledObject) -> bool {
         has_finalizer(object)
@@ -119,7 +114,11 @@ impl Finalizer {
             };
             let object = key_of(&object);
             if failing.fails(Timestamp::now(), &error) {
-                debug!(object, error, "writing the finalizer fails; trying again");
+                warn!(
+                    object,
+                    error,
+                    "the finalizer of an object with inPlaceResize can't be written; trying again"
+                );
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_RETRY);
@@ -166,10 +165,12 @@ impl Finalizer {
 
     async fn finalize_until_done(&self, mut object: ScaledObject) {
         let key = key_of(&object);
-        if Self::is_needed(&object) {
+        if resize::concerns(&object) {
             let namespace = object.namespace().unwrap_or_default();
             let name = ObjectKey::new(namespace, object.name_any());
-            self.resizer.put_back(&name, object.clone()).await;
+            if !self.resizer.put_back(&name, object.clone()).await {
+                return;
+            }
         }
         let mut pause = FIRST_RETRY;
         let mut failing = Spell::default();

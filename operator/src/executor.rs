@@ -248,7 +248,9 @@ impl Executor {
                 });
             }
             Effect::ShowPrescale { key, shown } => {
-                self.resizer.sale(&key, shown.holds);
+                if let Some(holds) = shown.holds {
+                    self.resizer.sale(&key, holds);
+                }
                 self.poller.metrics().observe_prescaling(&key, &shown);
             }
             Effect::Serve { key, metrics, age } => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -11,6 +12,9 @@ use sakidori_engine::{Event, ObjectKey};
 
 use crate::lock::lock;
 use crate::target::same_target;
+
+/// The HPA controller's window for scaling down where a `behavior` doesn't say.
+const DEFAULT_WINDOW: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
 pub struct HpaIndex {
@@ -184,15 +188,33 @@ pub fn scaling_active(hpa: &HorizontalPodAutoscaler) -> Option<ScalingActive> {
     })
 }
 
-/// Whether the HPA wants more replicas than it may have, once it has said: it looks at the most that it wanted within its
-/// stabilization window, so this doesn't flicker.
-pub fn is_saturated(hpa: &HorizontalPodAutoscaler) -> Option<bool> {
+/// What an HPA says of its maximum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saturation {
+    /// It wants more replicas than it may have.
+    pub now: bool,
+    /// For so long it would keep replicas that it wants no more. Without a `behavior` of its own, its condition keeps to that already;
+    /// with one, it is about what it wants at this moment.
+    pub lingers: Duration,
+}
+
+/// `None` before the HPA has looked at its target.
+pub fn saturation(hpa: &HorizontalPodAutoscaler) -> Option<Saturation> {
     let conditions = hpa.status.as_ref()?.conditions.as_ref()?;
     let limited = conditions
         .iter()
         .find(|condition| condition.type_ == "ScalingLimited")?;
     let too_many = limited.reason.as_deref() == Some("TooManyReplicas");
-    Some(limited.status == "True" && too_many)
+    let behavior = hpa.spec.as_ref().and_then(|spec| spec.behavior.as_ref());
+    Some(Saturation {
+        now: limited.status == "True" && too_many,
+        lingers: behavior.map_or(Duration::ZERO, |behavior| {
+            let down = behavior.scale_down.as_ref();
+            let seconds = down.and_then(|down| down.stabilization_window_seconds);
+            let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+            seconds.map_or(DEFAULT_WINDOW, Duration::from_secs)
+        }),
+    })
 }
 
 #[cfg(test)]
@@ -244,5 +266,24 @@ mod tests {
         assert!(index.lock().by_owner.is_empty());
         index.remove(&hpa("three", None));
         assert!(index.get("shop", "three").is_none());
+    }
+
+    #[test]
+    fn an_hpa_says_that_it_wants_too_much_and_how_long_that_counts() {
+        let hpa = |status: &str, reason: &str, behavior: serde_json::Value| {
+            let condition = json!({"type": "ScalingLimited", "status": status, "reason": reason});
+            let target = json!({"kind": "Deployment", "name": "web"});
+            let spec = json!({"maxReplicas": 5, "scaleTargetRef": target, "behavior": behavior});
+            let hpa = json!({"metadata": {}, "spec": spec, "status": {"conditions": [condition], "desiredReplicas": 5}});
+            let found = saturation(&serde_json::from_value(hpa).unwrap()).unwrap();
+            (found.now, found.lingers.as_secs())
+        };
+        let none = || json!(null);
+        assert_eq!(hpa("True", "TooManyReplicas", none()), (true, 0));
+        assert_eq!(hpa("True", "TooFewReplicas", none()), (false, 0));
+        assert_eq!(hpa("False", "DesiredWithinRange", json!({})), (false, 300));
+        let window = json!({"scaleDown": {"stabilizationWindowSeconds": 40}});
+        assert_eq!(hpa("False", "DesiredWithinRange", window), (false, 40));
+        assert_eq!(saturation(&HorizontalPodAutoscaler::default()), None);
     }
 }

@@ -24,7 +24,7 @@ use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::hpa::Wanted;
 use crate::hpa_index::{
-    HpaIndex, ScalingActive, controlled_by, is_saturated, scaled_object_of, scaling_active,
+    HpaIndex, ScalingActive, controlled_by, saturation, scaled_object_of, scaling_active,
 };
 use crate::lean::{self, LeanHpa, LeanScaledObject};
 use crate::objects::{Change, Objects};
@@ -235,6 +235,8 @@ impl Watches {
                 object.switches().shown_as_paused(),
             );
         }
+        // Before the engine, which tells of the object's sales at once.
+        self.resizer.applied(&key, object.clone());
         let described = object.to_engine(&kind_of(&object.spec.scale_target_ref));
         let remembered = object
             .status
@@ -246,7 +248,6 @@ impl Watches {
             object: described,
             remembered,
         });
-        self.resizer.applied(&key, object.clone());
         if *change == Change::Relabelled {
             // The engine sees no labels and annotations, but the HPA has them too.
             self.events.send(Event::ReferenceChanged { key });
@@ -362,8 +363,8 @@ impl Watches {
                 info!(object = %key, reason, hpa = hpa.name_any(), "the HPA is not as it should be; putting it back");
             }
         }
-        if let Some(saturated) = is_saturated(&hpa) {
-            self.resizer.saturated(&key, saturated);
+        if let Some(saturation) = saturation(&hpa) {
+            self.resizer.saturated(&key, saturation);
         }
         if let Some(now) = scaling_active(&hpa)
             && observed.get(&key) != Some(&now)

@@ -1,7 +1,7 @@
 //! What admission refuses and warns of, and what only a plan can see.
 
 use jiff::{SignedDuration, Timestamp};
-use sakidori_api::{Need, ScaledObject};
+use sakidori_api::{Need, ScaledObject, resize_warnings_of_pod};
 use sakidori_calendars::SaleCalendarTrigger;
 use sakidori_engine::nearest;
 
@@ -9,7 +9,7 @@ use crate::around::Around;
 use crate::calendars::Calendars;
 use crate::finding::{Finding, Severity};
 use crate::manifests::Origin;
-use crate::object::{ObjectPlan, Selected};
+use crate::object::{ObjectPlan, Selected, target_of};
 
 const TRIGGER: &str = "sale-calendar";
 
@@ -115,6 +115,39 @@ pub(crate) fn object(
         selected.push((parsed, occurrences));
     }
     Some(selected)
+}
+
+/// What is wrong with `inPlaceResize`, and what the object and its target's template say against it.
+pub(crate) fn resize(
+    origin: &Origin,
+    object: &ScaledObject,
+    around: &Around,
+    findings: &mut Vec<Finding>,
+) {
+    let mut told = Told {
+        origin,
+        object: called(object),
+        findings,
+    };
+    let settings = match object.resize_settings() {
+        Ok(None) => return,
+        Ok(Some(settings)) => settings,
+        Err(problems) => {
+            for problem in problems {
+                told.tell(Severity::Error, problem);
+            }
+            return;
+        }
+    };
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let of_pod = around
+        .target(&target_of(object), namespace)
+        // LimitRanges are not among what a plan reads.
+        .map(|target| resize_warnings_of_pod(&settings, &target.pod, None));
+    let warnings = object.resize_warnings(&settings);
+    for warning in warnings.into_iter().chain(of_pod.unwrap_or_default()) {
+        told.tell(Severity::Warning, warning);
+    }
 }
 
 /// Ramps that are always under way, for at least the time in which admission looks for an occurrence. Admission, which knows when a

@@ -59,6 +59,13 @@ impl Sale {
     }
 }
 
+/// `Deployment/web`.
+pub(crate) fn target_of(object: &ScaledObject) -> String {
+    let reference = &object.spec.scale_target_ref;
+    let kind = reference.kind.as_deref().unwrap_or("Deployment");
+    format!("{kind}/{}", reference.name)
+}
+
 impl ObjectPlan {
     /// The steps of each phase: instants and floors, the first at its beginning. A year has many; so they are not kept.
     pub(crate) fn steps(&self) -> impl Iterator<Item = (&Phase, Vec<(Timestamp, i32)>)> {
@@ -171,15 +178,10 @@ impl ObjectPlan {
         let observes = settings().any(|one| {
             matches!(one.baseline, Baseline::Observed(_)) && !matches!(one.wish, Wish::Limit(_))
         });
-        let reference = &object.spec.scale_target_ref;
         Self {
             namespace: object.metadata.namespace.clone().unwrap_or_default(),
             name: object.metadata.name.clone().unwrap_or_default(),
-            target: format!(
-                "{}/{}",
-                reference.kind.as_deref().unwrap_or("Deployment"),
-                reference.name
-            ),
+            target: target_of(object),
             min_replica_count: own.min,
             max_replica_count: own.max,
             highest_floor: phases

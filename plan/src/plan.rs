@@ -67,6 +67,7 @@ impl Plan {
         let calendars = Calendars::read(manifests, given, period.from, reach, &mut findings);
         let mut objects = Vec::new();
         for (origin, object) in &manifests.scaled_objects {
+            checks::resize(origin, object, &manifests.around, &mut findings);
             let Some(selected) = checks::object(origin, object, &calendars, &mut findings) else {
                 continue;
             };

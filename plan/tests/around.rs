@@ -51,8 +51,17 @@ spec:
 "#;
 
 fn findings(lead: &str) -> Vec<String> {
+    let findings = found(&MANIFESTS.replace("LEAD", lead));
+    findings
+        .into_iter()
+        .inspect(|(severity, text)| assert_eq!(*severity, Severity::Warning, "{text}"))
+        .map(|(_, text)| text)
+        .collect()
+}
+
+fn found(text: &str) -> Vec<(Severity, String)> {
     let mut manifests = Manifests::default();
-    manifests.read("all.yaml", &MANIFESTS.replace("LEAD", lead), "shop");
+    manifests.read("all.yaml", text, "shop");
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
     let period = Period {
         from: at("2027-01-01T00:00:00Z"),
@@ -67,8 +76,7 @@ fn findings(lead: &str) -> Vec<String> {
     );
     let findings = plan.findings.iter();
     findings
-        .inspect(|finding| assert_eq!(finding.severity, Severity::Warning, "{finding}"))
-        .map(|finding| finding.message.clone())
+        .map(|finding| (finding.severity, finding.message.clone()))
         .collect()
 }
 
@@ -92,5 +100,36 @@ fn a_ramp_that_leaves_no_pause_is_found() {
     assert!(
         found.iter().any(|text| text.starts_with(endless)),
         "{found:#?}"
+    );
+}
+
+/// With and without a sale.
+#[test]
+fn what_is_wrong_with_in_place_resize_is_found() {
+    let resized = |policy: &str| {
+        let policies = format!(
+            "  advanced:\n    sakidori: {{inPlaceResize: {{policies: [{policy}]}}}}\n    horizontal"
+        );
+        MANIFESTS
+            .replace("LEAD", "15m")
+            .replace("  advanced:\n    horizontal", &policies)
+    };
+    let path = "spec.advanced.sakidori.inPlaceResize.policies[0]";
+    let wrong = resized("{container: app, when: prescale, cpu: two}");
+    let no_amount =
+        format!("{path}.cpu: \"two\" is no amount: expected CPUs such as 2, 500m, +1, +100% or x3");
+    assert_eq!(found(&wrong)[0], (Severity::Error, no_amount));
+    let odd = resized("{container: app, when: prescale, cpu: 500m}");
+    let nothing = format!(
+        "{path}.cpu: 500m does nothing, as the container \"app\" requests 500m in the pod template: expected more than that"
+    );
+    assert!(found(&odd).contains(&(Severity::Warning, nothing.clone())));
+    let no_sale = format!(
+        "{path}.when: prescale never holds without a sale-calendar trigger: add one, or leave the policy out"
+    );
+    let without = odd.replace("- type: sale-calendar", "- type: cron");
+    assert_eq!(
+        found(&without),
+        [(Severity::Warning, no_sale), (Severity::Warning, nothing)]
     );
 }

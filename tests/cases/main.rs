@@ -74,6 +74,7 @@ mod reasons;
 mod replicas;
 mod repository;
 mod resize;
+mod resize_field;
 mod scaling;
 mod scene;
 mod sources;

@@ -39,6 +39,7 @@ fn play(case: impl AsyncFnOnce(&Stage<'_>) -> Result<()>) {
         let start = async || {
             let options = ClusterOptions {
                 audit: false,
+                acts_out_resizes: true,
                 ..ClusterOptions::default()
             };
             let cluster = Cluster::start(options).await?;
@@ -241,6 +242,53 @@ fn only_named_secrets_are_read() {
         ensure!(secrets.get_opt("mq").await?.is_some());
         is_forbidden(secrets.list(&ListParams::default()).await)?;
         is_forbidden(secrets.get("unnamed").await)?;
+        scene.close().await
+    });
+}
+
+/// Of a pod that starts, what it requests.
+async fn requested_cpu(scene: &Scene<'_>) -> Result<Option<String>> {
+    let pods = scene.list("api/v1/pods").await?;
+    let first = pods.first().map(|pod| {
+        let cpu = &pod["spec"]["containers"][0]["resources"]["requests"]["cpu"];
+        cpu.as_str().unwrap_or_default().to_owned()
+    });
+    Ok(first)
+}
+
+#[test]
+fn pods_are_resized_only_where_the_chart_lets_the_operator() {
+    play(async |stage| {
+        let scene = Scene::open(&stage.cluster, "rights-resize").await?;
+        let mut web = deployment("web", 1);
+        let template = &mut web["spec"]["template"];
+        // It doesn't become Ready within the case.
+        template["metadata"]["annotations"] = json!({"kubelet.sakidori.test/start-time": "1h"});
+        template["spec"]["containers"][0]["resources"]["requests"] = json!({"cpu": "100m"});
+        scene.apply(web).await?;
+        let policy = json!({"container": "main", "when": "starting", "cpu": "x2"});
+        let resize = json!({"sakidori": {"inPlaceResize": {"policies": [policy]}}});
+        let spec = json!({"minReplicaCount": 1, "advanced": resize});
+
+        let without = json!({"rbac": {"inPlaceResize": false}});
+        let operator = stage.operator(&without).await?;
+        scene.apply(scene.scaled_object("web", spec)).await?;
+        scene
+            .until("no right", SCALED_OBJECTS, "web", |object| {
+                let resized = condition(object, "Resized")?;
+                let told = resized["message"].as_str()?.contains("cannot patch");
+                (resized["reason"] == "NotAllowed" && told).then_some(())
+            })
+            .await?;
+        scene.ready("web").await?;
+        ensure!(requested_cpu(&scene).await?.as_deref() == Some("100m"));
+        drop(operator);
+
+        let _operator = stage.operator(&json!({})).await?;
+        eventually("a pod that is boosted", SOON, async || {
+            Ok((requested_cpu(&scene).await?.as_deref() == Some("200m")).then_some(()))
+        })
+        .await?;
         scene.close().await
     });
 }

@@ -358,6 +358,65 @@ fn an_authentication_is_refused_where_keda_refuses_it() {
 }
 
 #[test]
+fn in_place_resize_is_refused_where_its_shape_is_wrong() {
+    let sound = json!({
+        "scaleTargetRef": { "name": "orders" },
+        "triggers": [{ "type": "cron", "metadata": {} }],
+        "advanced": { "sakidori": { "inPlaceResize": {
+            "policies": [{ "container": "app", "when": "starting", "cpu": 0.5, "memory": "+1Gi" }],
+            "maxConcurrent": 5,
+            "onInfeasible": "Evict",
+        } } },
+    });
+    let resize = "/advanced/sakidori/inPlaceResize";
+    let path = "spec.advanced.sakidori.inPlaceResize";
+    assert_eq!(refused("ScaledObject", &sound), Vec::<String>::new());
+    for (pointer, value, expected) in [
+        ("", json!({}), ".policies: Required value"),
+        ("/policies", json!([]), ".policies: too short"),
+        (
+            "/policies/0/container",
+            json!(""),
+            ".policies[0].container: too short",
+        ),
+        (
+            "/policies/0/when",
+            json!("sale"),
+            ".policies[0].when: Unsupported value",
+        ),
+        (
+            "/policies/0",
+            json!({"container": "app"}),
+            ".policies[0].when: Required value",
+        ),
+        (
+            "/policies/0",
+            json!({"when": "starting"}),
+            ".policies[0].container: Required value",
+        ),
+        (
+            "/policies/0/cpus",
+            json!(2),
+            ".policies[0].cpus: unknown field",
+        ),
+        ("/maxConcurrent", json!(0.5), ".maxConcurrent: wrong type"),
+        (
+            "/onInfeasible",
+            json!("skip"),
+            ".onInfeasible: Unsupported value",
+        ),
+        ("/allowRestart", json!("yes"), ".allowRestart: wrong type"),
+    ] {
+        let changed = changed(&sound, &format!("{resize}{pointer}"), value);
+        assert_eq!(
+            refused("ScaledObject", &changed),
+            [format!("{path}{expected}")],
+            "{pointer}"
+        );
+    }
+}
+
+#[test]
 fn defaults_are_in_the_schema_only_where_keda_has_them() {
     let spec = &of("ScaledObject")["properties"]["spec"];
     assert_eq!(
@@ -409,6 +468,9 @@ fn every_value_that_keda_accepts_is_accepted() {
             ["TriggerAuthentication", "ClusterTriggerAuthentication"]
         ],
         ["metricType", ["AverageValue", "Value"]],
+        // KEDA has no field of these two.
+        ["onInfeasible", ["Skip", "Evict"]],
+        ["when", ["prescale", "saturated", "starting"]],
     ]);
     assert_eq!(found("ScaledObject"), expected);
     let owners = json!(["identityOwner", ["keda", "workload"]]);

@@ -23,7 +23,7 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
 # In-place resize: whether a node has become large enough for what it said it never could hold.
 - apiGroups: [""]
   resources: [nodes]
-  verbs: [list, watch]
+  verbs: [get]
 {{- end }}
 {{- if .Values.webhooks.enabled }}
 # Its own ValidatingWebhookConfiguration, for the authorities of its certificate.
@@ -103,7 +103,8 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [list]
-# Admission: the requests that a LimitRange gives to containers, and whether a ResourceQuota has room for a floor.
+# Admission: the requests that a LimitRange gives to containers, and whether a ResourceQuota has room for a floor; and whether there is room again for a
+# pod that they didn't let be resized.
 - apiGroups: [""]
   resources: [limitranges, resourcequotas]
   verbs: [list]
@@ -132,10 +133,10 @@ has a wildcard, but for `rbac.wide`. docs/security.md says of each rule what it 
   # onInfeasible: Evict. Disruption budgets are kept.
   resources: [pods/eviction]
   verbs: [create]
-- apiGroups: [""]
-  # Whether there is room for what they refused.
-  resources: [limitranges, resourcequotas]
-  verbs: [list, watch]
+- apiGroups: [metrics.k8s.io]
+  # What a pod uses of its memory, before a limit of it is lowered.
+  resources: [pods]
+  verbs: [get]
 {{- end }}
 
 {{/* Tokens of all ServiceAccounts, where that is wanted. */}}

@@ -110,17 +110,14 @@ impl Resizing {
             result: ResizeResult::Asked,
             message: format!("{change} ({why})"),
         }));
-        let lowers_memory = standing.iter().any(|(name, old)| {
-            let new = sizes.get(name).and_then(|it| it.limits.memory);
-            new.zip(old.limits.memory)
-                .is_some_and(|(new, old)| new < old)
-        });
         let kind = FlightKind::Ask {
             target,
             remember: remember.clone(),
-            lowers_memory,
         };
         let containers = changed_containers(&record.pod, &standing, &sizes);
+        if let Some(note) = self.pods.get_mut(uid).and_then(|it| it.note.as_mut()) {
+            note.carried = Some(remember.clone());
+        }
         self.send(now, uid, kind, in_wave, effects, |attempt, record| {
             ResizeEffect::Ask {
                 attempt,

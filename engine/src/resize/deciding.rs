@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::condition::{Seen, Sight};
-use super::judge::judge;
+use super::judge::{blocks, judge};
 use super::message::{PodRef, ResizeEffect};
 use super::policy::{Holding, Settings};
 use super::record::{Flight, FlightKind, Record, Unknown};
@@ -76,38 +76,36 @@ impl Resizing {
             settings
         };
         for record in self.pods.values_mut().filter(|it| it.pod.is_live()) {
-            let memory = record.memory();
-            // What others request may make a difference where something was refused.
-            let refused = matches!(&*memory, Memory::Known(it) if it.refused.is_some());
-            let due = |verdict: &Verdict| verdict.wake.is_some_and(|wake| wake <= now);
-            if !refused && record.verdict.as_ref().is_some_and(|it| !due(it)) {
-                continue;
-            }
             let node = record.pod.node.as_ref();
             let on_node = node
                 .and_then(|node| nodes.get(node))
                 .copied()
                 .unwrap_or_default();
-            let mut verdict = judge(
-                &record.pod,
-                &memory,
-                &Situation {
-                    now,
-                    settings,
-                    holding,
-                    ended,
-                    was_ready: record.was_ready,
-                    reconsidered: record.reconsidered,
-                    beside_on_node: on_node.minus(&record.requested),
-                    beside: all.minus(&record.requested),
-                },
-            );
+            let situation = Situation {
+                now,
+                settings,
+                holding,
+                ended,
+                was_ready: record.was_ready,
+                reconsidered: record.reconsidered,
+                beside_on_node: on_node.minus(&record.requested),
+                beside: all.minus(&record.requested),
+            };
+            // What others request may make a difference where something was refused.
+            let blocked = record.refused().is_some_and(|it| blocks(it, &situation));
+            let due = |verdict: &Verdict| verdict.wake.is_some_and(|wake| wake <= now);
+            if blocked == record.blocked && record.verdict.as_ref().is_some_and(|it| !due(it)) {
+                continue;
+            }
+            let memory = record.memory();
+            let mut verdict = judge(&record.pod, &memory, &situation);
             drop(memory);
             if verdict.todo == Some(Todo::Remember(None)) && record.pod.memory == Memory::Nothing {
                 // It was never written.
                 (record.note, verdict.todo) = (None, None);
             }
             tell_change(record, &verdict, effects);
+            record.blocked = blocked;
             record.verdict = Some(verdict);
         }
     }
@@ -233,12 +231,17 @@ impl Resizing {
         let Some(since) = self.ended else {
             return;
         };
-        let hopeless = self.stopped.is_some() && after(since, ENDED_PATIENCE) <= now;
+        let patient = now < after(since, ENDED_PATIENCE);
+        let hopeless = self.stopped.is_some() && !patient;
         let open = self.pods.values().any(|record| {
             let verdict = record.verdict.as_ref();
             let under_way = [PodState::UnderWay, PodState::Deferred, PodState::Failed];
             let settling = verdict.is_some_and(|it| {
-                it.todo.is_some() || it.wake.is_some() && under_way.contains(&it.state)
+                // Memory may be given free yet.
+                let kept = it.state == PodState::MemoryKept && !it.for_good;
+                it.todo.is_some()
+                    || it.wake.is_some() && under_way.contains(&it.state)
+                    || kept && patient
             });
             let asked = record.flight.is_some() || record.unknown.is_some();
             record.pod.is_live() && (asked || settling || record.takes_place())

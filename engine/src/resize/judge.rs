@@ -57,7 +57,14 @@ pub(super) fn judge(pod: &Pod, memory: &Memory, situation: &Situation<'_>) -> Ve
                 ..Verdict::of(PodState::Foreign, "another actor has set its resources")
             };
         }
+        if !same_shape(&remembered.before, &standing) {
+            return Verdict::of(PodState::Foreign, "its annotation is of another pod");
+        }
     } else if pod.pending.is_some() || pod.in_progress.is_some() {
+        // What was under way when it was forgotten goes on without anybody's looking after it.
+        if situation.ended {
+            return Verdict::of(PodState::UnderWay, "");
+        }
         return Verdict::of(PodState::Foreign, "another actor's resize is under way");
     }
     let own = remembered.map_or(&standing, |it| &it.before).clone();
@@ -87,8 +94,20 @@ pub(super) fn judge(pod: &Pod, memory: &Memory, situation: &Situation<'_>) -> Ve
     }
 }
 
+/// Both are of the same containers, and say the same amounts, though not how much: no amount can be added or taken away.
+fn same_shape(one: &Sizes, other: &Sizes) -> bool {
+    let shape = |sizes: &Sizes| -> Vec<_> {
+        let says = |list: &ResourceList| (list.cpu.is_some(), list.memory.is_some());
+        let containers = sizes.iter();
+        containers
+            .map(|(name, it)| (name.clone(), says(&it.requests), says(&it.limits)))
+            .collect()
+    };
+    shape(one) == shape(other)
+}
+
 /// Nothing changed that could make a difference.
-fn blocks(refused: &Refused, situation: &Situation<'_>) -> bool {
+pub(super) fn blocks(refused: &Refused, situation: &Situation<'_>) -> bool {
     let no_less = |beside: &ResourceList| !beside.is_below(&refused.beside);
     !situation.reconsidered
         && match refused.by {
@@ -184,6 +203,7 @@ impl Case<'_> {
             let kept = self.memory_kept();
             return self.settled(Verdict {
                 wake: kept.and_then(|it| it.until),
+                for_good: kept.is_some_and(|it| it.until.is_none()),
                 ..Verdict::of(
                     PodState::MemoryKept,
                     kept.map_or("it uses more memory than it would be limited to", |it| {
@@ -319,7 +339,9 @@ impl Case<'_> {
         failures: u32,
         why: String,
     ) -> Verdict {
-        let in_wave = self.situation.was_ready && !self.remembered.is_some_and(|it| it.boosted);
+        let homeward = !requested(&self.standing).is_below(&requested(&aim));
+        let gives_back = homeward && self.remembered.is_some_and(|it| it.boosted);
+        let in_wave = self.situation.was_ready && !gives_back;
         let mut asked: Vec<_> = [self.standing.clone(), aim.clone()]
             .into_iter()
             .filter(|sizes| sizes != self.own)
@@ -335,7 +357,6 @@ impl Case<'_> {
             memory_kept,
             failures,
         };
-        let homeward = !requested(&self.standing).is_below(&requested(&aim));
         let place = self.place_until();
         Verdict {
             in_wave: place.is_some(),

@@ -49,8 +49,8 @@ pub enum ResizeOutcome {
     Gone,
     /// The pod had another resource version.
     Conflict,
-    /// The API server will not do that: 403 or 422. `too_large` where its cause is `NodeCapacity`.
-    Refused { too_large: bool, message: String },
+    /// The API server will not do that: 403 or 422.
+    Refused { why: Refusal, message: String },
     /// 404 or 405 for the subresource: this cluster has none.
     Unsupported,
     /// 403 since the operator may not.
@@ -61,6 +61,17 @@ pub enum ResizeOutcome {
         message: String,
         retry_after: Option<SignedDuration>,
     },
+}
+
+/// Why the API server refuses a resize.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The node never has as much.
+    NodeTooSmall,
+    /// This API server lowers no memory limits: before Kubernetes 1.34.
+    LowersNoMemory,
+    /// LimitRange, ResourceQuota, a webhook, or whatever else.
+    Admission,
 }
 
 /// Which pod is meant.

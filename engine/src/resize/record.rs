@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::{SignedDuration, Timestamp};
 
 use super::judge::cut;
+use super::message::Refusal;
 use super::pod::Pod;
 use super::remembered::{Memory, MemoryKept, Refused, RefusedBy, Remembered};
 use super::report::PodState;
@@ -41,6 +42,8 @@ pub(super) struct Record {
     pub error: Option<String>,
     /// The last verdict, as long as nothing changes.
     pub verdict: Option<Verdict>,
+    /// Whether what was refused was still to be left when it was judged: others' requests may change that.
+    pub blocked: bool,
 }
 
 /// A request whose answer is awaited.
@@ -55,11 +58,7 @@ pub(super) struct Flight {
 
 #[derive(Debug)]
 pub(super) enum FlightKind {
-    Ask {
-        target: Sizes,
-        remember: Remembered,
-        lowers_memory: bool,
-    },
+    Ask { target: Sizes, remember: Remembered },
     Remember,
     Evict,
     Read,
@@ -76,6 +75,26 @@ pub(super) struct Note {
     pub remembered: Remembered,
     /// The API server refuses to have it written.
     pub unwritable: bool,
+    /// What the last request would write instead.
+    pub carried: Option<Remembered>,
+}
+
+impl Note {
+    pub(super) fn new(remembered: Remembered) -> Self {
+        Self {
+            remembered,
+            unwritable: false,
+            carried: None,
+        }
+    }
+
+    /// It stands on the pod, or what came after it: its answer was lost.
+    fn is_written(&self, memory: &Memory) -> bool {
+        let Memory::Known(known) = memory else {
+            return false;
+        };
+        *known == self.remembered || self.carried.as_ref() == Some(known)
+    }
 }
 
 impl Flight {
@@ -100,6 +119,7 @@ impl Record {
             told: None,
             error: None,
             verdict: None,
+            blocked: false,
         }
     }
 
@@ -114,13 +134,10 @@ impl Record {
             // Somebody removed the annotation, though the way back is not done.
             let sizes = pod.sizes();
             if sizes != known.before && known.asked.contains(&sizes) && self.note.is_none() {
-                let remembered = known.clone();
-                self.note = Some(Note {
-                    remembered,
-                    unwritable: false,
-                });
+                self.note = Some(Note::new(known.clone()));
             }
         }
+        self.note.take_if(|note| note.is_written(&pod.memory));
         self.pod = pod;
         self.verdict = None;
     }
@@ -130,6 +147,15 @@ impl Record {
         match &self.note {
             Some(note) => Cow::Owned(Memory::Known(note.remembered.clone())),
             None => Cow::Borrowed(&self.pod.memory),
+        }
+    }
+
+    /// What it could not get, written already or not.
+    pub(super) fn refused(&self) -> Option<&Refused> {
+        match (&self.note, &self.pod.memory) {
+            (Some(note), _) => note.remembered.refused.as_ref(),
+            (None, Memory::Known(known)) => known.refused.as_ref(),
+            (None, _) => None,
         }
     }
 
@@ -149,63 +175,43 @@ impl Record {
     /// The API server refused what the pod was asked for: that is noted, and what stands is as it was.
     pub(super) fn note_refusal(
         &mut self,
-        now: Timestamp,
         kind: FlightKind,
-        too_large: bool,
-        message: &str,
+        why: Refusal,
+        told: &str,
         beside: ResourceList,
     ) {
         let FlightKind::Ask {
-            target,
-            remember,
-            lowers_memory,
+            target, remember, ..
         } = kind
         else {
             return;
         };
-        let before = match (&self.note, &self.pod.memory) {
-            (Some(note), _) => Some(note.remembered.clone()),
-            (None, Memory::Known(known)) => Some(known.clone()),
-            (None, _) => None,
-        };
-        let mut remembered = before.unwrap_or_else(|| Remembered {
-            before: remember.before.clone(),
-            asked: Vec::new(),
-            at: now,
-            boosted: false,
-            in_wave: false,
-            refused: None,
-            memory_kept: None,
-            failures: 0,
-        });
-        // The annotation may say already that it was asked for more: what stands is what stood. Its place in a wave it keeps, since
-        // what stands may not be carried out yet.
+        // That stands on the pod already. What stands in its specification is what stood; its place in a wave it keeps, since
+        // that may not be carried out yet.
+        let mut remembered = remember;
         remembered.boosted &= self.pod.sizes() != remembered.before;
-        let message = cut(message);
-        if lowers_memory && !too_large {
-            remembered.memory_kept = Some(MemoryKept {
-                message,
-                until: None,
-            });
-        } else {
-            let by = if too_large {
-                RefusedBy::Node
-            } else {
-                RefusedBy::Admission
-            };
-            remembered.refused = Some(Refused {
+        let message = cut(told);
+        let refused = |by| {
+            Some(Refused {
                 sizes: target,
                 by,
-                message,
+                message: message.clone(),
                 beside,
                 until: None,
-            });
+            })
+        };
+        match why {
+            Refusal::NodeTooSmall => remembered.refused = refused(RefusedBy::Node),
+            Refusal::Admission => remembered.refused = refused(RefusedBy::Admission),
+            Refusal::LowersNoMemory => {
+                remembered.memory_kept = Some(MemoryKept {
+                    message,
+                    until: None,
+                });
+            }
         }
         self.reconsidered = false;
-        self.note = Some(Note {
-            remembered,
-            unwritable: false,
-        });
+        self.note = Some(Note::new(remembered));
         self.verdict = None;
     }
 

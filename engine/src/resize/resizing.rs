@@ -17,7 +17,7 @@ use crate::time::after;
 const UNSUPPORTED_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// How long nothing is asked that the operator may not do: somebody may grant it.
 const NOT_ALLOWED_FOR: SignedDuration = SignedDuration::from_mins(1);
-/// How long an object that ends waits for a cluster in which nothing can be resized.
+/// How long an object that ends waits for a cluster in which nothing can be resized, and for memory that is in use.
 pub(super) const ENDED_PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// The resizing of the pods of one ScaledObject.
@@ -144,6 +144,9 @@ impl Resizing {
                     if let Some(stopped) = &mut self.stopped {
                         stopped.until = now;
                     }
+                    for record in self.pods.values_mut() {
+                        record.reconsidered = true;
+                    }
                     self.judge_anew();
                 }
             }
@@ -172,7 +175,9 @@ impl Resizing {
         match self.pods.get_mut(&pod.uid) {
             Some(record) => record.see(pod),
             None => {
-                self.pods.insert(pod.uid.clone(), Record::new(pod));
+                let mut record = Record::new(pod);
+                record.reconsidered = self.ended.is_some();
+                self.pods.insert(record.pod.uid.clone(), record);
             }
         }
     }
@@ -254,11 +259,11 @@ impl Resizing {
                 });
                 false
             }
-            ResizeOutcome::Refused { too_large, message } => match flight.kind {
+            ResizeOutcome::Refused { why, message } => match flight.kind {
                 FlightKind::Ask { .. } => {
                     let beside = beside_all.minus(&record.requested);
                     record.answered_well();
-                    record.note_refusal(now, flight.kind, too_large, &message, beside);
+                    record.note_refusal(flight.kind, why, &message, beside);
                     true
                 }
                 FlightKind::Remember => {

@@ -40,6 +40,8 @@ pub(super) struct Verdict {
     pub skipped: Vec<String>,
     /// It is to have its own resources.
     pub homeward: bool,
+    /// It stays so for as long as the pod lives.
+    pub for_good: bool,
     /// It is resized apart from the waves, as it starts.
     pub apart: bool,
 }
@@ -76,6 +78,7 @@ impl Verdict {
             wake: None,
             skipped: Vec::new(),
             homeward: false,
+            for_good: false,
             apart: false,
         }
     }

@@ -5,7 +5,7 @@
 //! pods first, so the oldest keep longest what they get. Where a node lacks the room for one, the others there wait for its
 //! outcome.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -59,28 +59,42 @@ pub(super) fn next_wave(
     mut free: usize,
     mut nodes: Nodes,
 ) -> Vec<Arc<str>> {
-    let mut wave = Vec::new();
-    candidates.sort_by(|a, b| (a.created, &a.name, &a.uid).cmp(&(b.created, &b.name, &b.uid)));
-    candidates.retain(|candidate| {
-        if candidate.counted {
-            wave.push(candidate.uid.clone());
-        }
-        !candidate.counted
+    candidates.sort_by(|a, b| {
+        let key = |it: &Candidate| (!it.homeward, it.created);
+        (key(a), &a.name, &a.uid).cmp(&(key(b), &b.name, &b.uid))
     });
+    let (counted, waiting): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|it| it.counted);
+    let mut wave: Vec<_> = counted.into_iter().map(|it| it.uid).collect();
+    let mut queues: BTreeMap<Option<Arc<str>>, VecDeque<(usize, Candidate)>> = BTreeMap::new();
+    for (place, it) in waiting.into_iter().enumerate() {
+        if it.homeward || !nodes.get(it.node.as_ref()).full {
+            let queue = queues.entry(it.node.clone()).or_default();
+            queue.push_back((place, it));
+        }
+    }
+    // Of each node only the first is compared, since all of its pods count the same number under way.
+    let first = |node: &Option<Arc<str>>, queue: &VecDeque<(usize, Candidate)>, nodes: &Nodes| {
+        let (place, it) = queue.front()?;
+        let under_way = nodes.get(node.as_ref()).under_way;
+        Some((!it.homeward, under_way, *place, node.clone()))
+    };
+    let firsts = queues.iter();
+    let mut firsts: BTreeSet<_> = firsts
+        .filter_map(|(node, queue)| first(node, queue, &nodes))
+        .collect();
     while free > 0 {
-        let best = candidates
-            .iter()
-            .enumerate()
-            .filter(|(_, it)| it.homeward || !nodes.get(it.node.as_ref()).full)
-            .min_by_key(|(place, it)| (!it.homeward, nodes.get(it.node.as_ref()).under_way, *place))
-            .map(|(place, _)| place);
-        let Some(best) = best else {
+        let Some((.., node)) = firsts.pop_first() else {
             break;
         };
-        let chosen = candidates.remove(best);
-        nodes.add_under_way(chosen.node.as_ref());
-        wave.push(chosen.uid);
-        free -= 1;
+        let Some(queue) = queues.get_mut(&node) else {
+            break;
+        };
+        if let Some((_, chosen)) = queue.pop_front() {
+            wave.push(chosen.uid);
+            free -= 1;
+        }
+        nodes.add_under_way(node.as_ref());
+        firsts.extend(first(&node, queue, &nodes));
     }
     wave
 }

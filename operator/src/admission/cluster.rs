@@ -161,7 +161,7 @@ impl ClusterReads {
         Ok(template.map(|template| template.spec.unwrap_or_default()))
     }
 
-    async fn limit_ranges(&self, namespace: &str) -> Result<Vec<LimitRange>, kube::Error> {
+    pub async fn limit_ranges(&self, namespace: &str) -> Result<Vec<LimitRange>, kube::Error> {
         let api: Api<LimitRange> = Api::namespaced(self.client.clone(), namespace);
         Ok(api.list(&ListParams::default()).await?.items)
     }

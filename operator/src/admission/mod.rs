@@ -14,6 +14,7 @@ mod event_source;
 mod neighbours;
 mod referred;
 mod request;
+mod resize;
 mod sales;
 mod scaled_job;
 mod scaled_object;

@@ -1,5 +1,5 @@
 //! The rules for ScaledObjects, in this order: what the target's kind is, the object by itself ([`ScaledObject::problems`]), its
-//! triggers, the calendars of those, the other ScaledObjects of its namespace, HPAs, and what `cpu` and `memory` triggers need of the target.
+//! triggers, the calendars of those, `inPlaceResize`, the other ScaledObjects of its namespace, HPAs, and what `cpu` and `memory` triggers need of the target.
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use sakidori_api::{ScaledObject, Trigger, annotations, reasons};
 use super::cluster::{ClusterReads, TargetKind};
 use super::neighbours::Neighbours;
 use super::referred::authentications;
+use super::resize;
 use super::sales;
 use super::triggers::{self, Owner};
 use super::verdict::{Verdict, reason};
@@ -46,10 +47,17 @@ pub async fn judge(admission: &Admission, object: &ScaledObject, asked: &Asked) 
     let until = asked.until;
     triggers::judge(admission, &object.spec.triggers, owner, until, &mut verdict).await;
     sales::judge(admission, object, &kind, asked, &mut verdict).await;
+    let resizing = resize::judge(object, &mut verdict);
     beside_others(object, &admission.neighbours, until, &mut verdict).await;
     // A dry run is often one of many objects that aren't there yet.
     if !asked.dry_run {
-        in_the_cluster(object, &admission.cluster, kind, until, &mut verdict).await;
+        let cluster = &admission.cluster;
+        let mut of_template = Verdict::default();
+        tokio::join!(
+            in_the_cluster(object, cluster, &kind, until, &mut verdict),
+            resize::with_template(resizing.as_ref(), cluster, &kind, until, &mut of_template),
+        );
+        verdict.append(of_template);
     }
     verdict
 }
@@ -153,7 +161,7 @@ fn given_hpa_name(object: &ScaledObject) -> Option<&str> {
 async fn in_the_cluster(
     object: &ScaledObject,
     cluster: &ClusterReads,
-    kind: TargetKind,
+    kind: &TargetKind,
     until: Instant,
     verdict: &mut Verdict,
 ) {
@@ -167,12 +175,12 @@ async fn in_the_cluster(
                     if triggers.iter().any(|t| is_resource(&t.type_)) =>
                 {
                     cluster
-                        .check_requests(&target, triggers, until, &mut of_target)
+                        .check_requests(target, triggers, until, &mut of_target)
                         .await;
                     check_scale_to_zero(object, &mut of_target);
                 }
                 TargetKind::PodTemplate(target) | TargetKind::Other(target) => {
-                    cluster.look_for(&target, until, &mut of_target).await;
+                    cluster.look_for(target, until, &mut of_target).await;
                 }
                 TargetKind::Unknown => {}
             }

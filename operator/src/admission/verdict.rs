@@ -7,7 +7,7 @@ const SHOWN: usize = 50;
 /// The longest warning. The API server cuts many long ones itself, in the middle.
 const WARNING_LIMIT: usize = 1000;
 
-/// The `reason` label of `keda_webhook_scaled_object_validation_errors_total`: KEDA's, and one of ours.
+/// The `reason` label of `keda_webhook_scaled_object_validation_errors_total`: KEDA's, and two of ours.
 pub mod reason {
     pub const TRIGGERS: &str = "incorrect-triggers";
     pub const OTHER_HPA: &str = "other-hpa";
@@ -16,6 +16,8 @@ pub mod reason {
     pub const OTHER_SCALED_OBJECT_HPA: &str = "other-scaled-object-hpa";
     pub const MISSING_REQUESTS: &str = "missing-requests";
     pub const SCALE_TO_ZERO: &str = "scale-to-zero-requirements-not-met";
+    /// What stands under `advanced.sakidori.inPlaceResize`, which KEDA doesn't have.
+    pub const RESIZE: &str = "incorrect-in-place-resize";
     /// KEDA refuses a target of an unknown kind too, but doesn't count it.
     pub const TARGET: &str = "incorrect-target";
 }

@@ -23,7 +23,7 @@ use crate::control::Events;
 use crate::deletion::Finalizer;
 use crate::events::EventPublisher;
 use crate::gate::{Gate, QUICK_REQUEST};
-use crate::hpa_index::HpaIndex;
+use crate::hpa_index::{HpaIndex, Saturation};
 use crate::leadership::Fence;
 use crate::objects::Objects;
 use crate::prometheus::Metrics;
@@ -51,7 +51,7 @@ pub enum Message {
     },
     Saturated {
         key: ObjectKey,
-        saturated: bool,
+        saturation: Saturation,
     },
     PutBack {
         key: ObjectKey,
@@ -165,8 +165,8 @@ impl Control {
             Message::Sale { key, holds } => {
                 self.each(&key, |workload, now| workload.sale(now, holds))
             }
-            Message::Saturated { key, saturated } => {
-                self.each(&key, |workload, now| workload.saturated(now, saturated));
+            Message::Saturated { key, saturation } => {
+                self.each(&key, |workload, now| workload.saturated(now, saturation));
             }
             Message::PutBack { key, object, done } => self.put_back(&key, &object, done),
             Message::Held(id) => self.follow(&id),
@@ -187,7 +187,7 @@ impl Control {
             if let Some(workload) = self.workloads.get_mut(&id) {
                 workload.planned = None;
             }
-            self.with(&id, |workload, now| workload.handle(now, ResizeEvent::Woke));
+            self.with(&id, Workload::woke);
         }
     }
 
@@ -221,7 +221,7 @@ impl Control {
             return;
         };
         let effects = take_in(workload, now);
-        let next = workload.resizing.next_wakeup();
+        let next = workload.next_wakeup();
         if let Some(planned) = std::mem::replace(&mut workload.planned, next) {
             self.agenda.remove(&(planned, id.clone()));
         }

@@ -56,16 +56,16 @@ impl Control {
         }
         let (client, sender) = (self.around.client.clone(), self.sender.clone());
         let namespace = id.key.namespace.to_string();
-        let (nodes, kept, id) = (workload.small_nodes(), workload.memory_kept(), id.clone());
+        let (nodes, kept, id) = (workload.nodes(), workload.memory_kept(), id.clone());
         let pods = Pods::new(client.clone(), &namespace, self.used.clone());
         workload.looking = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let room = Room::look(&client, &namespace, &nodes).await;
             sender.send(Message::Looked(id.clone(), room));
             for pod in kept.iter().take(MOST_LOOKS) {
-                pods.look_at_memory(pod).await;
-                if let Some(seen) = pods.read(pod).await.seen {
-                    sender.send(Message::Of(id.clone(), ResizeEvent::Seen(Box::new(seen))));
-                }
+                let Some(seen) = pods.look_at_memory(pod).await else {
+                    break;
+                };
+                sender.send(Message::Of(id.clone(), ResizeEvent::Seen(Box::new(seen))));
             }
             sleep(room::LOOK_EVERY).await;
             sender.send(Message::Look(id));

@@ -22,6 +22,7 @@ use sakidori_api::ScaledObject;
 use sakidori_engine::ObjectKey;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::hpa_index::Saturation;
 use control::Message;
 
 pub use control::{Around, run};
@@ -59,26 +60,23 @@ impl Resizer {
     }
 
     /// Whether the object's HPA wants more replicas than it may have.
-    pub fn saturated(&self, key: &ObjectKey, saturated: bool) {
+    pub fn saturated(&self, key: &ObjectKey, saturation: Saturation) {
         self.send(Message::Saturated {
             key: key.clone(),
-            saturated,
+            saturation,
         });
     }
 
-    /// Puts back the pods of an object that is being deleted; returns when they are, or can't be.
-    pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) {
-        if !concerns(&object) {
-            return;
-        }
+    /// Puts back the pods of an object that is being deleted; returns when they are, or can't be. False where nobody does that any more:
+    /// the term of leading ends.
+    pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) -> bool {
         let (done, is_done) = oneshot::channel();
         self.send(Message::PutBack {
             key: key.clone(),
             object: Box::new(object),
             done,
         });
-        // The loop ends only with the whole term.
-        let _ = is_done.await;
+        is_done.await.is_ok()
     }
 
     /// After the loop's end messages go nowhere, which is what a shutdown wants.

@@ -12,7 +12,7 @@ use super::control::{Control, Message};
 use super::workload::{Workload, WorkloadId};
 use super::{concerns, tell};
 use crate::deletion::Finalizer;
-use crate::hpa_index::is_saturated;
+use crate::hpa_index::saturation;
 use crate::sales;
 use crate::target::same_target;
 
@@ -43,12 +43,12 @@ impl Control {
         let no_sales = !sales::has_sales(object);
         let uid = object.metadata.uid.as_deref();
         let hpas = self.around.hpas.owned_by(key, uid);
-        let saturated = hpas.iter().find_map(|hpa| is_saturated(hpa));
+        let saturation = hpas.iter().find_map(|hpa| saturation(hpa));
         self.with(&id, |workload, now| {
             let mut effects = workload.handle(now, ResizeEvent::Paused(paused));
             effects.extend(workload.want(now, settings));
-            if let Some(saturated) = saturated {
-                effects.extend(workload.saturated(now, saturated));
+            if let Some(saturation) = saturation {
+                effects.extend(workload.saturated(now, saturation));
             }
             if no_sales {
                 effects.extend(workload.sale(now, false));

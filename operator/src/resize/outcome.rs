@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use kube::core::Status;
-use sakidori_engine::resize::ResizeOutcome;
+use sakidori_engine::resize::{Refusal, ResizeOutcome};
 
 use crate::api_error::plain;
 
@@ -30,14 +30,17 @@ pub fn outcome_of(error: &kube::Error, asked: Asked, pod: &str) -> ResizeOutcome
         409 => ResizeOutcome::Conflict,
         // The authorizer's words; admission has others, with the same code.
         403 if message.contains(" cannot ") && message.contains("resource \"pods") => {
-            ResizeOutcome::NotAllowed { message }
+            let gives = "rbac.inPlaceResize of the Helm chart gives that right";
+            ResizeOutcome::NotAllowed {
+                message: format!("{message}; {gives}"),
+            }
         }
         401 | 408 | 429 | 500.. => ResizeOutcome::Failed {
             message,
             retry_after: retry_after(status),
         },
         _ => ResizeOutcome::Refused {
-            too_large: is_too_large(status),
+            why: refusal(status),
             message,
         },
     }
@@ -49,12 +52,16 @@ fn names(status: &Status, name: &str) -> bool {
     details.is_some_and(|details| details.name == name)
 }
 
-/// The API server knows that the node is too small.
-fn is_too_large(status: &Status) -> bool {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    causes
-        .into_iter()
-        .any(|cause| cause.reason == "NodeCapacity")
+/// Nodes' sizes are looked at by the plugin PodResizeValidator, since Kubernetes 1.36; memory limits are not lowered before 1.34.
+fn refusal(status: &Status) -> Refusal {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    if causes.any(|cause| cause.reason == "NodeCapacity") {
+        Refusal::NodeTooSmall
+    } else if status.message.contains("memory limits cannot be decreased") {
+        Refusal::LowersNoMemory
+    } else {
+        Refusal::Admission
+    }
 }
 
 fn retry_after(status: &Status) -> Option<SignedDuration> {
@@ -109,7 +116,7 @@ mod tests {
             ResizeOutcome::Done => "done".to_owned(),
             ResizeOutcome::Gone => "gone".to_owned(),
             ResizeOutcome::Conflict => "conflict".to_owned(),
-            ResizeOutcome::Refused { too_large, .. } => format!("refused {too_large}"),
+            ResizeOutcome::Refused { why, .. } => format!("refused {why:?}"),
             ResizeOutcome::Unsupported => "unsupported".to_owned(),
             ResizeOutcome::NotAllowed { .. } => "not allowed".to_owned(),
             ResizeOutcome::Failed { retry_after, .. } => {
@@ -131,15 +138,22 @@ mod tests {
             (Asked::Pod, 404, "", none(), "gone"),
             (Asked::Pod, 409, "", named, "conflict"),
             (Asked::Resize, 403, rbac, none(), "not allowed"),
-            (Asked::Resize, 403, quota, none(), "refused false"),
-            (Asked::Resize, 403, "", node, "refused true"),
-            (Asked::Resize, 422, "", none(), "refused false"),
+            (Asked::Resize, 403, quota, none(), "refused Admission"),
+            (Asked::Resize, 403, "", node, "refused NodeTooSmall"),
+            (Asked::Resize, 422, "", none(), "refused Admission"),
+            (
+                Asked::Resize,
+                422,
+                "Pod \"web-1\" is invalid: spec.containers[0].resources.limits: Forbidden: memory limits cannot be decreased unless resizePolicy is RestartContainer",
+                none(),
+                "refused LowersNoMemory",
+            ),
             (
                 Asked::Resize,
                 400,
                 "admission webhook denied",
                 none(),
-                "refused false",
+                "refused Admission",
             ),
             (Asked::Pod, 429, "", wait, "failed 7"),
             (Asked::Pod, 500, "", none(), "failed 0"),

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use sakidori_engine::Quantity;
 use sakidori_engine::resize::{
     Container, ContainerKind, InProgress, Memory, Pending, PendingReason, Pod, Qos,
-    REMEMBERED_ANNOTATION, ResourceList, Resources,
+    REMEMBERED_ANNOTATION, Resource, ResourceList, Resources,
 };
 use serde::Deserialize;
 
@@ -37,6 +37,13 @@ struct ContainerSpec {
     resources: Option<Amounts>,
     resize_policy: Vec<ResizePolicy>,
     restart_policy: Option<String>,
+}
+
+impl ContainerSpec {
+    /// An init container that runs on.
+    fn is_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
 }
 
 /// `resources` as the API has them, with what is neither CPU nor memory left out.
@@ -154,11 +161,32 @@ pub fn to_engine(pod: &ResizablePod, used: &Used) -> Option<Pod> {
     })
 }
 
+/// What a pod requests of a resource while it runs; nothing, once it has ended.
+pub fn requested(pod: &ResizablePod, resource: Resource) -> Quantity {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    let spec = pod.spec.as_ref();
+    let spec = spec.filter(|_| !matches!(phase, Some("Succeeded" | "Failed")));
+    let all = spec.iter().flat_map(|spec| {
+        let init = spec.init_containers.iter();
+        spec.containers
+            .iter()
+            .chain(init.filter(|one| one.is_sidecar()))
+    });
+    let requests = all.filter_map(|one| {
+        let resources = one.resources.as_ref()?.resources();
+        Some(resources.requests.get(resource)?.milli())
+    });
+    Quantity::from_milli(requests.sum())
+}
+
 fn containers(spec: &Spec, status: &Status, used: &BTreeMap<String, Quantity>) -> Vec<Container> {
     let init = spec.init_containers.iter().map(|one| {
-        let kind = match one.restart_policy.as_deref() {
-            Some("Always") => ContainerKind::Sidecar,
-            _ => ContainerKind::Init,
+        let kind = match one.is_sidecar() {
+            true => ContainerKind::Sidecar,
+            false => ContainerKind::Init,
         };
         (one, kind, &status.init_container_statuses)
     });

@@ -3,7 +3,7 @@
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use sakidori_engine::resize::{
-    ContainerResize, Memory, Pod, PodRef, REMEMBERED_ANNOTATION, Remembered, ResizeOutcome,
+    ContainerResize, Memory, Pod, PodRef, REMEMBERED_ANNOTATION, Refusal, Remembered, ResizeOutcome,
 };
 use serde_json::{Value, json};
 
@@ -164,7 +164,7 @@ impl Pods {
             Ok(text) => text,
             Err(error) => {
                 return Err(Answer::of(ResizeOutcome::Refused {
-                    too_large: false,
+                    why: Refusal::Admission,
                     message: format!("writing what is remembered of it as JSON: {error}"),
                 }));
             }
@@ -295,10 +295,14 @@ impl Pods {
         in_use.then(|| self.seen(pod)).flatten()
     }
 
-    /// Asks again what a pod uses of its memory whose limits are kept up.
-    pub async fn look_at_memory(&self, pod: &PodRef) {
+    /// Asks again what a pod uses of its memory whose limits are kept up, and reads it; `None` where nobody tells.
+    pub async fn look_at_memory(&self, pod: &PodRef) -> Option<Pod> {
         let used = usage::ask(&self.client, &self.namespace, &pod.name).await;
+        if used.is_empty() {
+            return None;
+        }
         self.used.saw(&pod.uid, used);
+        self.read(pod).await.seen
     }
 
     fn seen(&self, pod: &ResizablePod) -> Option<Pod> {

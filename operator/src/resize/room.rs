@@ -1,14 +1,17 @@
-//! What may make room for pods that were refused, and that the pods don't show: quotas, LimitRanges, nodes that grow. It is looked at every
-//! few seconds as long as pods are refused, and never otherwise.
+//! What may make room for pods that were refused, and that the pods don't show: quotas, LimitRanges, nodes that grow, others' pods that leave
+//! a node. It is looked at every few seconds as long as pods are refused, and never otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{LimitRange, Node, ResourceQuota};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use sakidori_engine::Quantity;
+use sakidori_engine::resize::Resource;
 use tokio::time::timeout;
+
+use super::pod::{ResizablePod, requested};
 
 /// Between two looks.
 pub const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -23,13 +26,24 @@ pub struct Room {
     quotas: Option<BTreeMap<(String, String), i128>>,
     /// The LimitRanges' versions; they hardly ever change.
     limit_ranges: Option<BTreeMap<String, String>>,
-    /// CPU and memory of nodes, in thousandths.
+    /// CPU and memory of nodes that are too small, in thousandths.
     nodes: BTreeMap<(String, &'static str), i128>,
+    /// What all pods of full nodes request of both, in thousandths.
+    requested: BTreeMap<(String, Resource), i128>,
+}
+
+/// Nodes on which pods were refused.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes {
+    /// They never have as much.
+    pub too_small: BTreeSet<String>,
+    /// They had no room, and pods were taken back.
+    pub full: BTreeSet<String>,
 }
 
 impl Room {
     /// Looks at a namespace and at some nodes.
-    pub async fn look(client: &Client, namespace: &str, nodes: &[String]) -> Self {
+    pub async fn look(client: &Client, namespace: &str, nodes: &Nodes) -> Self {
         let look = async {
             let all = ListParams::default();
             let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
@@ -45,9 +59,16 @@ impl Room {
                 });
                 versions.collect()
             });
-            for name in nodes.iter().take(MOST_NODES) {
+            for name in nodes.too_small.iter().take(MOST_NODES) {
                 if let Ok(node) = node_api.get(name).await {
                     room.add_node(&node);
+                }
+            }
+            let pods: Api<ResizablePod> = Api::all(client.clone());
+            for name in nodes.full.iter().take(MOST_NODES) {
+                let there = ListParams::default().fields(&format!("spec.nodeName={name}"));
+                if let Ok(pods) = pods.list(&there).await {
+                    room.add_pods(name, &pods.items);
                 }
             }
             room
@@ -66,7 +87,16 @@ impl Room {
         }
     }
 
-    /// Whether something may fit now that did not before: more is left of a quota, a quota or LimitRange is gone or another, a node grew.
+    fn add_pods(&mut self, node: &str, pods: &[ResizablePod]) {
+        for resource in Resource::ALL {
+            let all = pods.iter().map(|pod| requested(pod, resource).milli());
+            self.requested
+                .insert((node.to_owned(), resource), all.sum());
+        }
+    }
+
+    /// Whether something may fit now that did not before: more is left of a quota, a quota or LimitRange is gone or another, a node grew, or
+    /// pods left it.
     pub fn has_grown_since(&self, before: &Self) -> bool {
         let quotas = before.quotas.as_ref().zip(self.quotas.as_ref());
         let less_bound = quotas.is_some_and(|(before, now)| {
@@ -82,7 +112,11 @@ impl Room {
             let mut before = before.iter();
             before.any(|(name, version)| now.get(name) != Some(version))
         });
-        less_bound || larger || other_ranges
+        let emptier = self
+            .requested
+            .iter()
+            .any(|(place, now)| before.requested.get(place).is_some_and(|was| now < was));
+        less_bound || larger || other_ranges || emptier
     }
 }
 
@@ -126,7 +160,7 @@ mod tests {
         Room {
             quotas: Some(BTreeMap::new()),
             limit_ranges: Some(BTreeMap::new()),
-            nodes: BTreeMap::new(),
+            ..Room::default()
         }
     }
 
@@ -134,6 +168,16 @@ mod tests {
         let node = json!({"metadata": {"name": "n1"}, "status": {"allocatable": {"cpu": cpu, "memory": "8Gi"}}});
         let mut room = Room::default();
         room.add_node(&serde_json::from_value(node).unwrap());
+        room
+    }
+
+    fn crowd(requests: &[&str]) -> Room {
+        let pods = requests.iter().map(|cpu| {
+            let containers = json!([{"name": "app", "resources": {"requests": {"cpu": cpu}}}]);
+            serde_json::from_value(json!({"metadata": {}, "spec": {"containers": containers}}))
+        });
+        let mut room = Room::default();
+        room.add_pods("n1", &pods.collect::<Result<Vec<_>, _>>().unwrap());
         room
     }
 
@@ -162,6 +206,10 @@ mod tests {
             (&node("4"), node("3"), false),
             (&node("4"), node("8"), true),
             (&none, node("8"), false),
+            (&crowd(&["1", "500m"]), crowd(&["1", "500m"]), false),
+            (&crowd(&["1", "500m"]), crowd(&["1", "600m"]), false),
+            (&crowd(&["1", "500m"]), crowd(&["1"]), true),
+            (&crowd(&["1"]), none.clone(), false),
             (&range("7"), range("7"), false),
             (&range("7"), range("8"), true),
             (&range("7"), none.clone(), true),

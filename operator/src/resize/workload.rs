@@ -5,13 +5,14 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use sakidori_api::ScaleTargetRef;
 use sakidori_engine::ObjectKey;
 use sakidori_engine::resize::{
-    Holding, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing, Settings,
+    Holding, Pod, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing, Settings,
 };
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::room::Room;
+use super::room::{Nodes, Room};
 use super::tell::Telling;
+use crate::hpa_index::Saturation;
 
 /// Names a workload among all that there ever are, so that an answer never reaches another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +62,8 @@ struct KnownHolding {
     /// `None` until the engine has told of the object's sales.
     sale: Option<bool>,
     saturated: bool,
+    /// The HPA doesn't want too much any more, which counts from then on.
+    lingers_until: Option<Timestamp>,
     sent: Option<Holding>,
 }
 
@@ -112,9 +115,35 @@ impl Workload {
         self.tell_holding(now)
     }
 
-    pub fn saturated(&mut self, now: Timestamp, saturated: bool) -> Vec<ResizeEffect> {
-        self.holding.saturated = saturated;
-        self.tell_holding(now)
+    /// What the HPA says of its maximum. Pods get smaller no sooner than the HPA would have fewer of them.
+    pub fn saturated(&mut self, now: Timestamp, saturation: Saturation) -> Vec<ResizeEffect> {
+        let holding = &mut self.holding;
+        match saturation.now {
+            true => (holding.saturated, holding.lingers_until) = (true, None),
+            false if holding.saturated && holding.lingers_until.is_none() => {
+                let until = now.saturating_add(saturation.lingers);
+                holding.lingers_until = Some(until.unwrap_or(now));
+            }
+            false => {}
+        }
+        self.woke(now)
+    }
+
+    /// Time has passed.
+    pub fn woke(&mut self, now: Timestamp) -> Vec<ResizeEffect> {
+        let holding = &mut self.holding;
+        if holding.lingers_until.is_some_and(|until| until <= now) {
+            (holding.saturated, holding.lingers_until) = (false, None);
+        }
+        let mut effects = self.tell_holding(now);
+        effects.extend(self.handle(now, ResizeEvent::Woke));
+        effects
+    }
+
+    /// When `woke` is to be called, if nothing else happens before.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let due = self.resizing.next_wakeup();
+        due.into_iter().chain(self.holding.lingers_until).min()
     }
 
     /// Nothing is told before it is known whether a sale holds: a restart within one would take pods back.
@@ -138,15 +167,17 @@ impl Workload {
         report.is_some_and(|report| IN_TROUBLE.iter().any(|state| report.count(*state) > 0))
     }
 
-    /// Nodes of pods that have no room there.
-    pub fn small_nodes(&self) -> Vec<String> {
-        let pods = self.resizing.pods_in(PodState::Infeasible);
-        let mut nodes: Vec<String> = pods
-            .filter_map(|pod| pod.node.as_deref().map(str::to_owned))
-            .collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        nodes
+    /// The nodes on which pods were refused.
+    pub fn nodes(&self) -> Nodes {
+        let node = |pod: &Pod| pod.node.as_deref().map(str::to_owned);
+        let infeasible = self.resizing.pods_in(PodState::Infeasible);
+        // Those that wait still are taken on by their kubelets as soon as there is room.
+        let deferred = self.resizing.pods_in(PodState::Deferred);
+        let taken_back = deferred.filter(|pod| pod.pending.is_none());
+        Nodes {
+            too_small: infeasible.filter_map(node).collect(),
+            full: taken_back.filter_map(node).collect(),
+        }
     }
 
     /// Pods whose memory is kept since it is in use.
@@ -160,5 +191,44 @@ impl Workload {
         for waiting in self.waiting.drain(..) {
             let _ = waiting.send(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn saturation_lingers_as_long_as_the_hpa_would_keep_its_replicas() {
+        let says = |now| Saturation {
+            now,
+            lingers: Duration::from_secs(40),
+        };
+        let target = ScaleTargetRef::default();
+        let mut workload = Workload::new("u1".into(), target, ObjectReference::default());
+        workload.want(at(0), Settings::default());
+        workload.sale(at(0), false);
+        let mut sent = |second: i64, saturation: Option<Saturation>| {
+            match saturation {
+                Some(saturation) => workload.saturated(at(second), saturation),
+                None => workload.woke(at(second)),
+            };
+            let next = workload.next_wakeup().map(Timestamp::as_second);
+            (workload.holding.sent.unwrap().saturated, next)
+        };
+        assert_eq!(sent(1, Some(says(false))), (false, None));
+        assert_eq!(sent(2, Some(says(true))), (true, None));
+        assert_eq!(sent(10, Some(says(false))), (true, Some(50)));
+        // It wants too much again, and then not.
+        assert_eq!(sent(20, Some(says(true))), (true, None));
+        assert_eq!(sent(30, Some(says(false))), (true, Some(70)));
+        assert_eq!(sent(40, Some(says(false))), (true, Some(70)));
+        assert_eq!(sent(70, None), (false, None));
     }
 }

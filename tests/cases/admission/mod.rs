@@ -4,6 +4,7 @@
 mod calendars;
 mod failures;
 mod page;
+mod resize;
 mod rules;
 mod sales;
 mod stage;

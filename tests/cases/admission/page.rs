@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sakidori_tests::binary;
 
-use super::{calendars, rules, sales};
+use super::{calendars, resize, rules, sales};
 
 /// The texts between fences of ```` ```text ````.
 fn shown() -> BTreeSet<String> {
@@ -24,9 +24,15 @@ fn the_page_shows_every_message_as_it_is() {
         rules::of_event_sources("CloudEventSource"),
         calendars::rules("SaleCalendar"),
         sales::rules(),
+        resize::rules(),
     ];
     let refused = kinds.into_iter().flatten().map(|rule| rule.refused);
-    let warned = [rules::warnings(), calendars::warnings(), sales::warnings()];
+    let warned = [
+        rules::warnings(),
+        calendars::warnings(),
+        sales::warnings(),
+        resize::warnings(),
+    ];
     let warned = warned.into_iter().flatten().map(|warned| warned.warning);
     let held: BTreeSet<String> = refused.chain(warned).map(str::to_owned).collect();
     let shown = shown();

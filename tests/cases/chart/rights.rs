@@ -237,14 +237,14 @@ async fn pods_are_changed_for_in_place_resize_only() {
                 ("pods", &["get", "list", "watch", "patch"][..]),
                 ("pods/resize", &["patch"]),
                 ("pods/eviction", &["create"]),
-                ("limitranges", &["list", "watch"]),
-                ("resourcequotas", &["list", "watch"]),
+                ("limitranges", &["list"]),
+                ("resourcequotas", &["list"]),
             ] {
                 let expected = set(&places, allowed);
                 assert_eq!(verbs(&rules, resource), expected, "{watched}: {resource}");
             }
             // Nodes are in no namespace.
-            assert_eq!(verbs(&rules, "nodes"), set(&[""], &["list", "watch"]));
+            assert_eq!(verbs(&rules, "nodes"), set(&[""], &["get"]));
         }
         let rules = of(json!({"inPlaceResize": false})).await;
         for resource in ["pods", "limitranges", "resourcequotas"] {

@@ -157,6 +157,8 @@ async fn begin(scene: &Scene<'_>, prometheus: &Prometheus) -> Result<()> {
         },
     });
     let formula = json!({"scalingModifiers": {"formula": "one + two", "target": "10"}});
+    let policy = json!({"container": "main", "when": "prescale", "cpu": "x2"});
+    let resize = json!({"sakidori": {"inPlaceResize": {"policies": [policy]}}});
     let cpu = json!({"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}});
     let mut paused = scene.scaled_object("paused", json!({}));
     paused["metadata"]["annotations"] = json!({"autoscaling.keda.sh/paused": "true"});
@@ -194,9 +196,12 @@ async fn begin(scene: &Scene<'_>, prometheus: &Prometheus) -> Result<()> {
             "fallback",
         ),
         paused,
-        // Its floor is above its maximum: it can't be had, and is late.
+        // Its floor is above its maximum: it can't be had, and is late. Its pods can't be resized, since they request nothing.
         one(
-            json!({"minReplicaCount": 1, "triggers": [scene.trigger(), missing(), sale]}),
+            json!({
+                "minReplicaCount": 1, "advanced": resize,
+                "triggers": [scene.trigger(), missing(), sale],
+            }),
             "sale",
         ),
         one(

@@ -88,10 +88,10 @@ impl Cluster {
         cluster.launch(Component::Kwok)?;
         if cluster.options.acts_out_resizes {
             cluster.resizing = Some(Resizing::start(
-                cluster.layout.kwok.client().await?,
+                cluster.layout.kwok.clone(),
                 cluster.options.pod_start_time,
                 cluster.options.unmanaged_namespaces.clone(),
-            ));
+            )?);
         }
         for index in 0..cluster.options.nodes {
             cluster

@@ -29,6 +29,7 @@ async fn a_kubelet_acts_out_resizes() -> Result<()> {
         a_later_resize_goes_in_the_place_of_an_earlier(&cluster),
         a_pod_starts_with_the_size_it_was_given_meanwhile(&cluster),
         a_sidecar_is_resized(&cluster),
+        the_api_server_refuses_what_it_does_not_allow(&cluster),
     )?;
     two_hundred_pods_are_resized_at_once(&cluster).await
 }
@@ -500,6 +501,73 @@ async fn a_sidecar_is_resized(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// What comes before any kubelet, in the API server's words.
+async fn the_api_server_refuses_what_it_does_not_allow(cluster: &Cluster) -> Result<()> {
+    let stage = Stage::new(cluster, "refused", "8").await?;
+    stage.pod("web", &json!({}), &[app("1", "1Gi")]).await?;
+    let never = json!({nodes::START_TIME_ANNOTATION: "1h"});
+    stage.pod("pending", &never, &[app("1", "1Gi")]).await?;
+    stage.ready("web").await?;
+    let objects: [(&str, &str, Value); 2] = [
+        (
+            "limitranges",
+            "LimitRange",
+            json!({"limits": [{"type": "Container", "max": {"cpu": "3"}}]}),
+        ),
+        (
+            "resourcequotas",
+            "ResourceQuota",
+            json!({"hard": {"requests.memory": "1Gi"}}),
+        ),
+    ];
+    for (plural, kind, spec) in objects {
+        let object =
+            json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "bound"}, "spec": spec});
+        let request = http::Request::post(format!("/api/v1/namespaces/refused/{plural}"))
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(&object)?)?;
+        cluster.client().request::<Value>(request).await?;
+    }
+    let refusal = async |pod: &str, resources: Value| -> Result<String> {
+        let refused = stage.resize(pod, &[("app", resources)]).await;
+        let refused = refused.err().with_context(|| format!("{pod} is resized"))?;
+        Ok(format!("{refused:#}"))
+    };
+    for pod in ["web", "pending"] {
+        let message = refusal(pod, resources("4", "1Gi")).await?;
+        assert!(
+            message.contains("maximum cpu usage per Container is 3, but limit is 4"),
+            "{message}"
+        );
+        let message = refusal(pod, json!({"limits": {"memory": null}})).await?;
+        assert!(
+            message.contains("resource limits cannot be removed"),
+            "{message}"
+        );
+        let equal = json!({"cpu": "1", "memory": "1Gi"});
+        let message = refusal(pod, json!({"requests": equal, "limits": equal})).await?;
+        assert!(
+            message.contains("Pod QOS Class may not change as a result of resizing"),
+            "{message}"
+        );
+    }
+    let message = eventually("quota that is counted", SOON, async || {
+        let larger = json!({"requests": {"memory": "1100Mi"}, "limits": {"memory": "2Gi"}});
+        let message = refusal("web", larger).await?;
+        Ok(message.contains("exceeded quota").then_some(message))
+    })
+    .await?;
+    assert!(
+        message.contains("exceeded quota: bound, requested: requests.memory="),
+        "{message}"
+    );
+    // A pod that has not started, and of whose containers nothing is reported, is resized all the same.
+    stage
+        .resize("pending", &[("app", resources("2", "1Gi"))])
+        .await?;
+    stage.settled("pending").await
+}
+
 /// In one second, without a list for each.
 async fn two_hundred_pods_are_resized_at_once(cluster: &Cluster) -> Result<()> {
     let stage = Stage::new(cluster, "many", "1000").await?;
@@ -508,31 +576,20 @@ async fn two_hundred_pods_are_resized_at_once(cluster: &Cluster) -> Result<()> {
     for name in &names {
         stage.pod(name, &at_once, &[app("1", "1Gi")]).await?;
     }
-    let all = async |what: &str, holds: fn(&Value) -> bool| {
-        eventually(what, SOON, async || {
-            let pods = stage.pods.list(&kube::api::ListParams::default()).await?;
-            let pods = serde_json::to_value(&pods.items)?;
-            let count = pods
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter(|pod| holds(pod))
-                .count();
-            Ok((count == names.len()).then_some(()))
-        })
-        .await
-    };
-    all("200 Ready pods", |pod| {
-        condition(pod, "Ready").is_some_and(|it| it["status"] == "True")
-    })
-    .await?;
+    // One by one: lists of them all would take the time of whom this is about.
+    for name in &names {
+        stage.ready(name).await?;
+    }
     let writes = || anyhow::Ok(cluster.writes(KWOK_USER)?.of("pods", "status", "patch"));
     let before = writes()?;
     let bigger = [("app", resources("2", "1Gi"))];
     let began = std::time::Instant::now();
     futures::future::try_join_all(names.iter().map(|name| stage.resize(name, &bigger))).await?;
     let asked = began.elapsed();
-    all("200 resized pods", |pod| actual(pod, "app") == "2").await?;
+    for name in &names {
+        let resized = |pod: &Value| actual(pod, "app") == "2";
+        stage.until("resized pod", name, resized).await?;
+    }
     println!(
         "200 resizes asked for in {asked:?}, in place after {:?}",
         began.elapsed()

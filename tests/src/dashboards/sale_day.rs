@@ -3,7 +3,7 @@
 use super::board::{Board, Mark, Row, Variable};
 use super::overview::TO_THE_OBJECT;
 use super::panel::{BAD, CALM, FINE, NONE_IS_FINE, OFF, Panel, Unit, WATCH};
-use super::queries::of_objects;
+use super::queries::{NOT_RESIZED, of_objects, pods_by_state, resizes};
 
 const CHOSEN: &str = r#"{namespace=~"$namespace",scaledObject=~"$scaledObject"}"#;
 /// The bucket of what was Ready after the start. Prometheus 3 writes its bound in another way than 2.
@@ -56,7 +56,7 @@ pub fn board() -> Board {
             },
         ],
         from: "now-3h",
-        rows: vec![now(), floors(), readiness(), week(), calendars()],
+        rows: vec![now(), floors(), readiness(), pods(), week(), calendars()],
     }
 }
 
@@ -232,6 +232,32 @@ fn readiness() -> Row {
             .steps(&[(f64::NEG_INFINITY, OFF)])
             .or_says("No sale is over yet.")
             .width(12),
+        ],
+    }
+}
+
+fn pods() -> Row {
+    let mut not_resized = Panel::table(
+        "Pods that should be bigger, or smaller, and are not",
+        "Of each ScaledObject with inPlaceResize, how many pods are in each state in which something is in the way. Its condition Resized says what. \
+         Runbook: SakidoriPodsNotResized.",
+    )
+    .column("namespace", "Namespace")
+    .column("scaledObject", "ScaledObject")
+    .leads("ScaledObject", "Why it has its replicas", TO_THE_OBJECT)
+    .steps(&[(f64::NEG_INFINITY, OFF), (1.0, WATCH)])
+    .or_says("No ScaledObject has inPlaceResize.");
+    for (state, heading) in NOT_RESIZED {
+        let metric = format!("sakidori_resize_pods{{state=\"{state}\",{}", &CHOSEN[1..]);
+        not_resized = not_resized.ask(of_objects(&metric, ""), *heading);
+    }
+    Row {
+        heading: "Pods that are resized in place",
+        height: 9,
+        panels: vec![
+            pods_by_state(CHOSEN).width(7),
+            resizes(CHOSEN).width(6),
+            not_resized.width(11),
         ],
     }
 }

@@ -2,7 +2,7 @@
 
 use super::board::{Board, Mark, Row, Variable};
 use super::panel::{BAD, CALM, FINE, NONE_IS_FINE, OFF, Panel, Unit, WATCH};
-use super::queries::not_ready;
+use super::queries::{not_ready, pods_by_state, resizes};
 
 /// The one that is chosen.
 const CHOSEN: &str = r#"{namespace="$namespace",scaledObject="$scaledObject"}"#;
@@ -46,7 +46,7 @@ pub fn board() -> Board {
             },
         ],
         from: "now-1h",
-        rows: vec![answer(), replicas(), triggers(), sources(), sale()],
+        rows: vec![answer(), replicas(), triggers(), sources(), sale(), pods()],
     }
 }
 
@@ -340,6 +340,32 @@ fn sale() -> Row {
             .steps(NONE_IS_FINE)
             .or_says("no sales")
             .width(5),
+        ],
+    }
+}
+
+fn pods() -> Row {
+    Row {
+        heading: "Pods that are resized in place",
+        height: 8,
+        panels: vec![
+            pods_by_state(CHOSEN).width(10),
+            resizes(CHOSEN).width(7),
+            Panel::timeline(
+                "Resized",
+                "The reason of the condition Resized, while it was so. Resized and NoPolicyHolds are how it is to be; Resizing and Restoring pass. \
+                 Runbook: SakidoriPodsNotResized.",
+            )
+            .ask(
+                format!(
+                    r#"max by (reason) (sakidori_scaled_object_condition{{condition="Resized",{})"#,
+                    &CHOSEN[1..]
+                ),
+                "{{reason}}",
+            )
+            .named(1.0, "is so", CALM)
+            .or_says("It has no inPlaceResize.")
+            .width(7),
         ],
     }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use sakidori_engine::Quantity;
 use sakidori_engine::resize::{
     Container, ContainerKind, ContainerResize, InProgress, Memory, Pending, PendingReason, Pod,
-    Qos, Remembered, ResizeOutcome, Resource, ResourceList, Resources, Sizes,
+    Qos, Refusal, Remembered, ResizeOutcome, Resource, ResourceList, Resources, Sizes,
 };
 
 /// Milliseconds since the start, as the API server writes them.
@@ -215,8 +215,8 @@ impl Cluster {
 
     /// Patches `pods/resize`, as its validation and admission allow.
     pub fn resize(&mut self, uid: &str, containers: &[ContainerResize]) -> ResizeOutcome {
-        let refused = |too_large, message: &str| ResizeOutcome::Refused {
-            too_large,
+        let refused = |why, message: &str| ResizeOutcome::Refused {
+            why,
             message: message.into(),
         };
         let others: i128 = self
@@ -248,17 +248,20 @@ impl Cluster {
                 );
             }
             if self.old && new.limits.memory < old.limits.memory {
-                return refused(false, "memory limits cannot be decreased");
+                return refused(Refusal::LowersNoMemory, "memory limits cannot be decreased");
             }
             container.resources = new;
         }
         assert_eq!(qos(&pod.containers), pod.qos, "{uid} keeps its class");
         let own = cpu_of(&specified(&pod));
         if own > cpu_of(&specified(&stored.pod)) && others + own > self.quota {
-            return refused(false, "exceeded quota");
+            return refused(Refusal::Admission, "exceeded quota");
         }
         if self.validates_node && own > self.node_cpu {
-            return refused(true, "node didn't have enough allocatable resources");
+            return refused(
+                Refusal::NodeTooSmall,
+                "node didn't have enough allocatable resources",
+            );
         }
         let changed = specified(&pod) != specified(&stored.pod);
         self.write(uid, |stored| {
@@ -288,9 +291,26 @@ impl Cluster {
         self.node_cpu - beside.map(|(_, it)| cpu_of(&it.allocated)).sum::<i128>()
     }
 
+    /// Nothing is there to do for its kubelet.
+    fn is_idle(&self, stored: &Stored, now: u64) -> bool {
+        let pod = &stored.pod;
+        let used = self.shows_use.then_some(self.memory_used);
+        let starts = pod.started.is_none() || !pod.ready && stored.ready_at <= now;
+        let carries_out = stored.done_at.is_some_and(|at| at <= now);
+        let in_sync = pod.pending.is_none() && pod.observed_generation == Some(pod.generation);
+        let mut containers = pod.containers.iter();
+        !starts
+            && !carries_out
+            && in_sync
+            && containers.all(|it| {
+                stored.allocated.get(&it.name) == Some(&it.resources) && it.memory_used == used
+            })
+    }
+
     fn sync(&mut self, uid: &str, now: u64) -> bool {
         let (slowness, failures, used) = (self.slowness, self.failures, self.memory_used);
-        let Some(before) = self.pods.get(uid).cloned() else {
+        let idle = |it: &Stored| self.is_idle(it, now);
+        let Some(before) = self.pods.get(uid).filter(|it| !idle(it)).cloned() else {
             return false;
         };
         let room = self.room_beside(uid, &before.pod.node);
@@ -309,9 +329,14 @@ impl Cluster {
         }
         let generation = Some(pod.generation);
         pod.observed_generation = generation;
+        // What was infeasible is not looked at again before the specification changes.
+        let given_up = pod
+            .pending
+            .as_ref()
+            .is_some_and(|it| it.why == PendingReason::Infeasible && it.generation == generation);
         if wanted == after.allocated {
             pod.pending = None;
-        } else {
+        } else if !given_up {
             let why = match cpu_of(&wanted) {
                 cpu if cpu > self.node_cpu => Some(PendingReason::Infeasible),
                 cpu if cpu > room && cpu > cpu_of(&after.allocated) => {

@@ -3,6 +3,7 @@
 
 mod chance;
 mod cluster;
+mod faults;
 mod served;
 mod stories;
 mod traces;

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use sakidori_engine::resize::{
-    ContainerResize, Memory, PendingReason, RefusedBy, ResizeEffect, ResizeEvent, ResizeOutcome,
-    Sizes,
+    ContainerResize, PendingReason, RefusedBy, ResizeEffect, ResizeEvent, ResizeOutcome,
 };
 
 use super::cluster::{Stored, actual, specified};
-use super::world::{Message, PATIENCE, Refusal, World};
+use super::world::{Asked, Decided, Message, PATIENCE, Refusal, World};
 
 impl World {
     /// The API server carries out a request, and answers, if all goes well.
@@ -31,18 +30,20 @@ impl World {
                 ..
             } if self.supported && self.allowed => {
                 let refused = remember.refused.clone();
+                let decided = self.decided.get(&(life, attempt)).copied();
                 match self.cluster.remember(&pod.uid, &version, Some(remember)) {
                     ResizeOutcome::Done => {
                         self.show(&pod.uid);
                         // What failed is tried again after a while, changed or not.
                         if let Some(refused) = refused.filter(|it| it.by != RefusedBy::Failure) {
-                            self.refuse(&pod.uid, refused.sizes, true);
+                            let changes = decided.map_or(0, |it| it.changes);
+                            self.refuse_since(&pod.uid, refused.sizes, true, changes);
                         }
                         // Half of those that break off do so between the two writes.
                         if self.chance.one_in(self.loss) {
                             return self.answer(life, attempt, &pod.uid, failed());
                         }
-                        self.resize(&pod.uid, &containers)
+                        self.resize(&pod.uid, &containers, decided)
                     }
                     other => other,
                 }
@@ -85,7 +86,12 @@ impl World {
         self.answer(life, attempt, &pod.uid, outcome);
     }
 
-    fn resize(&mut self, uid: &Arc<str>, containers: &[ContainerResize]) -> ResizeOutcome {
+    fn resize(
+        &mut self,
+        uid: &Arc<str>,
+        containers: &[ContainerResize],
+        decided: Option<Decided>,
+    ) -> ResizeOutcome {
         let before = self.cluster.pods[uid].clone();
         assert!(
             !before.foreign,
@@ -119,11 +125,22 @@ impl World {
                 );
             }
             ResizeOutcome::Done => {
-                let cpu = |sizes: &Sizes| sizes["app"].requests.cpu;
-                if cpu(&asked) < cpu(&specified(&before.pod)) {
-                    self.something_changed(Some(uid));
-                }
                 self.show(uid);
+                let at = decided.map_or(self.now, |it| it.at);
+                let starting = decided.is_some_and(|it| it.starting);
+                let (old, new) = (
+                    &specified(&before.pod)["app"].requests,
+                    &asked["app"].requests,
+                );
+                let gives_back = new.cpu <= old.cpu && new.memory <= old.memory;
+                let helped = self.asked.get(uid).is_some_and(|it| it.starting);
+                let apart = starting || helped && gives_back;
+                let asked = Asked {
+                    at,
+                    starting,
+                    apart,
+                };
+                self.asked.insert(uid.clone(), asked);
                 self.check_waves();
             }
             _ => {}
@@ -146,8 +163,9 @@ impl World {
         );
     }
 
+    /// As the cluster has it, whatever the operator takes it for.
     fn is_under_way(&self, stored: &Stored) -> bool {
-        let Memory::Known(known) = &stored.pod.memory else {
+        let Some(asked) = self.asked.get(&stored.pod.uid) else {
             return false;
         };
         let infeasible = stored
@@ -155,12 +173,11 @@ impl World {
             .pending
             .as_ref()
             .is_some_and(|it| it.why == PendingReason::Infeasible);
-        let since = u64::try_from(known.at.as_millisecond()).unwrap();
-        known.in_wave
+        !asked.apart
             && !stored.foreign
             && !infeasible
             && specified(&stored.pod) != actual(&stored.pod)
-            && self.now < since + PATIENCE
+            && self.now < asked.at + PATIENCE
     }
 
     fn fail(&mut self, life: u32, effect: ResizeEffect) {

@@ -10,7 +10,7 @@ use sakidori_engine::resize::{
 use super::cluster::{actual, resources, specified};
 use super::world::World;
 
-fn policy(when: When, cpu: &str, memory: Option<&str>) -> Policy {
+pub(super) fn policy(when: When, cpu: &str, memory: Option<&str>) -> Policy {
     let parse = |resource, text| Amount::parse(resource, text).unwrap();
     Policy {
         container: "app".into(),
@@ -21,7 +21,7 @@ fn policy(when: When, cpu: &str, memory: Option<&str>) -> Policy {
     }
 }
 
-fn world(policies: Vec<Policy>, most: usize) -> World {
+pub(super) fn world(policies: Vec<Policy>, most: usize) -> World {
     let max_concurrent = MaxConcurrent::Pods(u32::try_from(most).unwrap());
     World::new(
         Settings {
@@ -35,7 +35,7 @@ fn world(policies: Vec<Policy>, most: usize) -> World {
 }
 
 /// Pods that run already, each on a node of its own.
-fn with_pods(world: &mut World, count: usize, own: &str) -> Vec<Arc<str>> {
+pub(super) fn with_pods(world: &mut World, count: usize, own: &str) -> Vec<Arc<str>> {
     let created = (0..count)
         .map(|number| world.create(&format!("web-{number}"), &format!("node-{number}"), own, 0));
     let created = created.collect();
@@ -43,21 +43,21 @@ fn with_pods(world: &mut World, count: usize, own: &str) -> Vec<Arc<str>> {
     created
 }
 
-fn sizes(text: &str) -> Sizes {
+pub(super) fn sizes(text: &str) -> Sizes {
     [("app".into(), resources(text))].into()
 }
 
-fn count_with(world: &World, text: &str) -> usize {
+pub(super) fn count_with(world: &World, text: &str) -> usize {
     let pods = world.cluster.pods.values();
     pods.filter(|it| actual(&it.pod) == sizes(text) && specified(&it.pod) == sizes(text))
         .count()
 }
 
-fn reason(world: &World) -> &str {
+pub(super) fn reason(world: &World) -> &str {
     &world.report.as_ref().unwrap().condition.reason
 }
 
-fn message(world: &World) -> &str {
+pub(super) fn message(world: &World) -> &str {
     &world.report.as_ref().unwrap().condition.message
 }
 

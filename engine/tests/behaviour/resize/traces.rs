@@ -30,6 +30,7 @@ enum Step {
     NodeDown(usize, bool),
     Policies(usize),
     Reconsider,
+    Pause(bool),
     Unready(usize),
     Supported(bool),
     Allowed(bool),
@@ -53,6 +54,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (0..3usize, any::<bool>()).prop_map(|(node, down)| Step::NodeDown(node, down)),
         1 => (0..4usize).prop_map(Step::Policies),
         1 => Just(Step::Reconsider),
+        1 => any::<bool>().prop_map(Step::Pause),
         1 => (0..9usize).prop_map(Step::Unready),
         1 => any::<bool>().prop_map(Step::Supported),
         1 => any::<bool>().prop_map(Step::Allowed),
@@ -213,6 +215,7 @@ impl Run {
                 self.world.want(settings);
             }
             Step::Reconsider => self.world.reconsider(),
+            Step::Pause(paused) => self.world.pause(paused),
             Step::Unready(place) => {
                 let uid = self.uid(place);
                 let now = self.world.now;
@@ -261,6 +264,36 @@ impl Run {
     }
 }
 
+fn check(
+    own: &'static str,
+    most: usize,
+    evict: bool,
+    seed: u64,
+    old: bool,
+    validates_node: bool,
+    end: bool,
+    steps: &[(u64, Step)],
+) -> Result<(), TestCaseError> {
+    let mut run = Run::new(own, most, evict, seed, old, validates_node);
+    for (gap, step) in steps {
+        run.step(step);
+        run.world.run_until(run.world.now + gap);
+    }
+    if end {
+        // Paused or not.
+        run.calm_down();
+        run.world.end();
+        run.world.run(4 * 3600);
+        prop_assert!(run.world.finished);
+    } else {
+        run.calm_down();
+        run.world.pause(false);
+        // The longest waits: an hour without the subresource, half an hour after failures.
+        run.world.run(4 * 3600);
+    }
+    run.check_home()
+}
+
 proptest! {
     #![proptest_config(crate::cases(96))]
 
@@ -270,21 +303,6 @@ proptest! {
         old in proptest::bool::weighted(0.2), validates_node in any::<bool>(), end in any::<bool>(),
         steps in proptest::collection::vec((any_gap(), any_step()), 1..40),
     ) {
-        let mut run = Run::new(own, most, evict, seed, old, validates_node);
-        for (gap, step) in &steps {
-            run.step(step);
-            run.world.run_until(run.world.now + gap);
-        }
-        if end {
-            run.calm_down();
-            run.world.end();
-            run.world.run(4 * 3600);
-            prop_assert!(run.world.finished);
-        } else {
-            run.calm_down();
-            // The longest waits: an hour without the subresource, half an hour after failures.
-            run.world.run(4 * 3600);
-        }
-        run.check_home()?;
+        check(own, most, evict, seed, old, validates_node, end, &steps)?;
     }
 }

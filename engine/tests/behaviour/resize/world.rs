@@ -1,12 +1,12 @@
 //! An operator that resizes the pods of one object in a made-up cluster, with messages that are late, lost, or answered after
 //! the operator died. What must never happen is checked with each write.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sakidori_engine::resize::{
     Holding, PendingReason, Pod, PodState, Report, ResizeEffect, ResizeEvent, ResizeOutcome,
-    Resizing, Resources, Settings, Sizes,
+    Resizing, ResourceList, Resources, Settings, Sizes,
 };
 
 use super::chance::Chance;
@@ -26,6 +26,27 @@ pub(super) struct Refusal {
     pub changes: u64,
     /// It stands on the pod.
     pub written: bool,
+}
+
+/// A pod's last resize that came to the API server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// When the operator decided on it.
+    pub at: u64,
+    /// The pod was never Ready then, as far as the operator knew.
+    pub starting: bool,
+    /// It takes no place in a wave.
+    pub apart: bool,
+}
+
+/// What was so when a request was decided on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided {
+    pub at: u64,
+    /// As far as the operator knew, the pod was never Ready.
+    pub starting: bool,
+    /// How often something had changed for the pod.
+    pub changes: u64,
 }
 
 pub struct World {
@@ -49,6 +70,7 @@ pub struct World {
     pub evictions: usize,
     pub told: Vec<String>,
     ended: bool,
+    paused: bool,
     life: u32,
     pub(super) messages: VecDeque<(u64, Message)>,
     watched_until: u64,
@@ -59,8 +81,12 @@ pub struct World {
     pub tick: u64,
     /// Events since the last tick: a loop in which no time passes has many.
     since_tick: usize,
-    /// The CPU that the operator last saw each pod request.
-    delivered: BTreeMap<Arc<str>, i128>,
+    /// What the operator last saw each pod request.
+    delivered: BTreeMap<Arc<str>, ResourceList>,
+    /// Pods that the operator saw Ready.
+    seen_ready: BTreeSet<Arc<str>>,
+    pub(super) decided: BTreeMap<(u32, u64), Decided>,
+    pub(super) asked: BTreeMap<Arc<str>, Asked>,
 }
 
 impl World {
@@ -83,6 +109,7 @@ impl World {
             evictions: 0,
             told: Vec::new(),
             ended: false,
+            paused: false,
             life: 0,
             messages: VecDeque::new(),
             watched_until: 0,
@@ -92,6 +119,9 @@ impl World {
             tick: 500,
             since_tick: 0,
             delivered: BTreeMap::new(),
+            seen_ready: BTreeSet::new(),
+            decided: BTreeMap::new(),
+            asked: BTreeMap::new(),
         };
         world.restart(false);
         world
@@ -111,6 +141,7 @@ impl World {
         self.life += 1;
         self.resizing = Resizing::default();
         self.tell(ResizeEvent::Wanted(self.settings.clone()));
+        self.tell(ResizeEvent::Paused(self.paused));
         if self.ended {
             self.tell(ResizeEvent::Ended);
         } else {
@@ -141,6 +172,11 @@ impl World {
         self.something_changed(None);
         self.settings = settings.clone();
         self.tell(ResizeEvent::Wanted(settings));
+    }
+
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.tell(ResizeEvent::Paused(paused));
     }
 
     pub fn reconsider(&mut self) {
@@ -183,6 +219,7 @@ impl World {
             change(&mut stored.pod);
             stored.pod.generation += 1;
         });
+        self.asked.remove(uid);
         self.something_changed(None);
         self.show(uid);
     }
@@ -252,11 +289,29 @@ impl World {
                 ResizeEffect::Show(report) => self.report = Some(report),
                 ResizeEffect::Finished => self.finished = true,
                 request => {
+                    self.note_request(&request);
                     let at = self.now + self.chance.below(self.latency);
                     self.messages
                         .push_back((at, Message::ToApi(self.life, request)));
                 }
             }
+        }
+    }
+
+    fn note_request(&mut self, request: &ResizeEffect) {
+        assert!(
+            !self.paused || self.ended || matches!(request, ResizeEffect::Read { .. }),
+            "paused at {}, and yet: {request:?}",
+            self.now
+        );
+        if let ResizeEffect::Ask { attempt, pod, .. } = request {
+            let starting = !self.seen_ready.contains(&pod.uid);
+            let decided = Decided {
+                at: self.now,
+                starting,
+                changes: self.changes.get(&pod.uid).copied().unwrap_or_default(),
+            };
+            self.decided.insert((self.life, *attempt), decided);
         }
     }
 
@@ -271,13 +326,12 @@ impl World {
             _ => Vec::new(),
         };
         for pod in shown {
-            let cpu = pod
-                .containers
-                .iter()
-                .filter_map(|it| it.resources.requests.cpu);
-            let cpu: i128 = cpu.map(|it| it.milli()).sum();
-            let before = self.delivered.insert(pod.uid.clone(), cpu);
-            if before.is_some_and(|before| cpu < before) {
+            if pod.ready {
+                self.seen_ready.insert(pod.uid.clone());
+            }
+            let now = pod.containers[0].resources.requests;
+            let before = self.delivered.insert(pod.uid.clone(), now);
+            if before.is_some_and(|before| now.cpu < before.cpu || now.memory < before.memory) {
                 self.something_changed(Some(&pod.uid));
             }
         }
@@ -308,6 +362,16 @@ impl World {
 
     pub(super) fn refuse(&mut self, uid: &Arc<str>, sizes: Sizes, written: bool) {
         let changes = self.changes.get(uid).copied().unwrap_or_default();
+        self.refuse_since(uid, sizes, written, changes);
+    }
+
+    pub(super) fn refuse_since(
+        &mut self,
+        uid: &Arc<str>,
+        sizes: Sizes,
+        written: bool,
+        changes: u64,
+    ) {
         self.refusals.insert(
             uid.clone(),
             Refusal {
@@ -330,10 +394,12 @@ impl World {
     pub fn show(&mut self, uid: &Arc<str>) {
         if let Some(stored) = self.cluster.pods.get(uid) {
             let pod = stored.pod.clone();
+            // Before its kubelet looks at it again, the condition is about the resize before.
+            let of_this = |generation: Option<i64>| generation == Some(pod.generation);
             if pod
                 .pending
                 .as_ref()
-                .is_some_and(|it| it.why == PendingReason::Infeasible)
+                .is_some_and(|it| it.why == PendingReason::Infeasible && of_this(it.generation))
             {
                 self.refuse(uid, specified(&pod), true);
             }

@@ -171,8 +171,8 @@ impl Kubelets {
         }
     }
 
-    /// What became of a write: the pod as it is now, or nothing when it failed.
-    pub fn written(&mut self, write: &Write, answer: Option<Pod>, now: Timestamp) {
+    /// What became of a write: the pod's version after it, or nothing when it failed.
+    pub fn written(&mut self, write: &Write, version: Option<String>, now: Timestamp) {
         let Some(kubelet) = self.nodes.get_mut(&write.node) else {
             return;
         };
@@ -182,11 +182,13 @@ impl Kubelets {
         };
         let writing = kept.writing.take();
         kept.touched = true;
-        match answer {
-            Some(pod) => {
+        match version {
+            Some(version) => {
                 kept.written = writing;
-                if !is_older(&pod, &kept.record.pod) {
-                    kept.record.pod = pod;
+                // It was written for the version that was seen, so that nothing else has changed; or the watch was quicker.
+                let seen = &mut kept.record.pod.metadata.resource_version;
+                if number(seen.as_deref()) < number(Some(&version)) {
+                    *seen = Some(version);
                 }
             }
             None => kept.retry = Some(after(now, RETRY)),
@@ -411,13 +413,28 @@ impl Kept {
             // Not over what somebody else has written meanwhile: that it has ended, or another size.
             patch: json!({
                 "metadata": {"uid": uid, "resourceVersion": metadata.resource_version},
-                "status": status,
+                "status": news(&status, self.written.as_ref()),
             }),
         };
         self.writing = Some(status);
         self.retry = None;
         write
     }
+}
+
+/// What of a status was not written yet. A strategic merge patch leaves the rest as it is, other conditions too.
+fn news(status: &Value, written: Option<&Value>) -> Value {
+    let mut news = status.clone();
+    let (Some(all), Some(written)) = (news.as_object_mut(), written) else {
+        return news;
+    };
+    all.retain(|key, value| written.get(key) != Some(value));
+    if let (Some(Value::Array(now)), Some(Value::Array(before))) =
+        (all.get_mut("conditions"), written.get("conditions"))
+    {
+        now.retain(|condition| !before.contains(condition));
+    }
+    news
 }
 
 impl Knobs<'_> {
@@ -445,10 +462,15 @@ fn knobs<'a>(pod: Option<&'a Annotations>, node: &'a Annotations) -> Knobs<'a> {
     }
 }
 
-/// Whether a pod is an older version than another. Kubernetes' resource versions are numbers since 1.35.
+/// Whether a pod is an older version than another.
 fn is_older(pod: &Pod, than: &Pod) -> bool {
-    let version = |pod: &Pod| pod.metadata.resource_version.as_ref()?.parse::<u64>().ok();
+    let version = |pod: &Pod| number(pod.metadata.resource_version.as_deref());
     version(pod) < version(than)
+}
+
+/// Resource versions may be compared since Kubernetes 1.35.
+fn number(version: Option<&str>) -> Option<u64> {
+    version?.parse().ok()
 }
 
 #[cfg(test)]

@@ -29,15 +29,19 @@ mod status;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
+use http::Request;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
+use crate::kubeconfig::Kubeconfig;
 use kubelets::{Kubelets, Write};
 
 /// How many writes are under way at once.
@@ -45,19 +49,43 @@ const WRITERS: usize = 32;
 
 /// The fake kubelet of all nodes. Dropped, it stops.
 #[derive(Debug)]
-pub(crate) struct Resizing(JoinHandle<()>);
-
-impl Resizing {
-    /// Starts it as `client`'s user, on this tokio runtime.
-    pub fn start(client: Client, start_time: Duration, unmanaged: Vec<String>) -> Resizing {
-        let kubelets = Kubelets::new(start_time, unmanaged);
-        Resizing(tokio::spawn(run(client, kubelets)))
-    }
+pub(crate) struct Resizing {
+    /// Closed when this is dropped.
+    _stop: oneshot::Sender<()>,
 }
 
-impl Drop for Resizing {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Resizing {
+    /// Starts it as that user, on a thread of its own: what a test does on its runtime must not hold it up.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(
+        user: Kubeconfig,
+        start_time: Duration,
+        unmanaged: Vec<String>,
+    ) -> Result<Resizing> {
+        let kubelets = Kubelets::new(start_time, unmanaged);
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let run = async move {
+            let acts = async {
+                match user.client().await {
+                    Ok(client) => run(client, kubelets).await,
+                    Err(error) => eprintln!("fake kubelet: it does not act out resizes: {error:#}"),
+                }
+            };
+            tokio::select! {
+                () = acts => {}
+                _ = stopped => {}
+            }
+        };
+        std::thread::Builder::new()
+            .name("fake-kubelet".to_owned())
+            .spawn(move || runtime.block_on(run))
+            .context("can't start the fake kubelet")?;
+        Ok(Resizing { _stop: stop })
     }
 }
 
@@ -92,12 +120,12 @@ async fn run(client: Client, mut kubelets: Kubelets) {
             }
             Some(done) = writes.join_next() => {
                 let now = Timestamp::now();
-                if let Ok((write, answer)) = done {
-                    kubelets.written(&write, answer, now);
+                if let Ok((write, version)) = done {
+                    kubelets.written(&write, version, now);
                 }
                 while let Some(done) = writes.try_join_next() {
-                    if let Ok((write, answer)) = done {
-                        kubelets.written(&write, answer, now);
+                    if let Ok((write, version)) = done {
+                        kubelets.written(&write, version, now);
                     }
                 }
             }
@@ -140,24 +168,36 @@ fn take(kubelets: &mut Kubelets, listed: &mut BTreeSet<String>, event: Seen, now
     }
 }
 
-/// Gives the pod as it is afterwards; nothing where it is another by now, or the API server does not answer: the
-/// watch brings what it is, and it is decided again.
-async fn send(client: Client, write: Write) -> (Write, Option<Pod>) {
-    let pods: Api<Pod> = Api::namespaced(client, &write.namespace);
-    let patch = Patch::Strategic(&write.patch);
-    let answer = pods
-        .patch_status(&write.name, &PatchParams::default(), &patch)
-        .await;
-    let answer = match answer {
-        Ok(pod) => Some(pod),
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => None,
+/// Gives the pod's version afterwards; nothing where it is another by now, or the API server does not answer: the watch
+/// brings what it is, and it is decided again.
+async fn send(client: Client, write: Write) -> (Write, Option<String>) {
+    let pod = format!("{}/{}", write.namespace, write.name);
+    let version = match patch(client, &write).await {
+        Ok(version) => version,
         Err(error) => {
-            eprintln!(
-                "fake kubelet: can't write the status of pod {}/{}: {error}",
-                write.namespace, write.name
-            );
+            let api = error.downcast_ref::<kube::Error>();
+            if !matches!(api, Some(kube::Error::Api(status)) if matches!(status.code, 404 | 409)) {
+                eprintln!("fake kubelet: can't write the status of pod {pod}: {error:#}");
+            }
             None
         }
     };
-    (write, answer)
+    (write, version)
+}
+
+/// Asks for no more than the metadata back: the watch brings the rest, once.
+async fn patch(client: Client, write: &Write) -> Result<Option<String>> {
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{}/status",
+        write.namespace, write.name
+    );
+    let request = Request::patch(path)
+        .header("content-type", "application/strategic-merge-patch+json")
+        .header(
+            "accept",
+            "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        )
+        .body(serde_json::to_vec(&write.patch)?)?;
+    let answer: PartialObjectMeta<Pod> = client.request(request).await?;
+    Ok(answer.metadata.resource_version)
 }

@@ -29,6 +29,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub async fn play(draw: impl AsyncFnOnce(&str, Duration) -> Result<()>) -> Result<()> {
     let options = ClusterOptions {
         pod_start_time: PODS_START_IN,
+        acts_out_resizes: true,
         ..ClusterOptions::default()
     };
     let cluster = step("control plane", Cluster::start(options)).await?;

@@ -53,7 +53,12 @@ pub fn objects(source: &HttpSource, calendar: &HttpSource, start: Timestamp) -> 
     let names = [
         "web", "checkout", "orders", "mails", "invoices", "images", "reports",
     ];
-    all.extend(names.map(|name| deployment(name, i32::from(name != "orders"))));
+    all.extend(names.map(|name| {
+        let mut deployment = deployment(name, i32::from(name != "orders"));
+        let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
+        container["resources"]["requests"] = json!({"cpu": "250m", "memory": "64Mi"});
+        deployment
+    }));
     let bounds = |min: i32, max: i32, triggers: Vec<Value>| {
         let behavior = json!({"scaleDown": {"stabilizationWindowSeconds": 15}});
         json!({
@@ -79,15 +84,23 @@ pub fn objects(source: &HttpSource, calendar: &HttpSource, start: Timestamp) -> 
         sale(json!({"multiplier": "event", "baseline": "5"})),
     ];
     let checkout = vec![reads("checkout"), sale(json!({"desiredReplicas": "10"}))];
+    let resized = |mut spec: Value, when: &str, cpu: &str| {
+        let policy = json!({"container": "main", "when": when, "cpu": cpu});
+        spec["advanced"]["sakidori"]["inPlaceResize"]["policies"] = json!([policy]);
+        spec
+    };
+    // No node has as much.
+    let checkout = resized(bounds(2, 12, checkout), "prescale", "500");
+    let images = bounds(1, 6, vec![reads("images")]);
     let mut invoices = bounds(1, 10, vec![reads("invoices")]);
     invoices["fallback"] = json!({"failureThreshold": 2, "replicas": 6});
     all.extend([
-        scaled_object("web", bounds(2, 20, web)),
-        scaled_object("checkout", bounds(2, 12, checkout)),
+        scaled_object("web", resized(bounds(2, 20, web), "prescale", "x2")),
+        scaled_object("checkout", checkout),
         scaled_object("orders", bounds(0, 12, vec![reads("orders")])),
         scaled_object("mails", bounds(1, 10, vec![reads("mails")])),
         scaled_object("invoices", invoices),
-        scaled_object("images", bounds(1, 6, vec![reads("images")])),
+        scaled_object("images", resized(images, "saturated", "+100%")),
         scaled_object("reports", bounds(1, 8, vec![reads("reports")])),
         scaled_object("broken", bounds(1, 5, vec![reads("mails")])),
     ]);
