@@ -42,10 +42,10 @@ endif
 HEADERS := /usr/include/openssl/ssl.h
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help headers install build image test demo demo-sale pictures bench lint lint-features docs crds clean
+.PHONY: help headers install build image test demo demo-sale demo-resize pictures bench lint lint-features docs crds clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The whole workspace in one go: building a single package would choose other features for shared dependencies, and so
 # compile them twice.
@@ -79,10 +79,13 @@ demo: install ## watch a real queue scale a real Deployment 0 -> N -> 0 (KEEP=1 
 demo-sale: install ## watch services prepare for a sale two minutes away; under 7 minutes (ARGS=--quick for under 5)
 	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/demo-sale $(DEMO_ARGS)
 
+demo-resize: install ## watch pods grow for a sale in a minute and go back after it; under 3 minutes (ARGS=--long-sale for 8)
+	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/demo-resize $(DEMO_ARGS)
+
 pictures: install ## draw the dashboards from a real run into docs/pictures/; about 11 minutes
 	SAKIDORI_BIN=$(DEBUG)/sakidori $(DEBUG)/pictures $(ARGS)
 
-bench: headers ## 200 ScaledObjects at once: time, API writes and memory (ARGS="--objects 50" for fewer)
+bench: headers ## 200 ScaledObjects at once, a sale, 200 pods that start: time, API writes and memory (ARGS="--only resize" for one)
 	cargo build --release --workspace --bins
 	$(RELEASE)/test-cluster install
 	SAKIDORI_BIN=$(RELEASE)/sakidori $(RELEASE)/bench $(ARGS)

@@ -33,6 +33,7 @@ mod credentials;
 mod dashboards;
 mod deletion;
 mod demo;
+mod demo_resize;
 mod demo_sale;
 mod docs;
 mod external;

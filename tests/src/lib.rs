@@ -24,6 +24,7 @@ pub mod name_server;
 pub mod namespace;
 pub mod observe;
 pub mod operator;
+pub mod pod_sizes;
 pub mod processor;
 pub mod raw_source;
 pub mod reads;

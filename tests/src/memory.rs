@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 /// Resident memory of a process in KiB, as `/proc/PID/status` tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// `VmRSS`: now.
     pub resident_kib: u64,

@@ -84,7 +84,26 @@ impl Resizing {
 
     /// Takes in one event and says what is to be done, in this order.
     pub fn handle(&mut self, now: Timestamp, event: ResizeEvent) -> Vec<ResizeEffect> {
+        self.handle_all(now, [event])
+    }
+
+    /// The same for several that have happened meanwhile: what follows is decided once, since that looks at every pod.
+    pub fn handle_all(
+        &mut self,
+        now: Timestamp,
+        events: impl IntoIterator<Item = ResizeEvent>,
+    ) -> Vec<ResizeEffect> {
         let mut effects = Vec::new();
+        for event in events {
+            self.take_in(now, event, &mut effects);
+        }
+        if !self.finished {
+            self.decide(now, &mut effects);
+        }
+        effects
+    }
+
+    fn take_in(&mut self, now: Timestamp, event: ResizeEvent, effects: &mut Vec<ResizeEffect>) {
         match event {
             ResizeEvent::Wanted(settings) => {
                 (self.ended, self.finished) = (None, false);
@@ -110,7 +129,7 @@ impl Resizing {
                 seen,
                 outcome,
             } => {
-                self.answered(now, attempt, seen, outcome, &mut effects);
+                self.answered(now, attempt, seen, outcome, effects);
             }
             ResizeEvent::Reconsider => {
                 for record in self.pods.values_mut() {
@@ -133,10 +152,6 @@ impl Resizing {
             }
             ResizeEvent::Woke => {}
         }
-        if !self.finished {
-            self.decide(now, &mut effects);
-        }
-        effects
     }
 
     pub(super) fn judge_anew(&mut self) {

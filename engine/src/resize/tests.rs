@@ -104,3 +104,51 @@ pub(super) fn settings(policies: &[Policy]) -> Settings {
         ..Settings::default()
     }
 }
+
+#[test]
+fn what_happens_together_is_decided_once_and_as_if_one_after_the_other() {
+    let starting = |name: &str| Pod {
+        ready: false,
+        ready_changed: None,
+        ..pod(name, "500m 1Gi")
+    };
+    let begun = || {
+        let mut resizing = Resizing::default();
+        let policies = settings(&[policy("starting cpu 2")]);
+        resizing.handle(at(5), ResizeEvent::Wanted(policies));
+        resizing.handle(at(5), ResizeEvent::Holding(Holding::default()));
+        resizing.handle(at(5), ResizeEvent::Listed(Vec::new()));
+        resizing
+    };
+    let events = || {
+        let seen = |name: &str| ResizeEvent::Seen(Box::new(starting(name)));
+        vec![
+            seen("a"),
+            seen("b"),
+            ResizeEvent::Gone { uid: "a".into() },
+            seen("c"),
+        ]
+    };
+    let asked = |effects: &[ResizeEffect]| -> Vec<String> {
+        let asks = effects.iter().filter_map(|effect| match effect {
+            ResizeEffect::Ask { pod, .. } => Some(pod.name.to_string()),
+            _ => None,
+        });
+        asks.collect()
+    };
+    let mut together = begun();
+    let effects = together.handle_all(at(6), events());
+    // One that is gone again is not asked for anything.
+    assert_eq!(asked(&effects), ["b", "c"]);
+    let shown = effects
+        .iter()
+        .filter(|it| matches!(it, ResizeEffect::Show(_)));
+    assert_eq!(shown.count(), 1);
+    let mut one_by_one = begun();
+    let effects: Vec<_> = events()
+        .into_iter()
+        .flat_map(|event| one_by_one.handle(at(6), event))
+        .collect();
+    assert_eq!(asked(&effects), ["a", "b", "c"]);
+    assert_eq!(together.next_wakeup(), one_by_one.next_wakeup());
+}

@@ -31,6 +31,8 @@ use crate::target::Targets;
 
 /// Requests for pods that begin at the same time: a workload of hundreds may start at once.
 const REQUESTS_AT_ONCE: usize = 32;
+/// Messages that are taken in together.
+const MESSAGES_AT_ONCE: usize = 256;
 /// The loop turns at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -98,27 +100,25 @@ pub async fn run(
         used: Used::default(),
         requests: Arc::new(Gate::new(REQUESTS_AT_ONCE, QUICK_REQUEST)),
     };
+    let mut told = Vec::new();
     loop {
         let now = control.around.clock.now();
         let sleep = control.agenda.first().map_or(LONGEST_SLEEP, |(at, _)| {
             let until = Duration::try_from(at.duration_since(now)).unwrap_or_default();
             until.min(LONGEST_SLEEP)
         });
-        let message = tokio::select! {
+        tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            message = messages.recv() => match message {
-                Some(message) => Some(message),
-                None => return,
+            count = messages.recv_many(&mut told, MESSAGES_AT_ONCE) => if count == 0 {
+                return;
             },
-            () = sleep_until(Instant::now() + sleep) => None,
-        };
+            () = sleep_until(Instant::now() + sleep) => {}
+        }
         if !control.around.fence.may_act() {
             return;
         }
-        if let Some(message) = message {
-            control.take_in(message);
-        }
+        control.take_in_all(told.drain(..));
         control.wake();
     }
 }
@@ -134,6 +134,30 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// What is told of a workload's pods in a row is taken in together: to decide looks at all its pods, and two hundred that start tell
+    /// something two thousand times within seconds.
+    fn take_in_all(&mut self, messages: impl Iterator<Item = Message>) {
+        let mut of_pods: BTreeMap<WorkloadId, Vec<ResizeEvent>> = BTreeMap::new();
+        for message in messages {
+            match message {
+                Message::Of(id, event) => of_pods.entry(id).or_default().push(event),
+                other => {
+                    self.take_in_of_pods(std::mem::take(&mut of_pods));
+                    self.take_in(other);
+                }
+            }
+        }
+        self.take_in_of_pods(of_pods);
+    }
+
+    fn take_in_of_pods(&mut self, told: BTreeMap<WorkloadId, Vec<ResizeEvent>>) {
+        for (id, events) in told {
+            self.with(&id, |workload, now| {
+                workload.resizing.handle_all(now, events)
+            });
+        }
+    }
+
     fn take_in(&mut self, message: Message) {
         match message {
             Message::Applied { key, object } => self.applied(&key, &object),
@@ -146,7 +170,7 @@ impl Control {
             }
             Message::PutBack { key, object, done } => self.put_back(&key, &object, done),
             Message::Held(id) => self.follow(&id),
-            Message::Of(id, event) => self.with(&id, |workload, now| workload.handle(now, event)),
+            Message::Of(id, event) => self.take_in_of_pods([(id, vec![event])].into()),
             Message::Look(id) => self.look(&id),
             Message::Looked(id, room) => self.looked(&id, room),
         }
