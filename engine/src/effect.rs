@@ -101,7 +101,7 @@ pub struct Scaled {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shown {
     pub floor: i32,
-    /// Whether a sale holds: from the first instant of its ramp to the end of its hold. Unknown while the object is paused.
+    /// A sale holds: from the first instant of its ramp to the end of its hold. `None` while a pause leaves that open.
     pub holds: Option<bool>,
     /// Ready pods, where they are known.
     pub ready: Option<usize>,

@@ -248,9 +248,7 @@ impl Executor {
                 });
             }
             Effect::ShowPrescale { key, shown } => {
-                if let Some(holds) = shown.holds {
-                    self.resizer.sale(&key, holds);
-                }
+                self.resizer.sale(&key, shown.holds);
                 self.poller.metrics().observe_prescaling(&key, &shown);
             }
             Effect::Serve { key, metrics, age } => {

@@ -47,11 +47,14 @@ pub enum Message {
     },
     Sale {
         key: ObjectKey,
-        holds: bool,
+        holds: Option<bool>,
     },
     Saturated {
         key: ObjectKey,
         saturation: Saturation,
+    },
+    OwnerFound {
+        key: ObjectKey,
     },
     PutBack {
         key: ObjectKey,
@@ -95,6 +98,8 @@ pub async fn run(
         around: Arc::new(around),
         sender,
         workloads: BTreeMap::new(),
+        sales: BTreeMap::new(),
+        waiting: BTreeMap::new(),
         agenda: BTreeSet::new(),
         numbers: 0,
         used: Used::default(),
@@ -127,6 +132,10 @@ pub(super) struct Control {
     pub(super) around: Arc<Around>,
     pub(super) sender: Resizer,
     pub(super) workloads: BTreeMap<WorkloadId, Workload>,
+    /// Whether a sale of an object holds, as it was last told: for workloads that come later.
+    pub(super) sales: BTreeMap<ObjectKey, bool>,
+    /// Wait until all pods of an object are back.
+    pub(super) waiting: BTreeMap<ObjectKey, Vec<oneshot::Sender<()>>>,
     pub(super) agenda: BTreeSet<(Timestamp, WorkloadId)>,
     pub(super) numbers: u64,
     pub(super) used: Used,
@@ -161,13 +170,15 @@ impl Control {
     fn take_in(&mut self, message: Message) {
         match message {
             Message::Applied { key, object } => self.applied(&key, &object),
-            Message::Deleted { key } => self.end_all(&key, |_| true),
-            Message::Sale { key, holds } => {
-                self.each(&key, |workload, now| workload.sale(now, holds))
+            Message::Deleted { key } => {
+                self.sales.remove(&key);
+                self.end_all(&key, |_| true);
             }
+            Message::Sale { key, holds } => self.sale(&key, holds),
             Message::Saturated { key, saturation } => {
                 self.each(&key, |workload, now| workload.saturated(now, saturation));
             }
+            Message::OwnerFound { key } => self.owner_found(&key),
             Message::PutBack { key, object, done } => self.put_back(&key, &object, done),
             Message::Held(id) => self.follow(&id),
             Message::Of(id, event) => self.take_in_of_pods([(id, vec![event])].into()),
@@ -200,7 +211,7 @@ impl Control {
         of_key.map(|(id, _)| id.clone()).collect()
     }
 
-    fn each(
+    pub(super) fn each(
         &mut self,
         key: &ObjectKey,
         take_in: impl Fn(&mut Workload, Timestamp) -> Vec<ResizeEffect>,

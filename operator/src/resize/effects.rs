@@ -171,6 +171,17 @@ impl Control {
         });
     }
 
+    /// Shows the condition once more, where it said something else for a while.
+    pub(super) fn show_again(&self, id: &WorkloadId) {
+        let report = self.workloads.get(id).and_then(|it| it.report.as_ref());
+        if let Some(report) = report {
+            self.around.events.send(Event::ResizeObserved {
+                key: id.key.clone(),
+                condition: Some(tell::condition(report, None)),
+            });
+        }
+    }
+
     /// Shows how far an object's pods are: of one that has another target by now, that target's.
     fn show(&mut self, id: &WorkloadId, report: Report) {
         let mut ids = self.ids_of(&id.key);
@@ -213,17 +224,17 @@ impl Control {
     }
 
     /// All pods of a workload are back, or can't be brought back.
-    fn finished(&mut self, id: &WorkloadId) {
-        let Some(mut workload) = self.workloads.remove(id) else {
+    pub(super) fn finished(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.remove(id) else {
             return;
         };
         if let Some(planned) = workload.planned {
             self.agenda.remove(&(planned, id.clone()));
         }
-        workload.done();
         if !self.ids_of(&id.key).is_empty() {
             return;
         }
+        self.release_waiting(&id.key);
         let object = self.around.objects.object(&id.key);
         let object = object.filter(|object| object.uid().as_ref() == Some(&workload.uid));
         if object.is_none_or(|object| object.in_place_resize().is_some()) {

@@ -13,6 +13,7 @@ mod objects;
 mod outcome;
 mod pod;
 mod requests;
+mod rivals;
 mod room;
 mod tell;
 mod usage;
@@ -51,12 +52,17 @@ impl Resizer {
         self.send(Message::Deleted { key: key.clone() });
     }
 
-    /// Whether a sale holds now, once that is known.
-    pub fn sale(&self, key: &ObjectKey, holds: bool) {
+    /// Whether a sale holds now; `None` while a pause leaves that open.
+    pub fn sale(&self, key: &ObjectKey, holds: Option<bool>) {
         self.send(Message::Sale {
             key: key.clone(),
             holds,
         });
+    }
+
+    /// It was looked whose the object's target is.
+    pub fn owner_found(&self, key: &ObjectKey) {
+        self.send(Message::OwnerFound { key: key.clone() });
     }
 
     /// Whether the object's HPA wants more replicas than it may have.
@@ -67,9 +73,12 @@ impl Resizer {
         });
     }
 
-    /// Puts back the pods of an object that is being deleted; returns when they are, or can't be. False where nobody does that any more:
-    /// the term of leading ends.
+    /// Puts back the pods of an object that is being deleted, those of targets that it had before, too. True when they are, or can't be;
+    /// false where the end of the term comes first: the next term has to do it.
     pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) -> bool {
+        if !concerns(&object) {
+            return true;
+        }
         let (done, is_done) = oneshot::channel();
         self.send(Message::PutBack {
             key: key.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt};
 use sakidori_api::ScaledObject;
-use sakidori_engine::resize::{ResizeEvent, Settings};
+use sakidori_engine::resize::Settings;
 use sakidori_engine::{ConditionType, Event, ObjectKey};
 use tokio::sync::oneshot;
 
@@ -20,10 +20,18 @@ impl Control {
     pub(super) fn applied(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>) {
         let uid = object.uid().unwrap_or_default();
         let target = &object.spec.scale_target_ref;
+        let ids = self.ids_of(key);
+        let mut known = ids.iter().filter_map(|id| self.workloads.get(id));
+        if known.any(|workload| workload.uid != uid) {
+            self.sales.remove(key);
+        }
         // Those of another object of this name, and those of another target that this one had.
         self.end_all(key, |workload| {
             workload.uid != uid || !same_target(&workload.target, target)
         });
+        if concerns(object) && self.is_anothers(key, object) {
+            return self.leave(key, object);
+        }
         match object.resize_settings() {
             Ok(Some(settings)) => self.want(key, object, settings),
             Ok(None) if concerns(object) => {
@@ -36,25 +44,48 @@ impl Control {
         }
     }
 
+    /// It may be told before the workload is there, and is not told again when another takes its place within a sale.
+    pub(super) fn sale(&mut self, key: &ObjectKey, holds: Option<bool>) {
+        if self.around.objects.object(key).is_none() {
+            return;
+        }
+        match holds {
+            Some(holds) => self.sales.insert(key.clone(), holds),
+            None => self.sales.remove(key),
+        };
+        self.each(key, |workload, now| workload.sale(now, holds));
+    }
+
     /// Resizes the object's pods from now on.
     fn want(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>, settings: Settings) {
+        self.take_over(key, object);
         let id = self.find_or_make(key, object);
         let paused = object.pause().is_some();
-        let no_sales = !sales::has_sales(object);
+        let holds = match sales::has_sales(object) {
+            true => self.sales.get(key).copied(),
+            false => Some(false),
+        };
+        let was_invalid = self
+            .workloads
+            .get(&id)
+            .is_some_and(|it| it.invalid.is_some());
         let uid = object.metadata.uid.as_deref();
         let hpas = self.around.hpas.owned_by(key, uid);
         let saturation = hpas.iter().find_map(|hpa| saturation(hpa));
         self.with(&id, |workload, now| {
-            let mut effects = workload.handle(now, ResizeEvent::Paused(paused));
+            let mut effects = workload.pause(now, paused);
             effects.extend(workload.want(now, settings));
             if let Some(saturation) = saturation {
                 effects.extend(workload.saturated(now, saturation));
             }
-            if no_sales {
-                effects.extend(workload.sale(now, false));
+            if holds.is_some() {
+                effects.extend(workload.sale(now, holds));
             }
             effects
         });
+        if was_invalid {
+            self.show_again(&id);
+        }
         self.hold(&id, object);
     }
 
@@ -62,14 +93,14 @@ impl Control {
     fn misunderstand(&mut self, key: &ObjectKey, object: &ScaledObject, problems: &str) {
         let uid = object.uid().unwrap_or_default();
         let condition = tell::invalid(problems);
-        for id in self.ids_of(key) {
-            if let Some(workload) = self.workloads.get_mut(&id)
-                && workload.wanted
-                && workload.uid == uid
-            {
-                workload.invalid = Some(problems.to_owned());
+        let paused = object.pause().is_some();
+        self.each(key, |workload, now| {
+            if !workload.wanted || workload.uid != uid {
+                return Vec::new();
             }
-        }
+            workload.invalid = Some(problems.to_owned());
+            workload.pause(now, paused)
+        });
         let condition = Some(condition);
         let key = key.clone();
         self.around
@@ -140,11 +171,14 @@ impl Control {
         object: &ScaledObject,
         done: oneshot::Sender<()>,
     ) {
-        let id = self.find_or_make(key, object);
-        if let Some(workload) = self.workloads.get_mut(&id) {
-            workload.waiting.push(done);
+        self.waiting.entry(key.clone()).or_default().push(done);
+        if self.is_taken_over(key, object) {
+            self.let_go(key, object);
+        } else {
+            self.find_or_make(key, object);
         }
-        self.end(&id);
+        self.end_all(key, |_| true);
+        self.release_waiting(key);
     }
 }
 

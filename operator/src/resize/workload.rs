@@ -7,7 +7,6 @@ use sakidori_engine::ObjectKey;
 use sakidori_engine::resize::{
     Holding, Pod, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing, Settings,
 };
-use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::room::{Nodes, Room};
@@ -41,6 +40,8 @@ pub struct Workload {
     /// Why its policies can't be understood; the last ones that could hold on.
     pub invalid: Option<String>,
     has_policies: bool,
+    /// The object is paused.
+    paused: bool,
     holding: KnownHolding,
     /// Follows its pods, once the object has its finalizer.
     pub following: Option<AbortOnDropHandle<()>>,
@@ -50,8 +51,6 @@ pub struct Workload {
     pub looking: Option<AbortOnDropHandle<()>>,
     pub report: Option<Report>,
     pub telling: Telling,
-    /// Wait until all pods are back.
-    pub waiting: Vec<oneshot::Sender<()>>,
     /// In the agenda.
     pub planned: Option<Timestamp>,
 }
@@ -59,7 +58,7 @@ pub struct Workload {
 /// What is known of what holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct KnownHolding {
-    /// `None` until the engine has told of the object's sales.
+    /// `None` until the engine has told of the object's sales, and again while it is paused.
     sale: Option<bool>,
     saturated: bool,
     /// The HPA doesn't want too much any more, which counts from then on.
@@ -77,13 +76,13 @@ impl Workload {
             wanted: true,
             invalid: None,
             has_policies: false,
+            paused: false,
             holding: KnownHolding::default(),
             following: None,
             looking: None,
             room: None,
             report: None,
             telling: Telling::default(),
-            waiting: Vec::new(),
             planned: None,
         }
     }
@@ -110,9 +109,16 @@ impl Workload {
         effects
     }
 
-    pub fn sale(&mut self, now: Timestamp, holds: bool) -> Vec<ResizeEffect> {
-        self.holding.sale = Some(holds);
-        self.tell_holding(now)
+    pub fn pause(&mut self, now: Timestamp, paused: bool) -> Vec<ResizeEffect> {
+        self.paused = paused;
+        self.tell_paused(now)
+    }
+
+    pub fn sale(&mut self, now: Timestamp, holds: Option<bool>) -> Vec<ResizeEffect> {
+        self.holding.sale = holds;
+        let mut effects = self.tell_holding(now);
+        effects.extend(self.tell_paused(now));
+        effects
     }
 
     /// What the HPA says of its maximum. Pods get smaller no sooner than the HPA would have fewer of them.
@@ -144,6 +150,12 @@ impl Workload {
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let due = self.resizing.next_wakeup();
         due.into_iter().chain(self.holding.lingers_until).min()
+    }
+
+    /// After a pause, what held before it is not carried out before it is known what holds now.
+    fn tell_paused(&mut self, now: Timestamp) -> Vec<ResizeEffect> {
+        let is_open = self.holding.sale.is_none() && self.holding.sent.is_some();
+        self.handle(now, ResizeEvent::Paused(self.paused || is_open))
     }
 
     /// Nothing is told before it is known whether a sale holds: a restart within one would take pods back.
@@ -185,13 +197,6 @@ impl Workload {
         let pods = self.resizing.pods_in(PodState::MemoryKept);
         pods.map(PodRef::from).collect()
     }
-
-    /// Whoever waits for the pods to be back need not wait any more.
-    pub fn done(&mut self) {
-        for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(());
-        }
-    }
 }
 
 #[cfg(test)]
@@ -213,7 +218,7 @@ mod tests {
         let target = ScaleTargetRef::default();
         let mut workload = Workload::new("u1".into(), target, ObjectReference::default());
         workload.want(at(0), Settings::default());
-        workload.sale(at(0), false);
+        workload.sale(at(0), Some(false));
         let mut sent = |second: i64, saturation: Option<Saturation>| {
             match saturation {
                 Some(saturation) => workload.saturated(at(second), saturation),
