@@ -428,8 +428,13 @@ impl Case<'_> {
         if counts { self.failures_so_far() } else { 0 }
     }
 
+    /// An object that ends has only a few minutes left.
     fn retry_at(&self, failures: u32) -> Timestamp {
-        let wait = FIRST_RETRY * (1 << failures.min(MOST_DOUBLINGS));
+        let doublings = match self.situation.ended {
+            true => 0,
+            false => failures.min(MOST_DOUBLINGS),
+        };
+        let wait = FIRST_RETRY * (1 << doublings);
         after(self.situation.now, wait)
     }
 }
