@@ -101,8 +101,8 @@ pub struct Scaled {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shown {
     pub floor: i32,
-    /// A sale holds: from the first instant of its ramp to the end of its hold.
-    pub holds: bool,
+    /// A sale holds: from the first instant of its ramp to the end of its hold. `None` while a pause leaves that open.
+    pub holds: Option<bool>,
     /// Ready pods, where they are known.
     pub ready: Option<usize>,
     /// The target's replicas, where they are known.

@@ -492,14 +492,15 @@ impl Tracked {
         reports: Vec<Report>,
     ) {
         let sales = &mut self.sales;
-        let holds = self.wanted.switches.pause.is_none() && !sales.triggers.is_empty();
+        let paused = self.wanted.switches.pause.is_some();
+        let holds = !paused && !sales.triggers.is_empty();
         if !std::mem::replace(&mut sales.shown, holds) && !holds {
             return;
         }
         let condition = &self.status.current.conditions.prescaled;
         let shown = Shown {
             floor: if holds { sales.level.floor } else { 0 },
-            holds: holds && sales.level.active,
+            holds: (!paused).then_some(holds && sales.level.active),
             ready: sales.counted(turn.now).map(|pods| pods.ready_since.len()),
             replicas: sales.replicas,
             reason: condition.as_ref().map(|condition| condition.reason.clone()),

@@ -59,7 +59,7 @@ fn the_series_have_kedas_names_and_labels() {
 
 fn shown(reason: Option<&str>) -> Shown {
     Shown {
-        holds: reason.is_some(),
+        holds: Some(reason.is_some()),
         floor: 10,
         ready: Some(4),
         replicas: Some(9),

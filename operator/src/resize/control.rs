@@ -45,7 +45,7 @@ pub enum Message {
     },
     Sale {
         key: ObjectKey,
-        holds: bool,
+        holds: Option<bool>,
     },
     Saturated {
         key: ObjectKey,
@@ -93,6 +93,7 @@ pub async fn run(
         around: Arc::new(around),
         sender,
         workloads: BTreeMap::new(),
+        sales: BTreeMap::new(),
         agenda: BTreeSet::new(),
         numbers: 0,
         used: Used::default(),
@@ -127,6 +128,8 @@ pub(super) struct Control {
     pub(super) around: Arc<Around>,
     pub(super) sender: Resizer,
     pub(super) workloads: BTreeMap<WorkloadId, Workload>,
+    /// Whether a sale of an object holds, as it was last told: for workloads that come later.
+    pub(super) sales: BTreeMap<ObjectKey, bool>,
     pub(super) agenda: BTreeSet<(Timestamp, WorkloadId)>,
     pub(super) numbers: u64,
     pub(super) used: Used,
@@ -137,10 +140,11 @@ impl Control {
     fn take_in(&mut self, message: Message) {
         match message {
             Message::Applied { key, object } => self.applied(&key, &object),
-            Message::Deleted { key } => self.end_all(&key, |_| true),
-            Message::Sale { key, holds } => {
-                self.each(&key, |workload, now| workload.sale(now, holds))
+            Message::Deleted { key } => {
+                self.sales.remove(&key);
+                self.end_all(&key, |_| true);
             }
+            Message::Sale { key, holds } => self.sale(&key, holds),
             Message::Saturated { key, saturated } => {
                 self.each(&key, |workload, now| workload.saturated(now, saturated));
             }
@@ -176,7 +180,7 @@ impl Control {
         of_key.map(|(id, _)| id.clone()).collect()
     }
 
-    fn each(
+    pub(super) fn each(
         &mut self,
         key: &ObjectKey,
         take_in: impl Fn(&mut Workload, Timestamp) -> Vec<ResizeEffect>,

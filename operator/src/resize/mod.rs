@@ -50,8 +50,8 @@ impl Resizer {
         self.send(Message::Deleted { key: key.clone() });
     }
 
-    /// Whether a sale holds now, once that is known.
-    pub fn sale(&self, key: &ObjectKey, holds: bool) {
+    /// Whether a sale holds now; `None` while a pause leaves that open.
+    pub fn sale(&self, key: &ObjectKey, holds: Option<bool>) {
         self.send(Message::Sale {
             key: key.clone(),
             holds,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt};
 use sakidori_api::ScaledObject;
-use sakidori_engine::resize::{ResizeEvent, Settings};
+use sakidori_engine::resize::Settings;
 use sakidori_engine::{ConditionType, Event, ObjectKey};
 use tokio::sync::oneshot;
 
@@ -20,6 +20,11 @@ impl Control {
     pub(super) fn applied(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>) {
         let uid = object.uid().unwrap_or_default();
         let target = &object.spec.scale_target_ref;
+        let ids = self.ids_of(key);
+        let mut known = ids.iter().filter_map(|id| self.workloads.get(id));
+        if known.any(|workload| workload.uid != uid) {
+            self.sales.remove(key);
+        }
         // Those of another object of this name, and those of another target that this one had.
         self.end_all(key, |workload| {
             workload.uid != uid || !same_target(&workload.target, target)
@@ -36,22 +41,37 @@ impl Control {
         }
     }
 
+    /// It may be told before the workload is there, and is not told again when another takes its place within a sale.
+    pub(super) fn sale(&mut self, key: &ObjectKey, holds: Option<bool>) {
+        if self.around.objects.object(key).is_none() {
+            return;
+        }
+        match holds {
+            Some(holds) => self.sales.insert(key.clone(), holds),
+            None => self.sales.remove(key),
+        };
+        self.each(key, |workload, now| workload.sale(now, holds));
+    }
+
     /// Resizes the object's pods from now on.
     fn want(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>, settings: Settings) {
         let id = self.find_or_make(key, object);
         let paused = object.pause().is_some();
-        let no_sales = !sales::has_sales(object);
+        let holds = match sales::has_sales(object) {
+            true => self.sales.get(key).copied(),
+            false => Some(false),
+        };
         let uid = object.metadata.uid.as_deref();
         let hpas = self.around.hpas.owned_by(key, uid);
         let saturated = hpas.iter().find_map(|hpa| is_saturated(hpa));
         self.with(&id, |workload, now| {
-            let mut effects = workload.handle(now, ResizeEvent::Paused(paused));
+            let mut effects = workload.pause(now, paused);
             effects.extend(workload.want(now, settings));
             if let Some(saturated) = saturated {
                 effects.extend(workload.saturated(now, saturated));
             }
-            if no_sales {
-                effects.extend(workload.sale(now, false));
+            if holds.is_some() {
+                effects.extend(workload.sale(now, holds));
             }
             effects
         });

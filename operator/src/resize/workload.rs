@@ -40,6 +40,8 @@ pub struct Workload {
     /// Why its policies can't be understood; the last ones that could hold on.
     pub invalid: Option<String>,
     has_policies: bool,
+    /// The object is paused.
+    paused: bool,
     holding: KnownHolding,
     /// Follows its pods, once the object has its finalizer.
     pub following: Option<AbortOnDropHandle<()>>,
@@ -58,7 +60,7 @@ pub struct Workload {
 /// What is known of what holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct KnownHolding {
-    /// `None` until the engine has told of the object's sales.
+    /// `None` until the engine has told of the object's sales, and again while it is paused.
     sale: Option<bool>,
     saturated: bool,
     sent: Option<Holding>,
@@ -74,6 +76,7 @@ impl Workload {
             wanted: true,
             invalid: None,
             has_policies: false,
+            paused: false,
             holding: KnownHolding::default(),
             following: None,
             looking: None,
@@ -107,14 +110,27 @@ impl Workload {
         effects
     }
 
-    pub fn sale(&mut self, now: Timestamp, holds: bool) -> Vec<ResizeEffect> {
-        self.holding.sale = Some(holds);
-        self.tell_holding(now)
+    pub fn pause(&mut self, now: Timestamp, paused: bool) -> Vec<ResizeEffect> {
+        self.paused = paused;
+        self.tell_paused(now)
+    }
+
+    pub fn sale(&mut self, now: Timestamp, holds: Option<bool>) -> Vec<ResizeEffect> {
+        self.holding.sale = holds;
+        let mut effects = self.tell_holding(now);
+        effects.extend(self.tell_paused(now));
+        effects
     }
 
     pub fn saturated(&mut self, now: Timestamp, saturated: bool) -> Vec<ResizeEffect> {
         self.holding.saturated = saturated;
         self.tell_holding(now)
+    }
+
+    /// After a pause, what held before it is not carried out before it is known what holds now.
+    fn tell_paused(&mut self, now: Timestamp) -> Vec<ResizeEffect> {
+        let is_open = self.holding.sale.is_none() && self.holding.sent.is_some();
+        self.handle(now, ResizeEvent::Paused(self.paused || is_open))
     }
 
     /// Nothing is told before it is known whether a sale holds: a restart within one would take pods back.
