@@ -169,7 +169,9 @@ impl Finalizer {
         if Self::is_needed(&object) {
             let namespace = object.namespace().unwrap_or_default();
             let name = ObjectKey::new(namespace, object.name_any());
-            self.resizer.put_back(&name, object.clone()).await;
+            if !self.resizer.put_back(&name, object.clone()).await {
+                return;
+            }
         }
         let mut pause = FIRST_RETRY;
         let mut failing = Spell::default();

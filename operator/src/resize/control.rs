@@ -94,6 +94,7 @@ pub async fn run(
         sender,
         workloads: BTreeMap::new(),
         sales: BTreeMap::new(),
+        waiting: BTreeMap::new(),
         agenda: BTreeSet::new(),
         numbers: 0,
         used: Used::default(),
@@ -130,6 +131,8 @@ pub(super) struct Control {
     pub(super) workloads: BTreeMap<WorkloadId, Workload>,
     /// Whether a sale of an object holds, as it was last told: for workloads that come later.
     pub(super) sales: BTreeMap<ObjectKey, bool>,
+    /// Wait until all pods of an object are back.
+    pub(super) waiting: BTreeMap<ObjectKey, Vec<oneshot::Sender<()>>>,
     pub(super) agenda: BTreeSet<(Timestamp, WorkloadId)>,
     pub(super) numbers: u64,
     pub(super) used: Used,

@@ -214,15 +214,17 @@ impl Control {
 
     /// All pods of a workload are back, or can't be brought back.
     fn finished(&mut self, id: &WorkloadId) {
-        let Some(mut workload) = self.workloads.remove(id) else {
+        let Some(workload) = self.workloads.remove(id) else {
             return;
         };
         if let Some(planned) = workload.planned {
             self.agenda.remove(&(planned, id.clone()));
         }
-        workload.done();
         if !self.ids_of(&id.key).is_empty() {
             return;
+        }
+        for waiting in self.waiting.remove(&id.key).into_iter().flatten() {
+            let _ = waiting.send(());
         }
         let object = self.around.objects.object(&id.key);
         let object = object.filter(|object| object.uid().as_ref() == Some(&workload.uid));

@@ -66,10 +66,11 @@ impl Resizer {
         });
     }
 
-    /// Puts back the pods of an object that is being deleted; returns when they are, or can't be.
-    pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) {
+    /// Puts back the pods of an object that is being deleted, those of targets that it had before, too. True when they are, or can't be;
+    /// false where the end of the term comes first: the next term has to do it.
+    pub async fn put_back(&self, key: &ObjectKey, object: ScaledObject) -> bool {
         if !concerns(&object) {
-            return;
+            return true;
         }
         let (done, is_done) = oneshot::channel();
         self.send(Message::PutBack {
@@ -77,8 +78,7 @@ impl Resizer {
             object: Box::new(object),
             done,
         });
-        // The loop ends only with the whole term.
-        let _ = is_done.await;
+        is_done.await.is_ok()
     }
 
     /// After the loop's end messages go nowhere, which is what a shutdown wants.

@@ -160,11 +160,9 @@ impl Control {
         object: &ScaledObject,
         done: oneshot::Sender<()>,
     ) {
-        let id = self.find_or_make(key, object);
-        if let Some(workload) = self.workloads.get_mut(&id) {
-            workload.waiting.push(done);
-        }
-        self.end(&id);
+        self.waiting.entry(key.clone()).or_default().push(done);
+        self.find_or_make(key, object);
+        self.end_all(key, |_| true);
     }
 }
 

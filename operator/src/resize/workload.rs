@@ -7,7 +7,6 @@ use sakidori_engine::ObjectKey;
 use sakidori_engine::resize::{
     Holding, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing, Settings,
 };
-use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::room::Room;
@@ -51,8 +50,6 @@ pub struct Workload {
     pub looking: Option<AbortOnDropHandle<()>>,
     pub report: Option<Report>,
     pub telling: Telling,
-    /// Wait until all pods are back.
-    pub waiting: Vec<oneshot::Sender<()>>,
     /// In the agenda.
     pub planned: Option<Timestamp>,
 }
@@ -83,7 +80,6 @@ impl Workload {
             room: None,
             report: None,
             telling: Telling::default(),
-            waiting: Vec::new(),
             planned: None,
         }
     }
@@ -169,12 +165,5 @@ impl Workload {
     pub fn memory_kept(&self) -> Vec<PodRef> {
         let pods = self.resizing.pods_in(PodState::MemoryKept);
         pods.map(PodRef::from).collect()
-    }
-
-    /// Whoever waits for the pods to be back need not wait any more.
-    pub fn done(&mut self) {
-        for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(());
-        }
     }
 }
