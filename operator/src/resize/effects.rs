@@ -171,6 +171,17 @@ impl Control {
         });
     }
 
+    /// Shows the condition once more, where it said something else for a while.
+    pub(super) fn show_again(&self, id: &WorkloadId) {
+        let report = self.workloads.get(id).and_then(|it| it.report.as_ref());
+        if let Some(report) = report {
+            self.around.events.send(Event::ResizeObserved {
+                key: id.key.clone(),
+                condition: Some(tell::condition(report, None)),
+            });
+        }
+    }
+
     /// Shows how far an object's pods are: of one that has another target by now, that target's.
     fn show(&mut self, id: &WorkloadId, report: Report) {
         let mut ids = self.ids_of(&id.key);

@@ -61,6 +61,10 @@ impl Control {
             true => self.sales.get(key).copied(),
             false => Some(false),
         };
+        let was_invalid = self
+            .workloads
+            .get(&id)
+            .is_some_and(|it| it.invalid.is_some());
         let uid = object.metadata.uid.as_deref();
         let hpas = self.around.hpas.owned_by(key, uid);
         let saturated = hpas.iter().find_map(|hpa| is_saturated(hpa));
@@ -75,6 +79,9 @@ impl Control {
             }
             effects
         });
+        if was_invalid {
+            self.show_again(&id);
+        }
         self.hold(&id, object);
     }
 
@@ -82,14 +89,14 @@ impl Control {
     fn misunderstand(&mut self, key: &ObjectKey, object: &ScaledObject, problems: &str) {
         let uid = object.uid().unwrap_or_default();
         let condition = tell::invalid(problems);
-        for id in self.ids_of(key) {
-            if let Some(workload) = self.workloads.get_mut(&id)
-                && workload.wanted
-                && workload.uid == uid
-            {
-                workload.invalid = Some(problems.to_owned());
+        let paused = object.pause().is_some();
+        self.each(key, |workload, now| {
+            if !workload.wanted || workload.uid != uid {
+                return Vec::new();
             }
-        }
+            workload.invalid = Some(problems.to_owned());
+            workload.pause(now, paused)
+        });
         let condition = Some(condition);
         let key = key.clone();
         self.around
