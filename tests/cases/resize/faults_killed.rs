@@ -1,0 +1,207 @@
+//! The operator is killed (SIGKILL), or asked to end, while it resizes pods, and started again: it goes on where it was, and all that it has to know
+//! for that stands on the pods.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use sakidori_tests::bed::Bed;
+use serde_json::json;
+
+use super::between::{Between, Resizes};
+use super::faults::{
+    OWN, TRIPLED, asked, asks_nothing_for, begin_sale, bring_up, end_sale, slow, tripled,
+    until_any, until_back, until_tripled,
+};
+use super::stage::{Seen, is_back, options, play_on, until_all};
+use super::witness::Witness;
+use crate::scene::{SCALED_OBJECTS, Scene, condition, text};
+
+const SOON: Duration = Duration::from_secs(30);
+/// An operator that is up has listed everything long before.
+const LOOKED: Duration = Duration::from_secs(4);
+
+/// A bed whose operator these cases end, one after the other.
+struct Stage {
+    bed: Bed,
+    between: Between,
+}
+
+fn play(name: &str, case: impl AsyncFnOnce(&Stage, &Scene) -> Result<()>) {
+    static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
+    let stage = STAGE.get_or_init(|| {
+        let between = Between::start().unwrap();
+        let bed = Bed::start_with(options(), |settings| {
+            between.stand_before(settings).unwrap()
+        });
+        Mutex::new(Stage {
+            bed: bed.unwrap(),
+            between,
+        })
+    });
+    let stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+    stage.between.set(Resizes::GoThrough);
+    play_on(&stage.bed, name, async |scene| case(&stage, scene).await);
+}
+
+impl Stage {
+    async fn kill(&self) -> Result<()> {
+        self.bed.operator.lock().await.kill()
+    }
+
+    async fn start(&self) -> Result<()> {
+        let mut operator = self.bed.operator.lock().await;
+        operator.restart()?;
+        operator.wait_ready(SOON).await
+    }
+}
+
+fn is_noted_only(pod: &Seen) -> bool {
+    pod.remembers && pod.wanted == OWN
+}
+
+fn is_under_way(pod: &Seen) -> bool {
+    pod.wanted == TRIPLED && pod.actual == OWN
+}
+
+fn goes_back(pod: &Seen) -> bool {
+    pod.wanted == OWN && pod.actual == TRIPLED
+}
+
+#[test]
+fn an_operator_that_is_killed_mid_wave_goes_on_where_it_was() {
+    play("resize-killed", async |stage, scene| {
+        let three = json!({"maxConcurrent": 3});
+        bring_up(scene, 9, slow("1500ms"), tripled(), three).await?;
+        let witness = Witness::of(scene);
+        // What is asked gets to the API server when whoever asked may be dead.
+        stage
+            .between
+            .set(Resizes::AreLate(Duration::from_millis(700)));
+        begin_sale(scene).await?;
+        let moments: [(&str, fn(&Seen) -> bool); 4] = [
+            ("a pod with an annotation", is_noted_only),
+            ("a pod under way", is_under_way),
+            ("another pod with an annotation", is_noted_only),
+            ("another pod under way", is_under_way),
+        ];
+        for (what, is) in moments {
+            until_any(scene, what, is).await?;
+            stage.kill().await?;
+            stage.start().await?;
+        }
+        let grown = until_tripled(scene, 9).await?;
+        witness.content(3)?;
+        ensure!(
+            witness.most_under_way() == 3,
+            "waves of {}",
+            witness.most_under_way()
+        );
+
+        // A restart within a sale takes nothing back.
+        let before = asked(scene)?;
+        stage.kill().await?;
+        stage.start().await?;
+        asks_nothing_for(scene, LOOKED).await?;
+        ensure!(asked(scene)? == before, "{before:?} {:?}", asked(scene)?);
+
+        // The sale ends while it is away, and it is killed again on the way back.
+        stage.kill().await?;
+        end_sale(scene).await?;
+        stage.start().await?;
+        for _ in 0..2 {
+            until_any(scene, "a pod on its way back", goes_back).await?;
+            stage.kill().await?;
+            stage.start().await?;
+        }
+        let back = until_back(scene, 9).await?;
+        ensure!(back.keys().eq(grown.keys()), "{back:?} {grown:?}");
+        witness.content(3)
+    });
+}
+
+#[test]
+fn what_is_deleted_while_the_operator_is_away_is_put_back_when_it_comes() {
+    play("resize-away-deleted", async |stage, scene| {
+        bring_up(scene, 3, json!({}), tripled(), json!({"maxConcurrent": 3})).await?;
+        let witness = Witness::of(scene);
+        begin_sale(scene).await?;
+        until_tripled(scene, 3).await?;
+        stage.kill().await?;
+        scene.delete(SCALED_OBJECTS, "web").await?;
+        let held = scene
+            .get(SCALED_OBJECTS, "web")
+            .await?
+            .context("it is gone")?;
+        ensure!(
+            held["metadata"]["deletionTimestamp"].is_string(),
+            "{held:#}"
+        );
+        stage.start().await?;
+        scene.until_gone(SCALED_OBJECTS, "web").await?;
+        until_all(scene, "pods that are back", 3, is_back).await?;
+        witness.content(3)
+    });
+}
+
+#[test]
+fn policies_that_go_while_the_operator_is_away_take_pods_back_when_it_comes() {
+    play("resize-away-policies", async |stage, scene| {
+        bring_up(scene, 3, json!({}), tripled(), json!({"maxConcurrent": 3})).await?;
+        let witness = Witness::of(scene);
+        begin_sale(scene).await?;
+        until_tripled(scene, 3).await?;
+        stage.kill().await?;
+        let none = json!({"spec": {"advanced": {"sakidori": null}}});
+        scene.patch(SCALED_OBJECTS, "web", &none).await?;
+        stage.start().await?;
+        until_all(scene, "pods that are back", 3, is_back).await?;
+        scene
+            .until(
+                "no condition and no finalizer",
+                SCALED_OBJECTS,
+                "web",
+                |object| {
+                    let none = condition(object, "Resized").is_none();
+                    (none && object["metadata"]["finalizers"].is_null()).then_some(())
+                },
+            )
+            .await?;
+        witness.content(3)
+    });
+}
+
+#[test]
+fn an_operator_that_is_asked_to_end_within_a_deletion_leaves_the_finalizer() {
+    play("resize-terminated", async |stage, scene| {
+        let one = json!({"maxConcurrent": 1});
+        bring_up(scene, 3, slow("500ms"), tripled(), one).await?;
+        let witness = Witness::of(scene);
+        begin_sale(scene).await?;
+        until_tripled(scene, 3).await?;
+        stage
+            .between
+            .set(Resizes::AreLate(Duration::from_millis(1500)));
+        scene.delete(SCALED_OBJECTS, "web").await?;
+        until_any(scene, "a pod on its way back", goes_back).await?;
+        stage.bed.operator.lock().await.terminate(SOON).await?;
+        let held = scene
+            .get(SCALED_OBJECTS, "web")
+            .await?
+            .context("it is gone")?;
+        let finalizers: Vec<_> = held["metadata"]["finalizers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(text)
+            .collect();
+        ensure!(
+            finalizers.iter().any(|it| it == "finalizer.keda.sh"),
+            "{finalizers:?}"
+        );
+        stage.start().await?;
+        scene.until_gone(SCALED_OBJECTS, "web").await?;
+        until_all(scene, "pods that are back", 3, is_back).await?;
+        witness.content(1)
+    });
+}

@@ -1,0 +1,69 @@
+//! A cluster without `pods/resize`, and one where the operator may not: the condition says so, everything else works.
+
+use anyhow::{Result, ensure};
+use sakidori_tests::bed::Bed;
+use sakidori_tests::chart;
+use serde_json::{Value, json};
+
+use super::between::{Between, Resizes};
+use super::faults::{OWN, asked, begin_sale, bring_up, end_sale, tripled, until_says};
+use super::stage::{has, options, play_on, until_all};
+use crate::prescaling::until_bounds;
+use crate::scene::{SCALED_OBJECTS, Scene};
+
+/// Prescaling, scaling and deletion, while nothing can be resized.
+async fn everything_else_works(scene: &Scene<'_>, reason: &str, told: &[&str]) -> Result<()> {
+    bring_up(scene, 2, json!({}), tripled(), json!({"maxConcurrent": 2})).await?;
+    let more = json!({"spec": {"triggers": [
+        crate::prescaling::trigger("sales", crate::prescaling::floor(3)), scene.trigger(),
+    ]}});
+    scene.patch(SCALED_OBJECTS, "web", &more).await?;
+    begin_sale(scene).await?;
+    until_says(scene, reason, told).await?;
+    until_bounds(scene, "web", 3, 6).await?;
+    scene.until_replicas("web", 3).await?;
+    scene.ready("web").await?;
+    scene
+        .condition("web", "Prescaled", "True", "FloorReady")
+        .await?;
+    scene.set(50);
+    scene.until_replicas("web", 5).await?;
+    until_all(scene, "pods as they are", 5, has(OWN)).await?;
+    until_says(scene, reason, told).await?;
+    scene.set(0);
+    end_sale(scene).await?;
+    scene.until_replicas("web", 2).await?;
+    scene.delete(SCALED_OBJECTS, "web").await?;
+    scene.until_gone(SCALED_OBJECTS, "web").await
+}
+
+/// Lets the operator have what the chart gives with these values of `rbac`.
+async fn grant(scene: &Scene<'_>, in_place_resize: bool) -> Result<()> {
+    let values: Value = json!({"rbac": {"inPlaceResize": in_place_resize}});
+    chart::service_account_with(scene.cluster, &values).await?;
+    Ok(())
+}
+
+#[test]
+fn where_pods_cannot_be_resized_everything_else_works() {
+    let between = Between::start().unwrap();
+    between.set(Resizes::AreUnknown);
+    let bed = Bed::start_with(options(), |settings| {
+        between.stand_before(settings).unwrap()
+    });
+    let bed = bed.unwrap();
+    play_on(&bed, "resize-unsupported", async |scene| {
+        everything_else_works(scene, "Unsupported", &["Kubernetes 1.33"]).await?;
+        until_all(scene, "no annotation", 2, |pod| !pod.remembers).await?;
+        ensure!(asked(scene)?.is_empty(), "{:?}", asked(scene)?);
+        Ok(())
+    });
+    between.set(Resizes::GoThrough);
+    play_on(&bed, "resize-not-allowed", async |scene| {
+        grant(scene, false).await?;
+        let told = ["cannot", "pods"];
+        everything_else_works(scene, "NotAllowed", &told).await?;
+        until_all(scene, "no annotation", 2, |pod| !pod.remembers).await?;
+        Ok(())
+    });
+}
