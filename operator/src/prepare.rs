@@ -28,6 +28,7 @@ use crate::path_name;
 use crate::prometheus::MetricFacts;
 use crate::push;
 use crate::references::References;
+use crate::resize::Resizer;
 use crate::sales::{self, PreparedSale, SaleNews};
 use crate::status::Found;
 use crate::target::{Target, TargetError, Targets, replicas, same_target};
@@ -82,6 +83,7 @@ pub struct Preparer {
     pub sale_news: Arc<SaleNews>,
     pub writer: HpaWriter,
     pub finalizer: Arc<Finalizer>,
+    pub resizer: Resizer,
     pub scaling: Context,
     pub events: Events,
     pub publisher: Arc<EventPublisher>,
@@ -340,6 +342,7 @@ impl Preparer {
             .is_some_and(|status| status.sakidori.is_some());
         let concerned = had_sales || remembers || !prepared.sales.is_empty();
         self.objects.set_prepared(key, uid, Arc::new(prepared));
+        self.resizer.owner_found(key);
         if concerned {
             self.sale_news.tell(key);
         }
@@ -367,6 +370,7 @@ impl Preparer {
             .winner(key, object, |name, object| holds(name, object).is_some());
         let Some(winner) = winner else { return Ok(()) };
         self.objects.let_go_of_target(key);
+        self.resizer.owner_found(key);
         let uid = object.metadata.uid.as_deref();
         let prepared = self.objects.prepared_of(key, uid);
         if prepared.is_some_and(|prepared| same_target(&prepared.target.reference(), reference)) {

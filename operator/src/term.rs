@@ -300,6 +300,7 @@ fn build(
         sale_news: sale_news.clone(),
         writer: HpaWriter::new(client.clone()),
         finalizer: finalizer.clone(),
+        resizer: resizer.clone(),
         scaling: sakidori_scalers::Context {
             clients,
             cluster: Arc::new(ClusterView::new(client.clone(), only_in)),

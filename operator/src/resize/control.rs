@@ -51,6 +51,9 @@ pub enum Message {
         key: ObjectKey,
         saturated: bool,
     },
+    OwnerFound {
+        key: ObjectKey,
+    },
     PutBack {
         key: ObjectKey,
         object: Box<ScaledObject>,
@@ -151,6 +154,7 @@ impl Control {
             Message::Saturated { key, saturated } => {
                 self.each(&key, |workload, now| workload.saturated(now, saturated));
             }
+            Message::OwnerFound { key } => self.owner_found(&key),
             Message::PutBack { key, object, done } => self.put_back(&key, &object, done),
             Message::Held(id) => self.follow(&id),
             Message::Of(id, event) => self.with(&id, |workload, now| workload.handle(now, event)),

@@ -224,7 +224,7 @@ impl Control {
     }
 
     /// All pods of a workload are back, or can't be brought back.
-    fn finished(&mut self, id: &WorkloadId) {
+    pub(super) fn finished(&mut self, id: &WorkloadId) {
         let Some(workload) = self.workloads.remove(id) else {
             return;
         };
@@ -234,9 +234,7 @@ impl Control {
         if !self.ids_of(&id.key).is_empty() {
             return;
         }
-        for waiting in self.waiting.remove(&id.key).into_iter().flatten() {
-            let _ = waiting.send(());
-        }
+        self.release_waiting(&id.key);
         let object = self.around.objects.object(&id.key);
         let object = object.filter(|object| object.uid().as_ref() == Some(&workload.uid));
         if object.is_none_or(|object| object.in_place_resize().is_some()) {

@@ -13,6 +13,7 @@ mod objects;
 mod outcome;
 mod pod;
 mod requests;
+mod rivals;
 mod room;
 mod tell;
 mod usage;
@@ -56,6 +57,11 @@ impl Resizer {
             key: key.clone(),
             holds,
         });
+    }
+
+    /// It was looked whose the object's target is.
+    pub fn owner_found(&self, key: &ObjectKey) {
+        self.send(Message::OwnerFound { key: key.clone() });
     }
 
     /// Whether the object's HPA wants more replicas than it may have.

@@ -29,6 +29,9 @@ impl Control {
         self.end_all(key, |workload| {
             workload.uid != uid || !same_target(&workload.target, target)
         });
+        if concerns(object) && self.is_anothers(key, object) {
+            return self.leave(key, object);
+        }
         match object.resize_settings() {
             Ok(Some(settings)) => self.want(key, object, settings),
             Ok(None) if concerns(object) => {
@@ -55,6 +58,7 @@ impl Control {
 
     /// Resizes the object's pods from now on.
     fn want(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>, settings: Settings) {
+        self.take_over(key, object);
         let id = self.find_or_make(key, object);
         let paused = object.pause().is_some();
         let holds = match sales::has_sales(object) {
@@ -168,8 +172,13 @@ impl Control {
         done: oneshot::Sender<()>,
     ) {
         self.waiting.entry(key.clone()).or_default().push(done);
-        self.find_or_make(key, object);
+        if self.is_taken_over(key, object) {
+            self.let_go(key, object);
+        } else {
+            self.find_or_make(key, object);
+        }
         self.end_all(key, |_| true);
+        self.release_waiting(key);
     }
 }
 

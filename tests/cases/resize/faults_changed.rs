@@ -1,18 +1,19 @@
 //! What pods belong to changes while they are resized: their template, they themselves, how many there are, the target.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::faults::{
-    OWN, TRIPLED, begin_sale, bring_up, end_sale, shop, slow, tripled, until_any, until_back,
-    until_tripled,
+    OWN, TRIPLED, asks_nothing_for, begin_sale, bring_up, end_sale, shop, slow, tripled, until_any,
+    until_back, until_tripled,
 };
 use super::stage::{PODS, Seen, has, is_back, play, pods, until_all, web};
 use super::witness::Witness;
 use crate::prescaling::calendar;
-use crate::scene::{DEPLOYMENTS, Scene, merge};
+use crate::scene::{DEPLOYMENTS, SCALED_OBJECTS, Scene, merge};
 use crate::targets::STATEFUL_SETS;
 
 /// Another Deployment of pods like those of `web`.
@@ -150,5 +151,36 @@ fn pods_of_a_target_that_an_object_no_longer_has_go_back() {
         until_of(scene, "the other's that are back", "other-", 2, is_back).await?;
         // Each of the two has waves of its own.
         witness.content(2 * 2)
+    });
+}
+
+#[test]
+fn pods_of_a_target_that_two_objects_want_are_resized_for_its_owner_alone() {
+    play("resize-rivals", async |scene| {
+        bring_up(scene, 2, json!({}), tripled(), json!({"maxConcurrent": 2})).await?;
+        let witness = Witness::of(scene);
+        begin_sale(scene).await?;
+        until_tripled(scene, 2).await?;
+        let doubled = json!([{"container": "app", "when": "prescale", "cpu": "x2"}]);
+        let mut other = shop(scene, 2, doubled, json!({"maxConcurrent": 2}))?;
+        other["metadata"]["name"] = "other".into();
+        scene.apply(other.clone()).await?;
+        scene.check_failed("other").await?;
+        asks_nothing_for(scene, Duration::from_secs(3)).await?;
+        // One that never had the pods takes nothing back.
+        scene.delete(SCALED_OBJECTS, "other").await?;
+        scene.until_gone(SCALED_OBJECTS, "other").await?;
+        asks_nothing_for(scene, Duration::from_secs(3)).await?;
+        until_tripled(scene, 2).await?;
+
+        scene.apply(other).await?;
+        scene.check_failed("other").await?;
+        scene.delete(SCALED_OBJECTS, "web").await?;
+        scene.until_gone(SCALED_OBJECTS, "web").await?;
+        scene.ready("other").await?;
+        until_all(scene, "pods of the other", 2, has("1 256Mi")).await?;
+        end_sale(scene).await?;
+        until_all(scene, "pods that are back", 2, is_back).await?;
+        witness.content(2)
     });
 }

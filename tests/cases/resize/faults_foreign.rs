@@ -4,10 +4,10 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::faults::{
-    OWN, TRIPLED, asked, begin_sale, bring_up, end_sale, has_replicas, resize_as_another, slow,
-    tripled, until_any, until_back, until_says, until_some, until_tripled,
+    OWN, TRIPLED, asked, begin_sale, bring_up, counted, end_sale, has_replicas, resize_as_another,
+    slow, tripled, until_any, until_back, until_says, until_some, until_tripled,
 };
-use super::stage::{has, play, pods, until_all};
+use super::stage::{PODS, has, play, pods, shared, until_all};
 use super::witness::Witness;
 use crate::scene::Scene;
 
@@ -32,6 +32,8 @@ fn another_actor_wins_within_a_sale_and_the_others_go_on() {
         let message = until_says(scene, "Foreign", &["Foreign: 1"]).await?;
         ensure!(message.contains(&pod), "{message}");
         scene.until_told("web", "PodResizedByAnother").await?;
+        ensure!(counted(scene, shared()?, "foreign").await? == 1.0);
+        ensure!(counted(scene, shared()?, "resized").await? == 3.0);
         let before = asked(scene)?.len();
         // It changes its mind: still its own.
         resize_as_another(scene, &pod, "900m", "1200m").await?;
@@ -114,6 +116,25 @@ fn a_deletion_leaves_the_pod_of_another_actor_alone() {
         let left = until_all(scene, "no annotation", 2, |pod| !pod.remembers).await?;
         ensure!(left[&pod].wanted == VPAS, "{left:?}");
         ensure!(left.values().any(has(OWN)), "{left:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_annotation_that_somebody_removes_is_written_again() {
+    play("resize-annotation", async |scene| {
+        bring_up(scene, 2, json!({}), tripled(), json!({"maxConcurrent": 2})).await?;
+        begin_sale(scene).await?;
+        let grown = until_tripled(scene, 2).await?;
+        let pod = grown.keys().next().cloned().unwrap_or_default();
+        let without = json!({"metadata": {"annotations": {"sakidori.dev/resize": null}}});
+        scene.patch(PODS, &pod, &without).await?;
+        until_all(scene, "both with their annotation", 2, |pod| {
+            pod.remembers && has(TRIPLED)(pod)
+        })
+        .await?;
+        end_sale(scene).await?;
+        until_back(scene, 2).await?;
         Ok(())
     });
 }

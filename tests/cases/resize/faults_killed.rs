@@ -11,7 +11,7 @@ use serde_json::json;
 use super::between::{Between, Resizes};
 use super::faults::{
     OWN, TRIPLED, asked, asks_nothing_for, begin_sale, bring_up, end_sale, slow, tripled,
-    until_any, until_back, until_tripled,
+    until_any, until_back, until_says, until_tripled,
 };
 use super::stage::{Seen, is_back, options, play_on, until_all};
 use super::witness::Witness;
@@ -203,5 +203,48 @@ fn an_operator_that_is_asked_to_end_within_a_deletion_leaves_the_finalizer() {
         scene.until_gone(SCALED_OBJECTS, "web").await?;
         until_all(scene, "pods that are back", 3, is_back).await?;
         witness.content(1)
+    });
+}
+
+#[test]
+fn a_pause_outlives_a_restart() {
+    play("resize-away-paused", async |stage, scene| {
+        bring_up(scene, 3, json!({}), tripled(), json!({"maxConcurrent": 1})).await?;
+        let witness = Witness::of(scene);
+        begin_sale(scene).await?;
+        until_tripled(scene, 3).await?;
+        let paused = |paused: Option<&str>| json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused": paused}}});
+        let before = asked(scene)?;
+        scene
+            .patch(SCALED_OBJECTS, "web", &paused(Some("true")))
+            .await?;
+        until_says(scene, "ResizingPaused", &[]).await?;
+        stage.kill().await?;
+        end_sale(scene).await?;
+        stage.start().await?;
+        asks_nothing_for(scene, LOOKED).await?;
+        ensure!(asked(scene)? == before, "{before:?} {:?}", asked(scene)?);
+        until_says(scene, "ResizingPaused", &[]).await?;
+        scene.patch(SCALED_OBJECTS, "web", &paused(None)).await?;
+        until_back(scene, 3).await?;
+        witness.content(1)
+    });
+}
+
+#[test]
+fn an_api_server_that_is_away_mid_wave_holds_nothing_up_for_long() {
+    play("resize-apiserver", async |stage, scene| {
+        let two = json!({"maxConcurrent": 2});
+        bring_up(scene, 6, slow("1s"), tripled(), two).await?;
+        begin_sale(scene).await?;
+        until_any(scene, "a pod under way", is_under_way).await?;
+        stage.bed.cluster.restart_apiserver().await?;
+        let grown = until_tripled(scene, 6).await?;
+        end_sale(scene).await?;
+        until_any(scene, "a pod on its way back", goes_back).await?;
+        stage.bed.cluster.restart_apiserver().await?;
+        let back = until_back(scene, 6).await?;
+        ensure!(back.keys().eq(grown.keys()), "{back:?} {grown:?}");
+        Ok(())
     });
 }

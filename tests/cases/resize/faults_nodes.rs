@@ -5,10 +5,10 @@ use sakidori_test_cluster::{NodeSize, eventually};
 use serde_json::{Value, json};
 
 use super::faults::{
-    OWN, TRIPLED, asked, begin_sale, bring_up, end_sale, has_replicas, tell_kubelet, tripled,
-    until_any, until_back, until_says, until_some, until_tripled,
+    OWN, TRIPLED, asked, begin_sale, bring_up, counted, end_sale, has_replicas, tell_kubelet,
+    tripled, until_any, until_back, until_says, until_some, until_tripled,
 };
-use super::stage::{PODS, Seen, has, play, pods, until_all};
+use super::stage::{PODS, Seen, has, play, pods, shared, until_all};
 use super::witness::Witness;
 use crate::scene::{SOON, Scene};
 
@@ -57,9 +57,7 @@ fn pods_without_room_wait_for_it_and_the_others_go_on() {
         begin_sale(scene).await?;
         until_some(scene, "one grown", 1, has(TRIPLED)).await?;
         until_some(scene, "one deferred", 1, is_deferred).await?;
-        until_says(scene, "Resizing", &["Deferred: 1", "OutOfcpu"])
-            .await
-            .ok();
+        until_says(scene, "Resizing", &["Deferred: 1"]).await?;
         scene.until_told("web", "PodResizeDeferred").await?;
         // The third is not asked while another waits there for room.
         ensure!(asked(scene)?.len() == 2, "{:?}", asked(scene)?);
@@ -112,6 +110,7 @@ fn a_pod_whose_node_never_has_room_is_left_as_it_is() {
         .await?;
         until_some(scene, "one infeasible", 1, is_infeasible).await?;
         scene.until_told("web", "PodResizeInfeasible").await?;
+        ensure!(counted(scene, shared()?, "infeasible").await? == 1.0);
         super::faults::asks_nothing_for(scene, std::time::Duration::from_secs(12)).await?;
         end_sale(scene).await?;
         // Its kubelet says nothing against less.

@@ -20,13 +20,15 @@ pub fn own() -> Value {
 
 /// Runs a case in the namespace `name` of a control plane that the cases of this module share.
 pub fn play(name: &str, case: impl AsyncFnOnce(&Scene) -> Result<()>) {
+    play_on(shared().unwrap(), name, case);
+}
+
+/// The control plane that the cases of this module share.
+pub fn shared() -> Result<&'static Bed> {
     static SHARED: OnceLock<Result<Bed, String>> = OnceLock::new();
     let bed = SHARED.get_or_init(|| bed().map_err(|error| format!("{error:#}")));
-    let bed = bed
-        .as_ref()
-        .map_err(|error| anyhow!("the bed does not start: {error}"))
-        .unwrap();
-    play_on(bed, name, case);
+    let bed = bed.as_ref();
+    bed.map_err(|error| anyhow!("the bed does not start: {error}"))
 }
 
 /// The same on a bed of the case's own.

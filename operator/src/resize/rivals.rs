@@ -1,0 +1,112 @@
+//! Several ScaledObjects on one target: its pods are resized for the one that it belongs to. The others leave them alone; also those that are
+//! deleted, whose going back would undo what the owner asks for.
+
+use kube::ResourceExt;
+use sakidori_api::{ScaleTargetRef, ScaledObject};
+use sakidori_engine::{Event, ObjectKey};
+
+use super::control::Control;
+use super::workload::{Workload, WorkloadId};
+use crate::hpa_index::scales;
+use crate::target::same_target;
+
+impl Control {
+    /// The object's target belongs to another object.
+    pub(super) fn is_anothers(&self, key: &ObjectKey, object: &ScaledObject) -> bool {
+        let target = &object.spec.scale_target_ref;
+        let has_hpa = |name: &ObjectKey, object: &ScaledObject| {
+            let hpas = self
+                .around
+                .hpas
+                .owned_by(name, object.metadata.uid.as_deref());
+            hpas.iter().any(|hpa| scales(hpa, target))
+        };
+        self.around.objects.winner(key, object, has_hpa).is_some()
+    }
+
+    /// The object is resized now and may not be, or the other way round.
+    pub(super) fn owner_found(&mut self, key: &ObjectKey) {
+        let Some(object) = self.around.objects.object(key) else {
+            return;
+        };
+        if object.in_place_resize().is_none() {
+            return;
+        }
+        let ids = self.ids_of(key);
+        let mut known = ids.iter().filter_map(|id| self.workloads.get(id));
+        let resizes = known.any(|workload| workload.wanted);
+        if resizes == self.is_anothers(key, &object) {
+            self.applied(key, &object);
+        }
+    }
+
+    /// Leaves the pods of the object's target alone, as they are.
+    pub(super) fn leave(&mut self, key: &ObjectKey, object: &ScaledObject) {
+        self.let_go(key, object);
+        if self.ids_of(key).is_empty() {
+            self.around.metrics.forget_resize(key);
+            self.around.events.send(Event::ResizeObserved {
+                key: key.clone(),
+                condition: None,
+            });
+        }
+    }
+
+    pub(super) fn let_go(&mut self, key: &ObjectKey, object: &ScaledObject) {
+        let target = &object.spec.scale_target_ref;
+        for id in self.ids_of(key) {
+            let workload = self.workloads.get(&id);
+            if workload.is_some_and(|it| same_target(&it.target, target)) {
+                self.finished(&id);
+            }
+        }
+    }
+
+    /// Another object has its pods resized already.
+    pub(super) fn is_taken_over(&self, key: &ObjectKey, object: &ScaledObject) -> bool {
+        let mut others = self.others_on(key, &object.spec.scale_target_ref);
+        others.any(|(_, workload)| workload.wanted)
+    }
+
+    /// What another object had on the same target, and is putting back, is this object's from now on.
+    pub(super) fn take_over(&mut self, key: &ObjectKey, object: &ScaledObject) {
+        let own = self.ids_of(key);
+        let uid = object.uid();
+        let target = &object.spec.scale_target_ref;
+        let mut known = own.iter().filter_map(|id| self.workloads.get(id));
+        if known.any(|it| Some(&it.uid) == uid.as_ref() && same_target(&it.target, target)) {
+            return;
+        }
+        let others = self.others_on(key, target);
+        let ending = others.filter(|(_, workload)| !workload.wanted);
+        let ending: Vec<_> = ending.map(|(id, _)| id.clone()).collect();
+        for id in ending {
+            self.finished(&id);
+        }
+    }
+
+    /// Workloads of other objects with this target.
+    fn others_on(
+        &self,
+        key: &ObjectKey,
+        target: &ScaleTargetRef,
+    ) -> impl Iterator<Item = (&WorkloadId, &Workload)> {
+        let first = WorkloadId {
+            key: ObjectKey::new(&*key.namespace, ""),
+            number: 0,
+        };
+        let of_namespace = self.workloads.range(first..);
+        let of_namespace = of_namespace.take_while(|(id, _)| id.key.namespace == key.namespace);
+        of_namespace
+            .filter(move |(id, workload)| id.key != *key && same_target(&workload.target, target))
+    }
+
+    /// Whoever waits for the pods of an object need not any more, where none are put back.
+    pub(super) fn release_waiting(&mut self, key: &ObjectKey) {
+        if self.ids_of(key).is_empty() {
+            for waiting in self.waiting.remove(key).into_iter().flatten() {
+                let _ = waiting.send(());
+            }
+        }
+    }
+}
