@@ -16,7 +16,7 @@ fn is_under_way(pod: &Seen) -> bool {
 }
 
 /// Waits until the ScaledObject is gone: then all pods are back already.
-async fn until_gone_after_pods(scene: &Scene<'_>, count: usize) -> Result<()> {
+pub async fn until_gone_after_pods(scene: &Scene<'_>, count: usize) -> Result<()> {
     eventually("no ScaledObject", SOON, async || {
         let is_there = scene.get(SCALED_OBJECTS, "web").await?.is_some();
         Ok((!is_there).then_some(()))

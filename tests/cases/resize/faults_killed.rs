@@ -13,6 +13,7 @@ use super::faults::{
     OWN, TRIPLED, asked, asks_nothing_for, begin_sale, bring_up, end_sale, slow, tripled,
     until_any, until_back, until_says, until_tripled,
 };
+use super::faults_deleted::until_gone_after_pods;
 use super::stage::{Seen, is_back, options, play_on, until_all};
 use super::witness::Witness;
 use crate::scene::{SCALED_OBJECTS, Scene, condition, text};
@@ -138,8 +139,7 @@ fn what_is_deleted_while_the_operator_is_away_is_put_back_when_it_comes() {
             "{held:#}"
         );
         stage.start().await?;
-        scene.until_gone(SCALED_OBJECTS, "web").await?;
-        until_all(scene, "pods that are back", 3, is_back).await?;
+        until_gone_after_pods(scene, 3).await?;
         witness.content(3)
     });
 }
@@ -200,8 +200,7 @@ fn an_operator_that_is_asked_to_end_within_a_deletion_leaves_the_finalizer() {
             "{finalizers:?}"
         );
         stage.start().await?;
-        scene.until_gone(SCALED_OBJECTS, "web").await?;
-        until_all(scene, "pods that are back", 3, is_back).await?;
+        until_gone_after_pods(scene, 3).await?;
         witness.content(1)
     });
 }
