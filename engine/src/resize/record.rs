@@ -57,6 +57,10 @@ pub(super) struct Flight {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are asks, and there is one for a pod at a time"
+)]
 pub(super) enum FlightKind {
     Ask { target: Sizes, remember: Remembered },
     Remember,

@@ -10,6 +10,10 @@ pub const REMEMBERED_ANNOTATION: &str = "sakidori.dev/resize";
 
 /// Whether something is remembered on a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for a pod, and pods that are resized at all all have one"
+)]
 pub enum Memory {
     #[default]
     Nothing,

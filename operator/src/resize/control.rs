@@ -56,6 +56,9 @@ pub enum Message {
     OwnerFound {
         key: ObjectKey,
     },
+    OwnerFound {
+        key: ObjectKey,
+    },
     PutBack {
         key: ObjectKey,
         object: Box<ScaledObject>,
@@ -175,8 +178,13 @@ impl Control {
                 self.end_all(&key, |_| true);
             }
             Message::Sale { key, holds } => self.sale(&key, holds),
+<<<<<<< HEAD
             Message::Saturated { key, saturation } => {
                 self.each(&key, |workload, now| workload.saturated(now, saturation));
+=======
+            Message::Saturated { key, saturated } => {
+                self.each(&key, |workload, now| workload.saturated(now, saturated));
+>>>>>>> faults
             }
             Message::OwnerFound { key } => self.owner_found(&key),
             Message::PutBack { key, object, done } => self.put_back(&key, &object, done),

@@ -50,6 +50,7 @@ impl Room {
             let ranges: Api<LimitRange> = Api::namespaced(client.clone(), namespace);
             let node_api: Api<Node> = Api::all(client.clone());
             let (quotas, ranges) = tokio::join!(quotas.list(&all), ranges.list(&all));
+<<<<<<< HEAD
             let mut room = Self::default();
             room.quotas = quotas.ok().map(|list| list.iter().flat_map(left).collect());
             room.limit_ranges = ranges.ok().map(|list| {
@@ -60,6 +61,20 @@ impl Room {
                 versions.collect()
             });
             for name in nodes.too_small.iter().take(MOST_NODES) {
+=======
+            let mut room = Self {
+                quotas: quotas.ok().map(|list| list.iter().flat_map(left).collect()),
+                limit_ranges: ranges.ok().map(|list| {
+                    let versions = list.iter().map(|range| {
+                        let version = range.resource_version().unwrap_or_default();
+                        (range.name_any(), version)
+                    });
+                    versions.collect()
+                }),
+                nodes: BTreeMap::new(),
+            };
+            for name in nodes.iter().take(MOST_NODES) {
+>>>>>>> faults
                 if let Ok(node) = node_api.get(name).await {
                     room.add_node(&node);
                 }

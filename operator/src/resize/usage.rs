@@ -20,10 +20,11 @@ const TOLD_WITHIN: Duration = Duration::from_secs(2);
 const COUNTS_FOR: Duration = Duration::from_secs(120);
 
 type Containers = BTreeMap<String, Quantity>;
+type Pods = HashMap<Arc<str>, (Instant, Containers)>;
 
 /// What was last told, by the pods' uids. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Used(Arc<Mutex<HashMap<Arc<str>, (Instant, Containers)>>>);
+pub struct Used(Arc<Mutex<Pods>>);
 
 impl Used {
     pub fn saw(&self, uid: &str, containers: Containers) {

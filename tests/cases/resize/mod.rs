@@ -14,6 +14,9 @@ mod faults_unsupported;
 mod sale;
 mod saturated;
 mod stage;
+<<<<<<< HEAD
 mod starting;
 mod waves;
+=======
+>>>>>>> faults
 mod witness;
