@@ -56,9 +56,6 @@ pub enum Message {
     OwnerFound {
         key: ObjectKey,
     },
-    OwnerFound {
-        key: ObjectKey,
-    },
     PutBack {
         key: ObjectKey,
         object: Box<ScaledObject>,
@@ -178,13 +175,8 @@ impl Control {
                 self.end_all(&key, |_| true);
             }
             Message::Sale { key, holds } => self.sale(&key, holds),
-<<<<<<< HEAD
             Message::Saturated { key, saturation } => {
                 self.each(&key, |workload, now| workload.saturated(now, saturation));
-=======
-            Message::Saturated { key, saturated } => {
-                self.each(&key, |workload, now| workload.saturated(now, saturated));
->>>>>>> faults
             }
             Message::OwnerFound { key } => self.owner_found(&key),
             Message::PutBack { key, object, done } => self.put_back(&key, &object, done),

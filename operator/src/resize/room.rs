@@ -50,18 +50,6 @@ impl Room {
             let ranges: Api<LimitRange> = Api::namespaced(client.clone(), namespace);
             let node_api: Api<Node> = Api::all(client.clone());
             let (quotas, ranges) = tokio::join!(quotas.list(&all), ranges.list(&all));
-<<<<<<< HEAD
-            let mut room = Self::default();
-            room.quotas = quotas.ok().map(|list| list.iter().flat_map(left).collect());
-            room.limit_ranges = ranges.ok().map(|list| {
-                let versions = list.iter().map(|range| {
-                    let version = range.resource_version().unwrap_or_default();
-                    (range.name_any(), version)
-                });
-                versions.collect()
-            });
-            for name in nodes.too_small.iter().take(MOST_NODES) {
-=======
             let mut room = Self {
                 quotas: quotas.ok().map(|list| list.iter().flat_map(left).collect()),
                 limit_ranges: ranges.ok().map(|list| {
@@ -71,10 +59,9 @@ impl Room {
                     });
                     versions.collect()
                 }),
-                nodes: BTreeMap::new(),
+                ..Self::default()
             };
-            for name in nodes.iter().take(MOST_NODES) {
->>>>>>> faults
+            for name in nodes.too_small.iter().take(MOST_NODES) {
                 if let Ok(node) = node_api.get(name).await {
                     room.add_node(&node);
                 }

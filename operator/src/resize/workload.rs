@@ -112,16 +112,6 @@ impl Workload {
     pub fn pause(&mut self, now: Timestamp, paused: bool) -> Vec<ResizeEffect> {
         self.paused = paused;
         self.tell_paused(now)
-<<<<<<< HEAD
-=======
-    }
-
-    pub fn sale(&mut self, now: Timestamp, holds: Option<bool>) -> Vec<ResizeEffect> {
-        self.holding.sale = holds;
-        let mut effects = self.tell_holding(now);
-        effects.extend(self.tell_paused(now));
-        effects
->>>>>>> faults
     }
 
     pub fn sale(&mut self, now: Timestamp, holds: Option<bool>) -> Vec<ResizeEffect> {
@@ -160,12 +150,6 @@ impl Workload {
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let due = self.resizing.next_wakeup();
         due.into_iter().chain(self.holding.lingers_until).min()
-    }
-
-    /// After a pause, what held before it is not carried out before it is known what holds now.
-    fn tell_paused(&mut self, now: Timestamp) -> Vec<ResizeEffect> {
-        let is_open = self.holding.sale.is_none() && self.holding.sent.is_some();
-        self.handle(now, ResizeEvent::Paused(self.paused || is_open))
     }
 
     /// After a pause, what held before it is not carried out before it is known what holds now.
@@ -213,7 +197,6 @@ impl Workload {
         let pods = self.resizing.pods_in(PodState::MemoryKept);
         pods.map(PodRef::from).collect()
     }
-<<<<<<< HEAD
 }
 
 #[cfg(test)]
@@ -253,6 +236,4 @@ mod tests {
         assert_eq!(sent(40, Some(says(false))), (true, Some(70)));
         assert_eq!(sent(70, None), (false, None));
     }
-=======
->>>>>>> faults
 }

@@ -22,12 +22,9 @@ const SOON: Duration = Duration::from_secs(30);
 /// An operator that is up has listed everything long before.
 const LOOKED: Duration = Duration::from_secs(4);
 
-<<<<<<< HEAD
-=======
 /// When the operator is killed: what is waited for, and how it is seen in a pod.
 type Moment = (&'static str, fn(&Seen) -> bool);
 
->>>>>>> faults
 /// A bed whose operator these cases end, one after the other.
 struct Stage {
     bed: Bed,
@@ -86,11 +83,7 @@ fn an_operator_that_is_killed_mid_wave_goes_on_where_it_was() {
             .between
             .set(Resizes::AreLate(Duration::from_millis(700)));
         begin_sale(scene).await?;
-<<<<<<< HEAD
-        let moments: [(&str, fn(&Seen) -> bool); 4] = [
-=======
         let moments: [Moment; 4] = [
->>>>>>> faults
             ("a pod with an annotation", is_noted_only),
             ("a pod under way", is_under_way),
             ("another pod with an annotation", is_noted_only),

@@ -14,9 +14,6 @@ mod faults_unsupported;
 mod sale;
 mod saturated;
 mod stage;
-<<<<<<< HEAD
 mod starting;
 mod waves;
-=======
->>>>>>> faults
 mod witness;

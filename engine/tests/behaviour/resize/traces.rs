@@ -264,6 +264,10 @@ impl Run {
     }
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what a failing trace prints, in its order"
+)]
 fn check(
     own: &'static str,
     most: usize,

@@ -14,6 +14,7 @@ use super::cluster::{Cluster, resources, specified, stamp};
 
 /// For so long a pod counts as under way.
 pub(super) const PATIENCE: u64 = 5 * 60_000;
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 pub(super) enum Message {
     ToApi(u32, ResizeEffect),
     ToEngine(u32, ResizeEvent),
