@@ -62,10 +62,18 @@ impl Sight {
             return condition(ConditionStatus::False, reason, message.clone());
         }
         let problems = self.problems();
+        // Pods that wait behind one that has no room are no progress: that they wait for it is what there is to say.
+        let stuck = self.pods.iter().any(|it| it.state == PodState::Deferred);
         let moving = |homeward: bool| {
-            let settling = [PodState::Waiting, PodState::UnderWay];
             let mut serving = self.pods.iter().filter(|it| !it.apart);
-            serving.any(|it| it.homeward == homeward && settling.contains(&it.state))
+            serving.any(|it| {
+                let settles = match it.state {
+                    PodState::UnderWay => true,
+                    PodState::Waiting => homeward || !stuck,
+                    _ => false,
+                };
+                it.homeward == homeward && settles
+            })
         };
         let wished = self.wished();
         let (status, reason, mut message) = if moving(false) && !wished.is_empty() {
@@ -85,11 +93,10 @@ impl Sight {
             let message = "No policy holds: pods have the resources of their template".to_owned();
             (ConditionStatus::False, reasons::NO_POLICY_HOLDS, message)
         } else {
-            (
-                ConditionStatus::True,
-                reasons::RESIZED,
-                format!("Pods are resized for {wished}"),
-            )
+            let waits = self.pods.iter().any(|it| it.state == PodState::Waiting);
+            let are = if waits { "are to be" } else { "are" };
+            let message = format!("Pods {are} resized for {wished}");
+            (ConditionStatus::True, reasons::RESIZED, message)
         };
         let Some((problem, told)) = problems else {
             return condition(status, reason, message);
@@ -259,6 +266,20 @@ mod tests {
                 "False",
                 "Deferred",
                 "Deferred: 2 (b: no room)",
+            ),
+            (
+                SALE,
+                vec![seen(Resized, "a"), seen(Deferred, "b"), seen(Waiting, "c")],
+                "False",
+                "Deferred",
+                "Deferred: 1 (b: no room)",
+            ),
+            (
+                SALE,
+                vec![seen(UnderWay, "a"), seen(Deferred, "b"), seen(Waiting, "c")],
+                "False",
+                "Resizing",
+                "Deferred: 1 (b: no room)",
             ),
             (
                 SALE,

@@ -57,7 +57,7 @@ fn pods_without_room_wait_for_it_and_the_others_go_on() {
         begin_sale(scene).await?;
         until_some(scene, "one grown", 1, has(TRIPLED)).await?;
         until_some(scene, "one deferred", 1, is_deferred).await?;
-        until_says(scene, "Resizing", &["Deferred: 1"]).await?;
+        until_says(scene, "Deferred", &["Deferred: 1"]).await?;
         scene.until_told("web", "PodResizeDeferred").await?;
         // The third is not asked while another waits there for room.
         ensure!(asked(scene)?.len() == 2, "{:?}", asked(scene)?);
