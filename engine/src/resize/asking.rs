@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::judge::PATIENCE;
 use super::message::{ContainerResize, PodRef, ResizeEffect};
 use super::pod::{ContainerKind, Pod};
 use super::policy::Settings;
@@ -13,6 +14,7 @@ use super::resizing::Resizing;
 use super::resources::{Sizes, change_in_words};
 use super::verdict::{Asking, Todo};
 use super::waves::{Candidate, Nodes, next_wave};
+use crate::time::after;
 
 impl Resizing {
     pub(super) fn ask(
@@ -69,7 +71,21 @@ impl Resizing {
             }
         }
         let wave = next_wave(candidates, self.free_places(settings), nodes);
-        for uid in at_once.into_iter().chain(wave).take(most) {
+        let mut chosen: Vec<_> = at_once.into_iter().chain(wave).collect();
+        // Where something changed that admission may have refused them for, one shows whether it will have it now.
+        let mut tried = self
+            .pods
+            .values()
+            .any(|it| it.flight.is_some() && it.retrying);
+        chosen.retain(|uid| {
+            let record = self.pods.get(uid);
+            let is_retry = record.is_some_and(|record| {
+                let todo = record.verdict.as_ref().and_then(|it| it.todo.as_ref());
+                matches!(todo, Some(Todo::Ask(asking)) if record.is_retry(&asking.target))
+            });
+            !is_retry || !std::mem::replace(&mut tried, true)
+        });
+        for uid in chosen.into_iter().take(most) {
             self.ask_one(now, &uid, effects);
         }
     }
@@ -110,14 +126,19 @@ impl Resizing {
             result: ResizeResult::Asked,
             message: format!("{change} ({why})"),
         }));
+        let containers = changed_containers(&record.pod, &standing, &sizes);
+        if let Some(record) = self.pods.get_mut(uid) {
+            if let Some(note) = &mut record.note {
+                note.carried = Some(remember.clone());
+            }
+            record.retrying = record.is_retry(&target);
+            record.asked_home = sizes == remember.before;
+            record.last_target = Some(target.clone());
+        }
         let kind = FlightKind::Ask {
             target,
             remember: remember.clone(),
         };
-        let containers = changed_containers(&record.pod, &standing, &sizes);
-        if let Some(note) = self.pods.get_mut(uid).and_then(|it| it.note.as_mut()) {
-            note.carried = Some(remember.clone());
-        }
         self.send(now, uid, kind, in_wave, effects, |attempt, record| {
             ResizeEffect::Ask {
                 attempt,
@@ -143,7 +164,7 @@ impl Resizing {
                 let verdict = record.verdict.as_ref()?;
                 let free = record.pod.is_live() && record.is_free(now) && !record.evicted;
                 match &verdict.todo {
-                    Some(Todo::Evict(sizes)) if free && !self.in_vain(&record.pod, sizes) => {
+                    Some(Todo::Evict(sizes)) if free && !self.in_vain(now, sizes) => {
                         Some((uid.clone(), sizes.clone(), verdict.message.clone()))
                     }
                     _ => None,
@@ -152,13 +173,14 @@ impl Resizing {
             let Some((uid, sizes, why)) = found else {
                 return;
             };
-            if self.evicted_for.as_ref().is_none_or(|(of, _)| *of != sizes) {
-                self.evicted_for = Some((sizes, now));
+            let others = self.evicted_for.as_ref().filter(|(of, _)| *of == sizes);
+            if others.is_none() {
+                self.evicted_for = Some((sizes.clone(), now));
             }
             self.send(
                 now,
                 &uid,
-                FlightKind::Evict,
+                FlightKind::Evict { sizes, why },
                 true,
                 effects,
                 |attempt, record| ResizeEffect::Evict {
@@ -166,18 +188,31 @@ impl Resizing {
                     pod: PodRef::from(&record.pod),
                 },
             );
-            effects.push(ResizeEffect::Tell(Decision {
-                pod: self.pods.get(&uid).map(|it| PodRef::from(&it.pod)),
-                result: ResizeResult::Evicted,
-                message: why,
-            }));
         }
     }
 
-    /// The pod came after others were evicted for the same, and can't have it either: its successor won't.
-    pub(super) fn in_vain(&self, pod: &Pod, sizes: &Sizes) -> bool {
+    /// Others were evicted for the same, and what came after them can't have it either, or nobody knows yet.
+    pub(super) fn in_vain(&self, now: Timestamp, sizes: &Sizes) -> bool {
         let evicted = self.evicted_for.as_ref();
-        evicted.is_some_and(|(of, since)| of == sizes && pod.created >= *since)
+        // Those of one turn go together.
+        let Some((_, since)) = evicted.filter(|(of, since)| of == sizes && *since < now) else {
+            return false;
+        };
+        // Pods are created at whole seconds.
+        let second = since.as_second();
+        let successors = self
+            .pods
+            .values()
+            .filter(|it| it.pod.created.as_second() >= second);
+        let mut helped = false;
+        for verdict in successors.filter_map(|it| it.verdict.as_ref()) {
+            match (&verdict.todo, verdict.state) {
+                (Some(Todo::Evict(of)), _) if of == sizes => return true,
+                (_, PodState::Resized) => helped = true,
+                _ => {}
+            }
+        }
+        !helped && now < after(*since, PATIENCE)
     }
 
     pub(super) fn send(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::condition::{Seen, Sight};
-use super::judge::{blocks, judge};
+use super::judge::{PATIENCE, blocks, judge};
 use super::message::{PodRef, ResizeEffect};
 use super::policy::{Holding, Settings};
 use super::record::{Flight, FlightKind, Record, Unknown};
@@ -28,7 +28,7 @@ impl Resizing {
         let holding = self.holding.or(self.ended.map(|_| Holding::default()));
         let (Some(settings), Some(holding), true) = (self.settings.clone(), holding, self.listed)
         else {
-            return;
+            return self.finish_unseen(now, effects);
         };
         if self.stopped.as_ref().is_some_and(|it| it.until <= now) {
             self.judge_anew();
@@ -88,6 +88,8 @@ impl Resizing {
                 ended,
                 was_ready: record.was_ready,
                 reconsidered: record.reconsidered,
+                refused_beside: record.refused_beside,
+                undone: record.undone.as_ref(),
                 beside_on_node: on_node.minus(&record.requested),
                 beside: all.minus(&record.requested),
             };
@@ -108,6 +110,7 @@ impl Resizing {
             }
             tell_change(record, &verdict, effects);
             record.blocked = blocked;
+            record.undone.take_if(|_| verdict.homeward);
             record.verdict = Some(verdict);
         }
     }
@@ -228,6 +231,16 @@ impl Resizing {
         })
     }
 
+    /// Nobody could list the pods of an object that ends: it is not held for ever.
+    fn finish_unseen(&mut self, now: Timestamp, effects: &mut Vec<ResizeEffect>) {
+        let until = self.ended.map(|since| after(since, ENDED_PATIENCE));
+        self.wake = until.filter(|until| now < *until);
+        if until.is_some() && self.wake.is_none() {
+            self.finished = true;
+            effects.push(ResizeEffect::Finished);
+        }
+    }
+
     /// All pods are back, or are where they stay.
     pub(super) fn finish(&mut self, now: Timestamp, effects: &mut Vec<ResizeEffect>) {
         let Some(since) = self.ended else {
@@ -241,11 +254,15 @@ impl Resizing {
             let settling = verdict.is_some_and(|it| {
                 // Memory may be given free yet.
                 let kept = it.state == PodState::MemoryKept && !it.for_good;
-                it.todo.is_some()
+                // To forget what is remembered is not worth waiting for without an end.
+                let forgets = matches!(it.todo, Some(Todo::Remember(_)));
+                let hinders = !(forgets && record.error.is_some() && !patient);
+                it.todo.is_some() && hinders
                     || it.wake.is_some() && under_way.contains(&it.state)
                     || kept && patient
             });
-            let asked = record.flight.is_some() || record.unknown.is_some();
+            let unknown = record.unknown.is_some() && (patient || record.error.is_none());
+            let asked = record.flight.is_some() || unknown;
             record.pod.is_live() && (asked || settling || record.takes_place())
         });
         if hopeless || !open {
@@ -267,7 +284,9 @@ impl Resizing {
             ]
         });
         let ended = self.ended.map(|since| after(since, ENDED_PATIENCE));
+        let evicted = self.evicted_for.as_ref();
         let of_all = [
+            evicted.map(|(_, since)| after(*since, PATIENCE)),
             self.stopped.as_ref().map(|it| it.until),
             self.not_before,
             ended,

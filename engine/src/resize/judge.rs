@@ -71,6 +71,10 @@ pub(super) fn judge(pod: &Pod, memory: &Memory, situation: &Situation<'_>) -> Ve
     let of_policies = |starting| target(pod, &own, situation.settings, situation.holding, starting);
     let starting = !situation.was_ready && !situation.ended;
     let target = of_policies(starting);
+    if situation.undone == Some(&target.sizes) {
+        let message = "another actor took back what it was asked to have";
+        return Verdict::of(PodState::Foreign, message);
+    }
     let boosted = starting && of_policies(false).sizes != target.sizes;
     let skipped = target.skipped.iter().map(ToString::to_string).collect();
     let refused = remembered
@@ -113,7 +117,10 @@ pub(super) fn blocks(refused: &Refused, situation: &Situation<'_>) -> bool {
         && match refused.by {
             RefusedBy::Node => true,
             RefusedBy::Room => no_less(&situation.beside_on_node),
-            RefusedBy::Admission => no_less(&situation.beside),
+            RefusedBy::Admission => {
+                let then = situation.refused_beside.unwrap_or(refused.beside);
+                !situation.beside.is_below(&then)
+            }
             RefusedBy::Failure => refused.until.is_some_and(|until| situation.now < until),
         }
 }

@@ -34,6 +34,17 @@ pub(super) struct Record {
     pub unknown: Option<Unknown>,
     /// What was refused may be asked for again.
     pub reconsidered: bool,
+    /// What it was last asked for under its policies, and whether that was its own resources.
+    pub last_target: Option<Sizes>,
+    pub asked_home: bool,
+    /// What another actor has taken back: it is not asked for again while the policies want that.
+    pub undone: Option<Sizes>,
+    /// What the others requested when another was refused in vain: less than what is remembered.
+    pub refused_beside: Option<ResourceList>,
+    /// What it is asked for now was refused by admission before.
+    pub retrying: bool,
+    /// Conflicts in a row.
+    pub conflicts: u32,
     /// The eviction was accepted.
     pub evicted: bool,
     /// What was told of it last.
@@ -64,7 +75,7 @@ pub(super) struct Flight {
 pub(super) enum FlightKind {
     Ask { target: Sizes, remember: Remembered },
     Remember,
-    Evict,
+    Evict { sizes: Sizes, why: String },
     Read,
 }
 
@@ -119,6 +130,12 @@ impl Record {
             note: None,
             unknown: None,
             reconsidered: false,
+            last_target: None,
+            asked_home: false,
+            undone: None,
+            refused_beside: None,
+            retrying: false,
+            conflicts: 0,
             evicted: false,
             told: None,
             error: None,
@@ -142,6 +159,14 @@ impl Record {
             }
         }
         self.note.take_if(|note| note.is_written(&pod.memory));
+        if let (Memory::Known(known), false) = (&pod.memory, self.asked_home) {
+            // It had what it was asked to have, and has its own again, which nobody here asked for.
+            let (stood, stands) = (self.pod.sizes(), pod.sizes());
+            let was_ours = stood != known.before && known.asked.contains(&stood);
+            if was_ours && stands == known.before {
+                self.undone = Some(self.last_target.clone().unwrap_or(stood));
+            }
+        }
         self.pod = pod;
         self.verdict = None;
     }
@@ -174,6 +199,12 @@ impl Record {
         let unknown = self.unknown.is_some_and(|it| it.in_wave);
         let under_way = self.verdict.as_ref().is_some_and(|it| it.in_wave);
         asked || unknown || under_way || self.evicted
+    }
+
+    /// Admission has refused these resources before.
+    pub(super) fn is_retry(&self, target: &Sizes) -> bool {
+        let refused = self.refused();
+        refused.is_some_and(|it| it.by == RefusedBy::Admission && it.sizes == *target)
     }
 
     /// The API server refused what the pod was asked for: that is noted, and what stands is as it was.
@@ -214,7 +245,7 @@ impl Record {
                 });
             }
         }
-        self.reconsidered = false;
+        (self.reconsidered, self.refused_beside) = (false, None);
         self.note = Some(Note::new(remembered));
         self.verdict = None;
     }

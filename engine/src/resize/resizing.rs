@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::message::{PodRef, ResizeEffect, ResizeEvent, ResizeOutcome};
+use super::message::{PodRef, Refusal, ResizeEffect, ResizeEvent, ResizeOutcome};
 use super::pod::Pod;
 use super::policy::{Holding, Settings};
 use super::record::{FlightKind, Record, Unknown};
+use super::remembered::RefusedBy;
 use super::report::{Decision, PodState, Report, ResizeResult};
 use super::resources::{ResourceList, Sizes};
 use crate::time::after;
@@ -122,7 +123,17 @@ impl Resizing {
             ResizeEvent::Listed(pods) => self.list(pods),
             ResizeEvent::Seen(pod) => self.see(*pod),
             ResizeEvent::Gone { uid } => {
-                self.pods.remove(&uid);
+                let record = self.pods.remove(&uid);
+                if let Some(record) = record
+                    && let Some(FlightKind::Evict { why, .. }) = record.flight.map(|it| it.kind)
+                {
+                    // Its going overtook the answer.
+                    effects.push(ResizeEffect::Tell(Decision {
+                        pod: Some(PodRef::from(&record.pod)),
+                        result: ResizeResult::Evicted,
+                        message: why,
+                    }));
+                }
             }
             ResizeEvent::Answered {
                 attempt,
@@ -243,11 +254,25 @@ impl Resizing {
             ResizeOutcome::Done => {
                 record.answered_well();
                 match flight.kind {
-                    FlightKind::Ask { .. } => {
+                    FlightKind::Ask { target, remember } => {
                         (record.note, record.reconsidered) = (None, false);
+                        record.refused_beside = record.refused_beside.filter(|_| record.asked_home);
+                        record.conflicts = 0;
+                        if !record.asked_home && record.pod.sizes() == remember.before {
+                            // A webhook made nothing of it.
+                            record.undone = Some(target);
+                        }
                     }
                     FlightKind::Remember => record.note = None,
-                    FlightKind::Evict => record.evicted = true,
+                    FlightKind::Evict { why, .. } => {
+                        record.evicted = true;
+
+                        effects.push(ResizeEffect::Tell(Decision {
+                            pod: Some(PodRef::from(&record.pod)),
+                            result: ResizeResult::Evicted,
+                            message: why,
+                        }));
+                    }
                     FlightKind::Read => {}
                 }
                 asks
@@ -257,13 +282,23 @@ impl Resizing {
                 record.unknown = Some(Unknown {
                     in_wave: flight.in_wave || was_unknown,
                 });
+                record.conflicts = record.conflicts.saturating_add(1);
+                if record.conflicts > 1 {
+                    // Whoever writes so often is not to be raced with.
+                    record.back_off(now, None);
+                }
                 false
             }
             ResizeOutcome::Refused { why, message } => match flight.kind {
                 FlightKind::Ask { .. } => {
                     let beside = beside_all.minus(&record.requested);
                     record.answered_well();
+                    record.conflicts = 0;
+                    let again = std::mem::take(&mut record.retrying) && why == Refusal::Admission;
                     record.note_refusal(flight.kind, why, &message, beside);
+                    if again {
+                        self.refuse_again();
+                    }
                     true
                 }
                 FlightKind::Remember => {
@@ -274,7 +309,7 @@ impl Resizing {
                     tell_error(record, ResizeResult::Error, message, effects);
                     false
                 }
-                FlightKind::Evict | FlightKind::Read => {
+                FlightKind::Evict { .. } | FlightKind::Read => {
                     record.back_off(now, None);
                     tell_error(record, ResizeResult::Error, message, effects);
                     false
@@ -284,6 +319,10 @@ impl Resizing {
                 message,
                 retry_after,
             } => {
+                if let FlightKind::Evict { sizes, .. } = &flight.kind {
+                    let of_this = (sizes.clone(), flight.sent);
+                    self.evicted_for.take_if(|it| *it == of_this);
+                }
                 record.back_off(now, retry_after);
                 if let Some(wait) = retry_after {
                     self.not_before = Some(after(now, wait));
@@ -329,6 +368,18 @@ impl Resizing {
         };
         if possible && self.stopped.take().is_some() {
             self.judge_anew();
+        }
+    }
+
+    /// One was refused again: what has changed since the others were refused makes no difference to them either.
+    fn refuse_again(&mut self) {
+        let all = self.loads().1;
+        for record in self.pods.values_mut() {
+            let refused = record.refused();
+            if refused.is_some_and(|it| it.by == RefusedBy::Admission) {
+                record.refused_beside = Some(all.minus(&record.requested));
+                (record.reconsidered, record.verdict) = (false, None);
+            }
         }
     }
 

@@ -19,8 +19,12 @@ pub(super) struct Situation<'a> {
     pub was_ready: bool,
     /// What was refused may be asked for again.
     pub reconsidered: bool,
+    /// What another actor has taken back.
+    pub undone: Option<&'a Sizes>,
     /// What the object's other pods on its node request.
     pub beside_on_node: ResourceList,
+    /// What the others requested when admission refused one of them again, after this one was refused.
+    pub refused_beside: Option<ResourceList>,
     /// What all the object's other pods request.
     pub beside: ResourceList,
 }

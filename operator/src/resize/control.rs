@@ -31,6 +31,8 @@ use crate::target::Targets;
 
 /// Requests for pods that begin at the same time: a workload of hundreds may start at once.
 const REQUESTS_AT_ONCE: usize = 32;
+/// Workloads for which room is looked for at the same time. Nobody waits for it.
+const LOOKS_AT_ONCE: usize = 4;
 /// Messages that are taken in together.
 const MESSAGES_AT_ONCE: usize = 256;
 /// The loop turns at least this often.
@@ -104,6 +106,7 @@ pub async fn run(
         numbers: 0,
         used: Used::default(),
         requests: Arc::new(Gate::new(REQUESTS_AT_ONCE, QUICK_REQUEST)),
+        looks: Arc::new(Gate::new(LOOKS_AT_ONCE, LONGEST_SLEEP)),
     };
     let mut told = Vec::new();
     loop {
@@ -140,6 +143,8 @@ pub(super) struct Control {
     pub(super) numbers: u64,
     pub(super) used: Used,
     pub(super) requests: Arc<Gate>,
+    /// Looks for room.
+    pub(super) looks: Arc<Gate>,
 }
 
 impl Control {
@@ -232,15 +237,19 @@ impl Control {
             return;
         };
         let effects = take_in(workload, now);
+        for effect in effects {
+            self.carry_out(id, now, effect);
+        }
+        self.show_condition(id, now);
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
         let next = workload.next_wakeup();
         if let Some(planned) = std::mem::replace(&mut workload.planned, next) {
             self.agenda.remove(&(planned, id.clone()));
         }
         if let Some(next) = next {
             self.agenda.insert((next, id.clone()));
-        }
-        for effect in effects {
-            self.carry_out(id, now, effect);
         }
     }
 }

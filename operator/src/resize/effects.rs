@@ -13,7 +13,7 @@ use super::control::{Control, Message};
 use super::follow::Follower;
 use super::requests::{Answer, Pods};
 use super::room::{self, Room};
-use super::tell::{self, Line};
+use super::tell::Line;
 use super::workload::WorkloadId;
 use crate::events;
 
@@ -21,8 +21,8 @@ use crate::events;
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Floors go first: new pods take longer than a resize. But not for ever.
 const FLOORS_GO_FIRST: Duration = Duration::from_secs(1);
-/// Pods whose memory is kept up that are looked at in one go.
-const MOST_LOOKS: usize = 50;
+/// Pods in one look of whose memory nobody tells: then nobody is there who would.
+const MOST_UNKNOWN: usize = 5;
 
 impl Control {
     pub(super) fn follow(&mut self, id: &WorkloadId) {
@@ -56,16 +56,29 @@ impl Control {
         }
         let (client, sender) = (self.around.client.clone(), self.sender.clone());
         let namespace = id.key.namespace.to_string();
-        let (nodes, kept, id) = (workload.nodes(), workload.memory_kept(), id.clone());
+        let (nodes, kept, id) = (workload.nodes(), workload.memory_in_use(), id.clone());
+        let looks = self.looks.clone();
         let pods = Pods::new(client.clone(), &namespace, self.used.clone());
         workload.looking = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let room = Room::look(&client, &namespace, &nodes).await;
+            let look = Room::look(&client, &namespace, &nodes);
+            let room = looks.pass(look).await;
             sender.send(Message::Looked(id.clone(), room));
-            for pod in kept.iter().take(MOST_LOOKS) {
+            let mut unknown = 0;
+            for pod in &kept {
                 let Some(seen) = pods.look_at_memory(pod).await else {
+                    unknown += 1;
+                    if unknown < MOST_UNKNOWN {
+                        continue;
+                    }
                     break;
                 };
-                sender.send(Message::Of(id.clone(), ResizeEvent::Seen(Box::new(seen))));
+                // News of a pod that is known, and none of one that has gone meanwhile: as an answer that nobody waits for.
+                let event = ResizeEvent::Answered {
+                    attempt: 0,
+                    seen: Some(Box::new(seen)),
+                    outcome: ResizeOutcome::Done,
+                };
+                sender.send(Message::Of(id.clone(), event));
             }
             sleep(room::LOOK_EVERY).await;
             sender.send(Message::Look(id));
@@ -74,8 +87,9 @@ impl Control {
 
     pub(super) fn looked(&mut self, id: &WorkloadId, room: Room) {
         self.with(id, |workload, now| {
-            let before = workload.room.replace(room.clone());
-            let has_grown = before.is_some_and(|before| room.has_grown_since(&before));
+            let before = workload.room.take().unwrap_or_default();
+            let has_grown = room.has_grown_since(&before);
+            workload.room = Some(before.updated(room));
             match has_grown {
                 true => workload.handle(now, ResizeEvent::Reconsider),
                 false => Vec::new(),
@@ -171,44 +185,45 @@ impl Control {
         });
     }
 
-    /// Shows the condition once more, where it said something else for a while.
-    pub(super) fn show_again(&self, id: &WorkloadId) {
-        let report = self.workloads.get(id).and_then(|it| it.report.as_ref());
-        if let Some(report) = report {
-            self.around.events.send(Event::ResizeObserved {
-                key: id.key.clone(),
-                condition: Some(tell::condition(report, None)),
-            });
-        }
-    }
-
-    /// Shows how far an object's pods are: of one that has another target by now, that target's.
+    /// Notes how far an object's pods are.
     fn show(&mut self, id: &WorkloadId, report: Report) {
-        let mut ids = self.ids_of(&id.key);
-        ids.retain(|other| other != id);
-        let others = ids.iter().filter_map(|other| self.workloads.get(other));
-        let is_shown_by_another = others.into_iter().any(|other| other.wanted);
+        let is_shown = self.is_shown(id);
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
-        let condition = tell::condition(&report, workload.invalid.as_deref());
         let turned = workload.telling.turned(&report.condition);
+        if is_shown {
+            self.around.metrics.observe_resize(&id.key, &report);
+        }
         workload.report = Some(report);
         let begins_to_look = workload.looking.is_none() && workload.is_in_trouble();
-        if workload.wanted || !is_shown_by_another {
-            if let Some(report) = &workload.report {
-                self.around.metrics.observe_resize(&id.key, report);
-            }
-            self.around.events.send(Event::ResizeObserved {
-                key: id.key.clone(),
-                condition: Some(condition),
-            });
-        }
         if let Some(line) = turned {
             self.tell(id, line);
         }
         if begins_to_look {
             self.look(id);
+        }
+    }
+
+    /// Of an object that has another target by now, that target's pods are shown.
+    fn is_shown(&self, id: &WorkloadId) -> bool {
+        let ids = self.ids_of(&id.key);
+        let mut others = ids.iter().filter(|other| *other != id);
+        let is_wanted = |id: &WorkloadId| self.workloads.get(id).is_some_and(|it| it.wanted);
+        is_wanted(id) || !others.any(is_wanted)
+    }
+
+    /// Writes the condition, if it is time to.
+    pub(super) fn show_condition(&mut self, id: &WorkloadId, now: Timestamp) {
+        if !self.is_shown(id) {
+            return;
+        }
+        let workload = self.workloads.get_mut(id);
+        if let Some(condition) = workload.and_then(|workload| workload.to_show(now)) {
+            self.around.events.send(Event::ResizeObserved {
+                key: id.key.clone(),
+                condition: Some(condition),
+            });
         }
     }
 

@@ -8,7 +8,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use sakidori_api::ScaleTargetRef;
 use sakidori_engine::resize::{Pod, ResizeEvent};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::pod::{ResizablePod, belongs_to, to_engine};
@@ -83,25 +83,39 @@ impl Follower {
     }
 
     /// Watches until the selector is found to be another.
-    async fn watch(&self, found: &Found, tell: &impl Fn(ResizeEvent)) {
+    async fn watch(&self, known: &Found, tell: &impl Fn(ResizeEvent)) {
         let api: Api<ResizablePod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let config = watcher::Config::default().labels(&found.selector);
+        let config = watcher::Config::default().labels(&known.selector);
         let mut stream = std::pin::pin!(resilient("Pods", watcher(api, config)));
         let seen = |pod: &ResizablePod| -> Option<Pod> {
-            let own = belongs_to(pod, &found.target);
+            let own = belongs_to(pod, &known.target);
             own.then(|| to_engine(pod, &self.used)).flatten()
         };
         let mut listed = Vec::new();
         let mut until = Instant::now() + SELECTOR_COUNTS_FOR;
+        let mut looking_up = None;
         loop {
-            let event = match timeout_at(until, stream.next()).await {
-                Ok(Some(event)) => event,
-                Ok(None) => return,
-                Err(_) => {
-                    until = Instant::now() + SELECTOR_COUNTS_FOR;
-                    match self.look_up().await {
-                        Some(newer) if newer.selector == found.selector => continue,
-                        _ => return,
+            // Looking it up must not keep pods waiting, however long that takes.
+            let event = tokio::select! {
+                event = stream.next() => match event {
+                    Some(event) => event,
+                    None => return,
+                },
+                () = sleep_until(until), if looking_up.is_none() => {
+                    looking_up = Some(Box::pin(timeout(LOOKED_UP_WITHIN, self.try_look_up())));
+                    continue;
+                }
+                found = async {
+                    match &mut looking_up {
+                        Some(found) => found.await,
+                        None => std::future::pending().await,
+                    }
+                } => {
+                    (looking_up, until) = (None, Instant::now() + SELECTOR_COUNTS_FOR);
+                    match found {
+                        Ok(Ok(Some(newer))) if newer.selector != known.selector => return,
+                        Ok(Err(error)) if is_gone(&error) => return,
+                        _ => continue,
                     }
                 }
             };

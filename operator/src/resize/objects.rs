@@ -65,10 +65,6 @@ impl Control {
             true => self.sales.get(key).copied(),
             false => Some(false),
         };
-        let was_invalid = self
-            .workloads
-            .get(&id)
-            .is_some_and(|it| it.invalid.is_some());
         let uid = object.metadata.uid.as_deref();
         let hpas = self.around.hpas.owned_by(key, uid);
         let saturation = hpas.iter().find_map(|hpa| saturation(hpa));
@@ -83,16 +79,16 @@ impl Control {
             }
             effects
         });
-        if was_invalid {
-            self.show_again(&id);
-        }
         self.hold(&id, object);
     }
 
     /// Policies that can't be understood take nothing back: those of before go on.
     fn misunderstand(&mut self, key: &ObjectKey, object: &ScaledObject, problems: &str) {
         let uid = object.uid().unwrap_or_default();
-        let condition = tell::invalid(problems);
+        let ids = self.ids_of(key);
+        let mut known = ids.iter().filter_map(|id| self.workloads.get(id));
+        let known = known.any(|it| it.wanted && it.uid == uid);
+        let condition = tell::invalid(problems, known);
         let paused = object.pause().is_some();
         self.each(key, |workload, now| {
             if !workload.wanted || workload.uid != uid {
@@ -133,10 +129,6 @@ impl Control {
 
     /// Puts the finalizer on the object, then follows its pods: nothing is resized that a deletion would not take back.
     fn hold(&mut self, id: &WorkloadId, object: &Arc<ScaledObject>) {
-        let workload = self.workloads.get(id);
-        if workload.is_none_or(|workload| workload.following.is_some()) {
-            return;
-        }
         if Finalizer::holds(object) {
             return self.follow(id);
         }

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use sakidori_engine::Quantity;
 use sakidori_engine::resize::{
     Container, ContainerKind, InProgress, Memory, Pending, PendingReason, Pod, Qos,
-    REMEMBERED_ANNOTATION, Resource, ResourceList, Resources,
+    REMEMBERED_ANNOTATION, Resource, ResourceList, Resources, Sizes,
 };
 use serde::Deserialize;
 
@@ -105,7 +105,9 @@ pub fn belongs_to(pod: &ResizablePod, target: &Target) -> bool {
             let of_it = hash.is_some_and(|hash| owner.name == format!("{}-{hash}", target.name));
             owner.kind == "ReplicaSet" && of_it
         }
-        "StatefulSet" if target.is_built_in() => owner.kind == kind && owner.name == target.name,
+        "StatefulSet" | "ReplicaSet" if target.resource.group == "apps" => {
+            owner.kind == kind && owner.name == target.name
+        }
         _ => true,
     }
 }
@@ -161,7 +163,8 @@ pub fn to_engine(pod: &ResizablePod, used: &Used) -> Option<Pod> {
     })
 }
 
-/// What a pod requests of a resource while it runs; nothing, once it has ended.
+/// What a pod requests of a resource while it runs; nothing, once it has ended. One that is resized here counts as of its own size:
+/// what it gives back is no news.
 pub fn requested(pod: &ResizablePod, resource: Resource) -> Quantity {
     let phase = pod
         .status
@@ -169,6 +172,10 @@ pub fn requested(pod: &ResizablePod, resource: Resource) -> Quantity {
         .and_then(|status| status.phase.as_deref());
     let spec = pod.spec.as_ref();
     let spec = spec.filter(|_| !matches!(phase, Some("Succeeded" | "Failed")));
+    let own = match memory(pod.annotations().get(REMEMBERED_ANNOTATION)) {
+        Memory::Known(remembered) => remembered.before,
+        Memory::Nothing | Memory::Unreadable => Sizes::new(),
+    };
     let all = spec.iter().flat_map(|spec| {
         let init = spec.init_containers.iter();
         spec.containers
@@ -176,7 +183,8 @@ pub fn requested(pod: &ResizablePod, resource: Resource) -> Quantity {
             .chain(init.filter(|one| one.is_sidecar()))
     });
     let requests = all.filter_map(|one| {
-        let resources = one.resources.as_ref()?.resources();
+        let stands = || one.resources.as_ref().map(Amounts::resources);
+        let resources = own.get(&one.name).copied().or_else(stands)?;
         Some(resources.requests.get(resource)?.milli())
     });
     Quantity::from_milli(requests.sum())
@@ -387,6 +395,9 @@ mod tests {
             metadata["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "o", "controller": true}]);
             parsed(json!({"metadata": metadata}))
         };
+        let plain = target("apps", "ReplicaSet");
+        assert!(belongs_to(&owned("ReplicaSet", "web"), &plain));
+        assert!(!belongs_to(&owned("ReplicaSet", "web-7f9"), &plain));
         let (deployment, set) = (target("apps", "Deployment"), target("apps", "StatefulSet"));
         let rollout = target("argoproj.io", "Rollout");
         assert!(belongs_to(&owned("ReplicaSet", "web-7f9"), &deployment));
@@ -400,5 +411,27 @@ mod tests {
         assert!(belongs_to(&owned("ReplicaSet", "anything"), &rollout));
         let orphan = parsed(json!({"metadata": metadata()}));
         assert!(!belongs_to(&orphan, &deployment) && belongs_to(&orphan, &rollout));
+    }
+
+    #[test]
+    fn a_resized_pod_counts_as_of_its_own_size() {
+        let remembered = r#"{"before":{"app":{"requests":{"cpu":"500m"}}},"asked":[],"at":"2026-11-30T10:00:05Z"}"#;
+        let container =
+            |name: &str, cpu: &str| json!({"name": name, "resources": {"requests": {"cpu": cpu}}});
+        let mut metadata = metadata();
+        let spec = json!({
+            "containers": [container("app", "2"), container("log", "100m")],
+            "initContainers": [container("setup", "9")],
+        });
+        let cpu = |metadata: &Value, phase: &str| {
+            let pod = json!({"metadata": metadata, "spec": spec, "status": {"phase": phase}});
+            requested(&parsed(pod), Resource::Cpu).milli()
+        };
+        assert_eq!(
+            (cpu(&metadata, "Running"), cpu(&metadata, "Failed")),
+            (2100, 0)
+        );
+        metadata["annotations"] = json!({REMEMBERED_ANNOTATION: remembered});
+        assert_eq!(cpu(&metadata, "Running"), 600);
     }
 }

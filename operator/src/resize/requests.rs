@@ -277,6 +277,8 @@ impl Pods {
         let seen = self.seen(pod)?;
         let limits = |name: &str| {
             let standing = seen.containers.iter().find(|one| one.name == name)?;
+            // One that is restarted for it begins anew with its memory.
+            let standing = Some(standing).filter(|one| !one.memory_restarts)?;
             standing.resources.limits.memory
         };
         let lowered: Vec<_> = containers

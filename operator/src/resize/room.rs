@@ -78,6 +78,16 @@ impl Room {
         timeout(LOOK_WITHIN, look).await.unwrap_or_default()
     }
 
+    /// What is known after a newer look: of what that could not read, what was known before.
+    pub fn updated(self, newer: Self) -> Self {
+        Self {
+            quotas: newer.quotas.or(self.quotas),
+            limit_ranges: newer.limit_ranges.or(self.limit_ranges),
+            nodes: newer.nodes,
+            requested: newer.requested,
+        }
+    }
+
     fn add_node(&mut self, node: &Node) {
         let status = node.status.as_ref();
         for resource in ["cpu", "memory"] {
@@ -223,5 +233,15 @@ mod tests {
         ] {
             assert_eq!(now.has_grown_since(before), grown, "{before:?} {now:?}");
         }
+    }
+
+    #[test]
+    fn what_a_look_could_not_read_is_as_it_was_known() {
+        let half = quota("team", "4", "3500m");
+        let known = Room::default()
+            .updated(half.clone())
+            .updated(Room::default());
+        assert!(!half.has_grown_since(&known));
+        assert!(quota("team", "5", "3500m").has_grown_since(&known));
     }
 }

@@ -90,18 +90,22 @@ impl Telling {
     }
 }
 
-/// Policies that can't be understood, as a condition.
-pub fn invalid(problems: &str) -> Condition {
+/// Policies that can't be understood, as a condition. Those of before go on, where they are known.
+pub fn invalid(problems: &str, known: bool) -> Condition {
+    let meanwhile = match known {
+        true => "pods are resized as before",
+        false => "pods are left as they are",
+    };
     Condition {
         status: ConditionStatus::False,
         reason: reasons::RESIZE_INVALID.to_owned(),
-        message: format!("{problems}; until that is mended, pods are resized as before"),
+        message: format!("{problems}; until that is mended, {meanwhile}"),
     }
 }
 
 /// The condition to show: what is wrong with the policies goes first.
 pub fn condition(report: &Report, problems: Option<&str>) -> Condition {
-    problems.map_or_else(|| report.condition.clone(), invalid)
+    problems.map_or_else(|| report.condition.clone(), |it| invalid(it, true))
 }
 
 /// One word, which users match on.

@@ -1,16 +1,16 @@
 //! The pods of one workload while they are resized: the engine's state machine with what it is told by.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use sakidori_api::ScaleTargetRef;
-use sakidori_engine::ObjectKey;
 use sakidori_engine::resize::{
-    Holding, Pod, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing, Settings,
+    Holding, Memory, Pod, PodRef, PodState, Report, ResizeEffect, ResizeEvent, Resizing, Settings,
 };
+use sakidori_engine::{Condition, ObjectKey};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::room::{Nodes, Room};
-use super::tell::Telling;
+use super::tell::{self, Telling};
 use crate::hpa_index::Saturation;
 
 /// Names a workload among all that there ever are, so that an answer never reaches another one.
@@ -20,6 +20,10 @@ pub struct WorkloadId {
     pub number: u64,
 }
 
+/// A condition that says the same with other numbers is written so often at most.
+const SHOWN_EVERY: SignedDuration = SignedDuration::from_secs(5);
+/// Pods whose memory is looked at in one go.
+const MOST_LOOKS: usize = 50;
 /// States of pods in which something outside of them may make a difference.
 const IN_TROUBLE: [PodState; 4] = [
     PodState::Refused,
@@ -47,10 +51,16 @@ pub struct Workload {
     pub following: Option<AbortOnDropHandle<()>>,
     /// What there was room for when it was last looked at.
     pub room: Option<Room>,
+    /// So many of those were looked at whose memory is in use.
+    looked_at: usize,
     /// Looks for room while pods are refused.
     pub looking: Option<AbortOnDropHandle<()>>,
     pub report: Option<Report>,
     pub telling: Telling,
+    /// The condition as it was last shown, and when.
+    shown: Option<(Timestamp, Condition)>,
+    /// It is another one by now.
+    unshown: bool,
     /// In the agenda.
     pub planned: Option<Timestamp>,
 }
@@ -64,6 +74,10 @@ struct KnownHolding {
     /// The HPA doesn't want too much any more, which counts from then on.
     lingers_until: Option<Timestamp>,
     sent: Option<Holding>,
+}
+
+fn after(at: Timestamp, time: SignedDuration) -> Timestamp {
+    at.saturating_add(time).unwrap_or(at)
 }
 
 impl Workload {
@@ -81,8 +95,11 @@ impl Workload {
             following: None,
             looking: None,
             room: None,
+            looked_at: 0,
             report: None,
             telling: Telling::default(),
+            shown: None,
+            unshown: false,
             planned: None,
         }
     }
@@ -146,10 +163,33 @@ impl Workload {
         effects
     }
 
+    /// The condition, if it is to be shown now. Where it turns that is at once; numbers in its message change with each pod, and are shown
+    /// now and then.
+    pub fn to_show(&mut self, now: Timestamp) -> Option<Condition> {
+        let report = self.report.as_ref()?;
+        let condition = tell::condition(report, self.invalid.as_deref());
+        let soon = self.shown.as_ref().is_some_and(|(at, before)| {
+            let same = before.reason == condition.reason && before.status == condition.status;
+            same && now < after(*at, SHOWN_EVERY)
+        });
+        let same = self
+            .shown
+            .as_ref()
+            .is_some_and(|(_, before)| *before == condition);
+        self.unshown = soon && !same;
+        if soon || same {
+            return None;
+        }
+        self.shown = Some((now, condition.clone()));
+        Some(condition)
+    }
+
     /// When `woke` is to be called, if nothing else happens before.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        let due = self.resizing.next_wakeup();
-        due.into_iter().chain(self.holding.lingers_until).min()
+        let shown = self.shown.as_ref().filter(|_| self.unshown);
+        let show = shown.map(|(at, _)| after(*at, SHOWN_EVERY));
+        let due = self.resizing.next_wakeup().into_iter();
+        due.chain(self.holding.lingers_until).chain(show).min()
     }
 
     /// After a pause, what held before it is not carried out before it is known what holds now.
@@ -192,10 +232,23 @@ impl Workload {
         }
     }
 
-    /// Pods whose memory is kept since it is in use.
-    pub fn memory_kept(&self) -> Vec<PodRef> {
-        let pods = self.resizing.pods_in(PodState::MemoryKept);
-        pods.map(PodRef::from).collect()
+    /// Pods whose memory is kept since somebody told that it is in use, a part of them at a time. What a node or the API server refused to
+    /// lower is asked for again when its time comes.
+    pub fn memory_in_use(&mut self) -> Vec<PodRef> {
+        let in_use = |pod: &&Pod| match &pod.memory {
+            Memory::Known(remembered) => remembered.memory_kept.is_none(),
+            Memory::Nothing | Memory::Unreadable => true,
+        };
+        let pods = self.resizing.pods_in(PodState::MemoryKept).filter(in_use);
+        let mut pods: Vec<_> = pods.map(PodRef::from).collect();
+        let from = self.looked_at;
+        self.looked_at = match from + MOST_LOOKS < pods.len() {
+            true => from + MOST_LOOKS,
+            false => 0,
+        };
+        pods.drain(..from.min(pods.len()));
+        pods.truncate(MOST_LOOKS);
+        pods
     }
 }
 
@@ -235,5 +288,29 @@ mod tests {
         assert_eq!(sent(30, Some(says(false))), (true, Some(70)));
         assert_eq!(sent(40, Some(says(false))), (true, Some(70)));
         assert_eq!(sent(70, None), (false, None));
+    }
+
+    #[test]
+    fn numbers_in_the_condition_are_shown_now_and_then_and_its_turns_at_once() {
+        let target = ScaleTargetRef::default();
+        let mut workload = Workload::new("u1".into(), target, ObjectReference::default());
+        let mut shown = |second: i64, reason: &str, message: &str| {
+            workload.report = Some(Report {
+                condition: Condition {
+                    reason: reason.into(),
+                    message: message.into(),
+                    ..Condition::default()
+                },
+                pods: [0; PodState::ALL.len()],
+            });
+            let shown = workload.to_show(at(second)).is_some();
+            (shown, workload.next_wakeup().map(Timestamp::as_second))
+        };
+        assert_eq!(shown(0, "Refused", "2"), (true, None));
+        assert_eq!(shown(1, "Refused", "2"), (false, None));
+        assert_eq!(shown(2, "Refused", "3"), (false, Some(5)));
+        assert_eq!(shown(3, "Resizing", "3"), (true, None));
+        assert_eq!(shown(4, "Resizing", "4"), (false, Some(8)));
+        assert_eq!(shown(8, "Resizing", "4"), (true, None));
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use sakidori_engine::resize::{Memory, PodState, Remembered, When};
+use jiff::Timestamp;
+use sakidori_engine::resize::{
+    Memory, OnInfeasible, PodState, Remembered, ResizeEffect, ResizeEvent, Resizing, Settings, When,
+};
 
 use super::cluster::{actual, resources, specified, stamp};
 use super::stories::{count_with, policy, reason, sizes, with_pods, world};
@@ -290,4 +293,52 @@ fn an_object_that_ends_waits_a_while_for_memory_in_use() {
         assert!(world.finished);
         assert_eq!(count_with(&world, limit), 1);
     }
+}
+
+#[test]
+fn who_takes_back_what_a_pod_was_asked_to_have_is_not_raced_with() {
+    let mut world = world(vec![policy(When::Prescale, "2", None)], 1);
+    let uid = with_pods(&mut world, 2, "1 1Gi").remove(0);
+    world.hold(true, false);
+    world.run(60);
+    assert_eq!(count_with(&world, "2 1Gi"), 2);
+    set(&mut world, &uid, "1 1Gi");
+    world.run(600);
+    assert_eq!((asks(&world), reason(&world)), (2, "Foreign"));
+    assert_eq!(count_with(&world, "1 1Gi"), 1);
+    // The next sale is another matter.
+    world.hold(false, false);
+    world.run(60);
+    assert_eq!(count_with(&world, "1 1Gi"), 2);
+    assert_eq!(reason(&world), "NoPolicyHolds");
+    world.hold(true, false);
+    world.run(60);
+    assert_eq!(count_with(&world, "2 1Gi"), 2);
+}
+
+#[test]
+fn one_eviction_in_vain_is_enough() {
+    let mut world = world(vec![policy(When::Prescale, "100", None)], 1);
+    let settings = Settings {
+        on_infeasible: OnInfeasible::Evict,
+        ..world.settings.clone()
+    };
+    world.want(settings);
+    with_pods(&mut world, 4, "1 1Gi");
+    world.hold(true, false);
+    world.run(3600);
+    assert_eq!((world.evictions, world.count(PodState::Infeasible)), (1, 4));
+}
+
+#[test]
+fn an_object_whose_pods_nobody_can_list_ends_all_the_same() {
+    let mut resizing = Resizing::default();
+    let at = |second| Timestamp::from_second(second).unwrap();
+    resizing.handle(at(0), ResizeEvent::Wanted(Settings::default()));
+    assert_eq!(resizing.handle(at(0), ResizeEvent::Ended), []);
+    assert_eq!(resizing.next_wakeup(), Some(at(300)));
+    assert_eq!(resizing.handle(at(299), ResizeEvent::Woke), []);
+    let effects = resizing.handle(at(300), ResizeEvent::Woke);
+    assert_eq!(effects, [ResizeEffect::Finished]);
+    assert!(resizing.is_finished());
 }

@@ -226,7 +226,7 @@ fn what_no_node_can_hold_is_left_or_evicted_once() {
         (OnInfeasible::Skip, false, 0),
         (OnInfeasible::Skip, true, 0),
         (OnInfeasible::Evict, false, 2),
-        (OnInfeasible::Evict, true, 2),
+        (OnInfeasible::Evict, true, 1),
     ] {
         let mut world = world(vec![policy(When::Prescale, "100", None)], 2);
         let settings = Settings {
