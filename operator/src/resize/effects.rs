@@ -219,7 +219,7 @@ impl Control {
             return;
         }
         let workload = self.workloads.get_mut(id);
-        if let Some(condition) = workload.and_then(|workload| workload.to_show(now)) {
+        if let Some(condition) = workload.and_then(|workload| workload.take_unshown(now)) {
             self.around.events.send(Event::ResizeObserved {
                 key: id.key.clone(),
                 condition: Some(condition),

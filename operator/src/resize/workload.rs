@@ -165,7 +165,7 @@ impl Workload {
 
     /// The condition, if it is to be shown now. Where it turns that is at once; numbers in its message change with each pod, and are shown
     /// now and then.
-    pub fn to_show(&mut self, now: Timestamp) -> Option<Condition> {
+    pub fn take_unshown(&mut self, now: Timestamp) -> Option<Condition> {
         let report = self.report.as_ref()?;
         let condition = tell::condition(report, self.invalid.as_deref());
         let soon = self.shown.as_ref().is_some_and(|(at, before)| {
@@ -303,7 +303,7 @@ mod tests {
                 },
                 pods: [0; PodState::ALL.len()],
             });
-            let shown = workload.to_show(at(second)).is_some();
+            let shown = workload.take_unshown(at(second)).is_some();
             (shown, workload.next_wakeup().map(Timestamp::as_second))
         };
         assert_eq!(shown(0, "Refused", "2"), (true, None));

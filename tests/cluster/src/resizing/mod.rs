@@ -90,6 +90,7 @@ impl Resizing {
 }
 
 /// What the watches bring.
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 enum Seen {
     Pod(Event<Pod>),
     Node(Event<Node>),

@@ -86,9 +86,7 @@ impl Sale {
         let back = courses
             .values()
             .filter(|course| course.last().is_some_and(|look| !look.deleting));
-        let back = back
-            .map(|course| back_at(course))
-            .collect::<Option<Vec<_>>>();
+        let back = back.map(back_at).collect::<Option<Vec<_>>>();
         let back = back
             .context("a pod is not back")?
             .into_iter()
