@@ -22,7 +22,15 @@ struct Told<'a> {
     findings: &'a mut Vec<Finding>,
 }
 
-impl Told<'_> {
+impl<'a> Told<'a> {
+    fn of(origin: &'a Origin, object: &ScaledObject, findings: &'a mut Vec<Finding>) -> Self {
+        Self {
+            origin,
+            object: called(object),
+            findings,
+        }
+    }
+
     fn tell(&mut self, severity: Severity, message: String) {
         self.findings.push(Finding {
             severity,
@@ -50,11 +58,7 @@ pub(crate) fn object(
     calendars: &Calendars,
     findings: &mut Vec<Finding>,
 ) -> Option<Vec<Selected>> {
-    let mut told = Told {
-        origin,
-        object: called(object),
-        findings,
-    };
+    let mut told = Told::of(origin, object, findings);
     for problem in object.problems() {
         told.tell(Severity::Error, problem.to_string());
     }
@@ -124,11 +128,7 @@ pub(crate) fn resize(
     around: &Around,
     findings: &mut Vec<Finding>,
 ) {
-    let mut told = Told {
-        origin,
-        object: called(object),
-        findings,
-    };
+    let mut told = Told::of(origin, object, findings);
     let settings = match object.resize_settings() {
         Ok(None) => return,
         Ok(Some(settings)) => settings,
@@ -159,11 +159,7 @@ pub(crate) fn ramps(
     (from, to): (Timestamp, Timestamp),
     findings: &mut Vec<Finding>,
 ) {
-    let mut told = Told {
-        origin,
-        object: called(object),
-        findings,
-    };
+    let mut told = Told::of(origin, object, findings);
     let least = from.checked_add(LONG_ENOUGH).unwrap_or(Timestamp::MAX);
     for (trigger, occurrences) in selected {
         if let Some(text) = trigger.endless_ramp(occurrences, (from, to.max(least))) {
@@ -180,11 +176,7 @@ pub(crate) fn around(
     around: &Around,
     findings: &mut Vec<Finding>,
 ) {
-    let mut told = Told {
-        origin,
-        object: called(object),
-        findings,
-    };
+    let mut told = Told::of(origin, object, findings);
     let mut floors = plan
         .sales
         .iter()
@@ -215,11 +207,7 @@ pub(crate) fn plan(
     selected: &[Selected],
     findings: &mut Vec<Finding>,
 ) {
-    let mut told = Told {
-        origin,
-        object: called(object),
-        findings,
-    };
+    let mut told = Told::of(origin, object, findings);
     for (index, (trigger, _)) in selected.iter().enumerate() {
         if !plan.sales.iter().any(|sale| sale.trigger == index) {
             told.tell(

@@ -19,6 +19,24 @@ pub fn program(path: &str, folder: &Path) -> Command {
     command
 }
 
+/// Runs it to its end, and gives what it wrote: plain text, as it goes to a pipe. It looks itself whether what it says is so.
+pub fn plain_text_of(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}\n{text}\n{errors}",
+        output.status
+    );
+    assert!(
+        text.chars()
+            .all(|letter| letter == '\n' || !letter.is_control()),
+        "control characters in {text:?}"
+    );
+    text
+}
+
 fn wait(child: &mut Child, within: Duration) -> ExitStatus {
     let deadline = Instant::now() + within;
     loop {
@@ -71,21 +89,7 @@ pub fn assert_nothing_is_left(folder: &Path) {
 #[test]
 fn the_demo_goes_from_0_to_10_and_back_and_writes_plain_text_to_a_pipe() {
     let folder = tempfile::tempdir().unwrap();
-    let output = program(env!("CARGO_BIN_EXE_demo"), folder.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{}\n{text}\n{errors}",
-        output.status
-    );
-    assert!(
-        text.chars()
-            .all(|letter| letter == '\n' || !letter.is_control()),
-        "control characters in {text:?}"
-    );
+    let text = plain_text_of(&mut program(env!("CARGO_BIN_EXE_demo"), folder.path()));
     for time in [
         "the first replica wanted",
         "10 pods Ready",

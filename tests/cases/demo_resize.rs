@@ -1,26 +1,14 @@
 //! `make demo-resize`, as a new user runs it, but into a pipe.
 
-use crate::demo::{assert_ctrl_c_leaves_nothing, assert_nothing_is_left, program};
+use crate::demo::{assert_ctrl_c_leaves_nothing, assert_nothing_is_left, plain_text_of, program};
 
 #[test]
 fn pods_grow_before_others_come_and_one_without_room_is_taken_back() {
     let folder = tempfile::tempdir().unwrap();
-    let output = program(env!("CARGO_BIN_EXE_demo-resize"), folder.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    // It looks itself whether what it says is so.
-    assert!(
-        output.status.success(),
-        "{}\n{text}\n{errors}",
-        output.status
-    );
-    assert!(
-        text.chars()
-            .all(|letter| letter == '\n' || !letter.is_control()),
-        "control characters in {text:?}"
-    );
+    let text = plain_text_of(&mut program(
+        env!("CARGO_BIN_EXE_demo-resize"),
+        folder.path(),
+    ));
     for part in [
         "500m>1!",
         "PodResizeDeferred: ",

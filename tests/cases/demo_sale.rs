@@ -1,27 +1,12 @@
 //! `make demo-sale`, as a new user runs it, but quicker and into a pipe.
 
-use crate::demo::{assert_ctrl_c_leaves_nothing, assert_nothing_is_left, program};
+use crate::demo::{assert_ctrl_c_leaves_nothing, assert_nothing_is_left, plain_text_of, program};
 
 #[test]
 fn capacity_is_there_before_both_sales_and_a_lost_calendar_takes_none_away() {
     let folder = tempfile::tempdir().unwrap();
-    let output = program(env!("CARGO_BIN_EXE_demo-sale"), folder.path())
-        .arg("--quick")
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    // It looks itself whether what it says is so.
-    assert!(
-        output.status.success(),
-        "{}\n{text}\n{errors}",
-        output.status
-    );
-    assert!(
-        text.chars()
-            .all(|letter| letter == '\n' || !letter.is_control()),
-        "control characters in {text:?}"
-    );
+    let text =
+        plain_text_of(program(env!("CARGO_BIN_EXE_demo-sale"), folder.path()).arg("--quick"));
     for part in [
         "CalendarStale sales: ",
         "all of them are Ready, and reports is at 2",

@@ -115,7 +115,7 @@ impl Pod {
     }
 
     /// The resources of the specification of all containers that can be resized.
-    pub(super) fn sizes(&self) -> Sizes {
+    pub fn sizes(&self) -> Sizes {
         let resizable = self.containers.iter();
         resizable
             .filter(|container| container.kind != ContainerKind::Init)

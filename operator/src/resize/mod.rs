@@ -20,7 +20,7 @@ mod usage;
 mod workload;
 
 use sakidori_api::ScaledObject;
-use sakidori_engine::ObjectKey;
+use sakidori_engine::{ConditionType, ObjectKey};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::hpa_index::Saturation;
@@ -96,12 +96,14 @@ impl Resizer {
 
 /// Whether pods of the object are resized, or have been and may still have to go back.
 pub fn concerns(object: &ScaledObject) -> bool {
-    object.in_place_resize().is_some() || has_condition(object)
+    object.in_place_resize().is_some() || resized_reason(object).is_some()
 }
 
-/// The condition stays until all pods are back: it is what a restart knows of an object that asks for nothing any more.
-fn has_condition(object: &ScaledObject) -> bool {
-    let status = object.status.as_ref();
-    let mut conditions = status.iter().flat_map(|status| &status.conditions);
-    conditions.any(|one| one.type_ == "Resized")
+/// The reason of the condition `Resized` that the object's status has. The condition stays until all pods are back: it is what a restart
+/// knows of an object that asks for nothing any more.
+fn resized_reason(object: &ScaledObject) -> Option<&str> {
+    let status = object.status.as_ref()?;
+    let mut conditions = status.conditions.iter();
+    let resized = conditions.find(|one| one.type_ == ConditionType::Resized.as_str())?;
+    Some(&resized.reason)
 }

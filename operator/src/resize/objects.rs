@@ -5,12 +5,12 @@ use std::sync::Arc;
 use kube::{Resource as _, ResourceExt};
 use sakidori_api::ScaledObject;
 use sakidori_engine::resize::Settings;
-use sakidori_engine::{ConditionType, Event, ObjectKey};
+use sakidori_engine::{Event, ObjectKey};
 use tokio::sync::oneshot;
 
 use super::control::{Control, Message};
 use super::workload::{Workload, WorkloadId};
-use super::{concerns, tell};
+use super::{concerns, resized_reason, tell};
 use crate::deletion::Finalizer;
 use crate::hpa_index::saturation;
 use crate::sales;
@@ -122,7 +122,8 @@ impl Control {
         };
         let reference = object.object_ref(&());
         let mut workload = Workload::new(uid, target.clone(), reference);
-        workload.telling.remember(resized_reason(object));
+        let reason = resized_reason(object).map(str::to_owned);
+        workload.telling.remember(reason);
         self.workloads.insert(id.clone(), workload);
         id
     }
@@ -172,12 +173,4 @@ impl Control {
         self.end_all(key, |_| true);
         self.release_waiting(key);
     }
-}
-
-/// The reason of the condition `Resized` that the object's status has.
-fn resized_reason(object: &ScaledObject) -> Option<String> {
-    let status = object.status.as_ref()?;
-    let mut conditions = status.conditions.iter();
-    let resized = conditions.find(|one| one.type_ == ConditionType::Resized.as_str())?;
-    Some(resized.reason.clone())
 }

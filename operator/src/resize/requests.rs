@@ -67,9 +67,9 @@ impl Pods {
                 outcome: ResizeOutcome::Conflict,
             };
         }
-        let mut version = noted.resource_version().unwrap_or_default();
         let (api, mut last) = (self.api(), noted);
         for _ in 0..TRIES {
+            let version = last.resource_version().unwrap_or_default();
             let patch = resize_patch(pod, &version, containers);
             let params = PatchParams {
                 field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -94,10 +94,7 @@ impl Pods {
                 };
             }
             match self.same_still(pod, &last).await {
-                Ok(newer) => {
-                    version = newer.resource_version().unwrap_or_default();
-                    last = newer;
-                }
+                Ok(newer) => last = newer,
                 Err(answer) => return answer,
             }
         }
@@ -187,24 +184,19 @@ impl Pods {
                 return Err(Answer::of(outcome));
             }
             // What this was decided on isn't at hand; so one more look decides it anew, and only between two looks it may be retried.
-            match &known {
+            let newer = match &known {
                 None => {
                     let read = self.read_raw(pod).await?;
-                    if read.resource_version().unwrap_or_default() == version {
+                    let is_newer = read.resource_version().unwrap_or_default() != version;
+                    if !is_newer || !self.decided_on(&read, remember) {
                         return Err(self.conflict(&read));
                     }
-                    if !self.decided_on(&read, remember) {
-                        return Err(self.conflict(&read));
-                    }
-                    version = read.resource_version().unwrap_or_default();
-                    known = Some(read);
+                    read
                 }
-                Some(last) => {
-                    let newer = self.same_still(pod, last).await?;
-                    version = newer.resource_version().unwrap_or_default();
-                    known = Some(newer);
-                }
-            }
+                Some(last) => self.same_still(pod, last).await?,
+            };
+            version = newer.resource_version().unwrap_or_default();
+            known = Some(newer);
         }
         Err(match known {
             Some(last) => self.conflict(&last),
@@ -218,7 +210,7 @@ impl Pods {
         let Some(seen) = self.seen(pod) else {
             return false;
         };
-        let sizes = sizes(&seen);
+        let sizes = seen.sizes();
         match (remember, &seen.memory) {
             (Some(remember), Memory::Nothing) => {
                 sizes == remember.before || remember.asked.contains(&sizes)
@@ -240,7 +232,7 @@ impl Pods {
         let same = match (self.seen(last), self.seen(&newer)) {
             (Some(last), Some(newer)) => {
                 last.uid == newer.uid
-                    && sizes(&last) == sizes(&newer)
+                    && last.sizes() == newer.sizes()
                     && last.memory == newer.memory
                     && !newer.deleting
             }
@@ -314,14 +306,6 @@ impl Pods {
     fn api(&self) -> Api<ResizablePod> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
-}
-
-fn sizes(pod: &Pod) -> sakidori_engine::resize::Sizes {
-    use sakidori_engine::resize::ContainerKind::Init;
-    let resizable = pod.containers.iter().filter(|one| one.kind != Init);
-    resizable
-        .map(|one| (one.name.clone(), one.resources))
-        .collect()
 }
 
 fn resize_patch(pod: &PodRef, version: &str, containers: &[ContainerResize]) -> Value {

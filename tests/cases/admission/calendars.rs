@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use sakidori_test_cluster::eventually;
 use serde_json::{Value, json};
 
-use super::holds;
 use super::rules::{Rule, Warned, rule};
 use super::stage::play;
+use super::{holds, is_warned_of};
 use crate::scene::SOON;
 
 fn calendar(kind: &str, name: &str, spec: Value) -> Value {
@@ -175,10 +175,7 @@ fn every_rule_of_calendars_is_refused_with_the_path_of_its_field() {
     play(async |stage| {
         let ward = stage.ward("admission-calendars").await?;
         holds(&ward, rules("SaleCalendar")).await?;
-        for warned in warnings() {
-            let answer = ward.create(&warned.object).await?.passed()?;
-            ensure!(answer.warnings == [warned.warning], "{answer:?}");
-        }
+        is_warned_of(&ward, warnings()).await?;
         // What is there is not warned of, and a dry run of many objects warns of none.
         let drops = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "drops"}});
         ward.create(&drops).await?.passed()?;

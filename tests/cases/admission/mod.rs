@@ -17,7 +17,7 @@ use sakidori_tests::Operator;
 use serde_json::{Value, json};
 
 use self::rules::{
-    Rule, authentication, cpu, cron, deployment, hpa, scaled_object, trigger, triggers,
+    Rule, Warned, authentication, cpu, cron, deployment, hpa, scaled_object, trigger, triggers,
 };
 use self::stage::{A_WHILE, Ward, play};
 use crate::scene::SOON;
@@ -44,6 +44,18 @@ async fn holds(ward: &Ward, rules: Vec<Rule>) -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Stores every object, and each time nothing but its warning is said.
+async fn is_warned_of(ward: &Ward, warnings: Vec<Warned>) -> Result<()> {
+    for warned in warnings {
+        for object in &warned.before {
+            ward.create(object).await?.passed()?;
+        }
+        let answer = ward.create(&warned.object).await?.passed()?;
+        ensure!(answer.warnings == [warned.warning], "{answer:?}");
+    }
     Ok(())
 }
 

@@ -3,9 +3,9 @@
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::holds;
 use super::rules::{Rule, Warned, cron, deployment, rule, scaled_object, triggers};
 use super::stage::play;
+use super::{holds, is_warned_of};
 use crate::scene::merge;
 
 /// A policy for the container `app` with `change` merged over it.
@@ -207,14 +207,7 @@ fn every_rule_of_in_place_resize_is_refused_in_its_words() {
 fn what_keeps_a_policy_from_its_work_is_warned_of_and_the_object_is_stored() {
     play(async |stage| {
         let ward = stage.ward("admission-resize-warnings").await?;
-        for warned in warnings() {
-            for object in &warned.before {
-                ward.create(object).await?.passed()?;
-            }
-            let answer = ward.create(&warned.object).await?.passed()?;
-            ensure!(answer.warnings == [warned.warning], "{answer:?}");
-        }
-        Ok(())
+        is_warned_of(&ward, warnings()).await
     });
 }
 

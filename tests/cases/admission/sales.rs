@@ -3,9 +3,9 @@
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::holds;
 use super::rules::{Rule, Warned, deployment, rule, scaled_object};
 use super::stage::play;
+use super::{holds, is_warned_of};
 use crate::scene::merge;
 
 fn trigger(metadata: Value) -> Value {
@@ -155,14 +155,7 @@ fn every_rule_of_sale_calendar_triggers_is_refused_in_its_words() {
 fn what_a_floor_may_run_into_is_warned_of_and_the_object_is_stored() {
     play(async |stage| {
         let ward = stage.ward("admission-sale-warnings").await?;
-        for warned in warnings() {
-            for object in &warned.before {
-                ward.create(object).await?.passed()?;
-            }
-            let answer = ward.create(&warned.object).await?.passed()?;
-            ensure!(answer.warnings == [warned.warning], "{answer:?}");
-        }
-        Ok(())
+        is_warned_of(&ward, warnings()).await
     });
 }
 

@@ -37,6 +37,17 @@ fn for_kubelet(annotations: &Value) -> Value {
     Value::Object(named.collect())
 }
 
+/// Waits until ScaledObject `web` shows nothing of resizing any more.
+pub async fn until_nothing_is_left(scene: &Scene<'_>) -> Result<()> {
+    let what = "no condition and no finalizer";
+    scene
+        .until(what, SCALED_OBJECTS, "web", |object| {
+            let none = condition(object, "Resized").is_none();
+            (none && object["metadata"]["finalizers"].is_null()).then_some(())
+        })
+        .await
+}
+
 /// Tells the fake kubelet something of one pod; `null` takes it back.
 pub async fn tell_kubelet(scene: &Scene<'_>, pod: &str, annotations: &Value) -> Result<()> {
     let patch = json!({"metadata": {"annotations": for_kubelet(annotations)}});

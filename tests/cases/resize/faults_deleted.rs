@@ -6,10 +6,13 @@ use anyhow::{Context, Result, ensure};
 use sakidori_test_cluster::eventually;
 use serde_json::{Value, json};
 
-use super::faults::{begin_sale, bring_up, slow, tripled, until_any, until_says, until_tripled};
+use super::faults::{
+    begin_sale, bring_up, slow, tripled, until_any, until_nothing_is_left, until_says,
+    until_tripled,
+};
 use super::stage::{Seen, is_back, play, pods, until_all};
 use super::witness::Witness;
-use crate::scene::{DEPLOYMENTS, SCALED_OBJECTS, SOON, Scene, condition};
+use crate::scene::{DEPLOYMENTS, SCALED_OBJECTS, SOON, Scene};
 
 fn is_under_way(pod: &Seen) -> bool {
     pod.wanted != pod.actual
@@ -58,17 +61,7 @@ fn policies_that_are_removed_take_pods_back_and_leave_nothing() {
         let none = json!({"spec": {"advanced": {"sakidori": null}}});
         scene.patch(SCALED_OBJECTS, "web", &none).await?;
         until_all(scene, "pods that are back", 4, is_back).await?;
-        scene
-            .until(
-                "no condition and no finalizer",
-                SCALED_OBJECTS,
-                "web",
-                |object| {
-                    let none = condition(object, "Resized").is_none();
-                    (none && object["metadata"]["finalizers"].is_null()).then_some(())
-                },
-            )
-            .await?;
+        until_nothing_is_left(scene).await?;
         // They come back within the sale.
         let policies =
             json!({"spec": {"advanced": {"sakidori": {"inPlaceResize": {"policies": tripled()}}}}});

@@ -11,12 +11,12 @@ use serde_json::json;
 use super::between::{Between, Resizes};
 use super::faults::{
     OWN, TRIPLED, asked, asks_nothing_for, begin_sale, bring_up, end_sale, slow, tripled,
-    until_any, until_back, until_says, until_tripled,
+    until_any, until_back, until_nothing_is_left, until_says, until_tripled,
 };
 use super::faults_deleted::until_gone_after_pods;
 use super::stage::{Seen, is_back, options, play_on, until_all};
 use super::witness::Witness;
-use crate::scene::{SCALED_OBJECTS, Scene, condition, text};
+use crate::scene::{SCALED_OBJECTS, Scene, text};
 
 const SOON: Duration = Duration::from_secs(30);
 /// An operator that is up has listed everything long before.
@@ -159,17 +159,7 @@ fn policies_that_go_while_the_operator_is_away_take_pods_back_when_it_comes() {
         scene.patch(SCALED_OBJECTS, "web", &none).await?;
         stage.start().await?;
         until_all(scene, "pods that are back", 3, is_back).await?;
-        scene
-            .until(
-                "no condition and no finalizer",
-                SCALED_OBJECTS,
-                "web",
-                |object| {
-                    let none = condition(object, "Resized").is_none();
-                    (none && object["metadata"]["finalizers"].is_null()).then_some(())
-                },
-            )
-            .await?;
+        until_nothing_is_left(scene).await?;
         witness.content(3)
     });
 }

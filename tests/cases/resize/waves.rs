@@ -215,15 +215,12 @@ fn metrics_count_pods_and_what_became_of_them_and_go_with_the_policies() {
         let namespace = scene.namespace.as_str();
         let watching = bring_up(scene, 4, "x3", json!({"maxConcurrent": 2})).await?;
         until_all(scene, "grown pods", 4, has("1500m 256Mi")).await?;
-        until_series(
-            namespace,
-            &[
-                ("pods resized", 4),
-                ("total asked", 4),
-                ("total resized", 4),
-            ],
-        )
-        .await?;
+        let grown = [
+            ("pods resized", 4),
+            ("total asked", 4),
+            ("total resized", 4),
+        ];
+        until_series(namespace, &grown).await?;
         scene.apply(sale(-1)).await?;
         let back = [
             ("pods template", 4),
@@ -249,15 +246,7 @@ fn metrics_count_pods_and_what_became_of_them_and_go_with_the_policies() {
                 &edit(json!({"policies": policies("x2")})),
             )
             .await?;
-        until_series(
-            namespace,
-            &[
-                ("pods resized", 4),
-                ("total asked", 4),
-                ("total resized", 4),
-            ],
-        )
-        .await?;
+        until_series(namespace, &grown).await?;
         scene.delete(SCALED_OBJECTS, "web").await?;
         scene.until_gone(SCALED_OBJECTS, "web").await?;
         until_all(scene, "pods that are back", 4, is_back).await?;
