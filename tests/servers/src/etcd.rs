@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::{Certificate, Identity};
@@ -186,6 +186,23 @@ impl Etcd {
     /// Kills a member with SIGKILL, as a crash does. Its keys stay.
     pub fn kill(&mut self, member: usize) {
         self.members[member] = None;
+    }
+
+    /// Kills the member that leads, and says which one it was.
+    ///
+    /// # Errors
+    /// When none answers, or none leads.
+    pub async fn kill_leader(&mut self) -> Result<usize> {
+        for member in 0..self.members.len() {
+            let url = self.url(member, "v3/maintenance/status");
+            let answer = self.http.post(url).body("{}").send().await?;
+            let status: Value = serde_json::from_str(&answer.text().await?)?;
+            if status["leader"] == status["header"]["member_id"] {
+                self.kill(member);
+                return Ok(member);
+            }
+        }
+        bail!("no member of etcd leads")
     }
 
     /// Starts a killed member again, and waits until it answers.

@@ -108,6 +108,8 @@ impl Life {
                     "Failed"
                 };
                 let state = json!({"terminated": terminated});
+                // Who waits for the end reads the log then.
+                super::show_log(&self.node, &self.pod);
                 self.tell(phase, Some(address), state).await;
                 return Ok(());
             }

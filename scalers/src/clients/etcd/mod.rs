@@ -12,9 +12,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
+use tokio::time::sleep;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Code, Request, Status};
 
@@ -53,6 +54,11 @@ const TOKEN_IS_OVER: [&str; 3] = [
     "etcdserver: revision of auth store is old",
     "etcdserver: user name is empty",
 ];
+
+/// What a member says to all who were asking while the leader was elected. Asked again, it knows.
+const LEADER_CHANGED: &str = "etcdserver: leader changed";
+/// Before it is asked again: etcd's own client waits as long.
+const AFTER_AN_ELECTION: Duration = Duration::from_millis(25);
 
 /// Users are unknown to an etcd whose authentication is off. A trigger that names one works all the same (etcd's own client).
 const AUTHENTICATION_IS_OFF: &str = "etcdserver: authentication is not enabled";
@@ -302,9 +308,8 @@ impl WayIn {
         let server = &self.servers[number];
         let at = |error: ScalerError| error.at(&place(server));
         let Some(login) = &self.login else {
-            let question = RangeRequest { key: HEALTH.into() };
-            let answer = server.ask(RANGE, Request::new(question), within).await;
-            let answer: Result<RangeResponse, Status> = answer;
+            let question = || Request::new(RangeRequest { key: HEALTH.into() });
+            let answer: Result<RangeResponse, Status> = ask(server, RANGE, question, within).await;
             return match answer {
                 Ok(_) => Ok(None),
                 // It answers, though not to everybody.
@@ -314,13 +319,13 @@ impl WayIn {
                 Err(status) => Err(at(etcd_error(&status))),
             };
         };
-        let question = AuthenticateRequest {
-            name: login.username.clone(),
-            password: login.password.clone(),
+        let question = || {
+            Request::new(AuthenticateRequest {
+                name: login.username.clone(),
+                password: login.password.clone(),
+            })
         };
-        let answer = server
-            .ask(AUTHENTICATE, Request::new(question), within)
-            .await;
+        let answer = ask(server, AUTHENTICATE, question, within).await;
         let answer: AuthenticateResponse = match answer {
             Ok(answer) => answer,
             Err(status) if status.message() == AUTHENTICATION_IS_OFF => return Ok(None),
@@ -367,15 +372,39 @@ impl Session {
         within: Duration,
     ) -> Result<A, Status>
     where
-        Q: Message + 'static,
+        Q: Message + Clone + 'static,
         A: Message + Default + 'static,
     {
-        let request = self.request(question);
-        self.server().ask(path, request, within).await
+        let request = || self.request(question.clone());
+        ask(self.server(), path, request, within).await
     }
 
     fn error(&self, status: &Status) -> ScalerError {
         etcd_error(status).at(&place(self.server()))
+    }
+}
+
+/// Asks a member what changes nothing, over an election of a leader: all of it in this time.
+async fn ask<Q, A>(
+    server: &Server,
+    path: &'static str,
+    question: impl Fn() -> Request<Q>,
+    within: Duration,
+) -> Result<A, Status>
+where
+    Q: Message + 'static,
+    A: Message + Default + 'static,
+{
+    let end = Instant::now() + within;
+    let mut left = within;
+    loop {
+        let answer = server.ask(path, question(), left).await;
+        let again = matches!(&answer, Err(status) if is_one_of(status, &[LEADER_CHANGED]));
+        left = end.saturating_duration_since(Instant::now() + AFTER_AN_ELECTION);
+        if !again || left.is_zero() {
+            return answer;
+        }
+        sleep(AFTER_AN_ELECTION).await;
     }
 }
 

@@ -117,6 +117,23 @@ async fn the_next_endpoint_is_asked_when_one_is_away() {
     until(&*scaler, 7.0).await;
 }
 
+/// Who asks while a leader is elected is told that the leader changed, by each member.
+#[tokio::test]
+async fn an_election_is_waited_for() {
+    let mut etcd = Etcd::start_cluster().await.unwrap();
+    etcd.put("k", "7").await.unwrap();
+    let readers: Vec<_> = (0..3)
+        .map(|member| scaler(&trigger(&etcd.endpoint_of(member), "k")))
+        .collect();
+    for reader in &readers {
+        assert_eq!(value(&**reader).await, Ok(7.0));
+    }
+    let leader = etcd.kill_leader().await.unwrap();
+    let others = [(leader + 1) % 3, (leader + 2) % 3];
+    let [first, second] = others.map(|member| value(&*readers[member]));
+    assert_eq!(tokio::join!(first, second), (Ok(7.0), Ok(7.0)));
+}
+
 #[tokio::test]
 async fn one_thousand_failing_polls_leave_nothing_behind() {
     let mut etcd = Etcd::start().await.unwrap();
