@@ -228,6 +228,9 @@ pub struct SakidoriStatus {
     /// The sales of the object's `sale-calendar` triggers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prescaling: Option<PrescalingStatus>,
+    /// Whose pods are resized, or have been and may not all be back: the target, and those that the object had before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resized_targets: Vec<ScaleTargetRef>,
 }
 
 /// The sales whose floors live, and what became of the last ones.

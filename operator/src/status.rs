@@ -187,7 +187,7 @@ impl StatusWriter {
         let written = lock(&self.written).get(key).cloned();
         let before = match written.filter(|(of, _)| *of == uid) {
             Some((_, written)) => written,
-            None => object.status.clone().unwrap_or_default(),
+            None => own_part(object.status.clone().unwrap_or_default()),
         };
         let prepared = self.objects.prepared(key);
         let found = prepared.as_ref().map(|prepared| &prepared.found);
@@ -202,9 +202,10 @@ impl StatusWriter {
                 both(&mut patch, merge_patch(maybe, &wanted_as_json));
             }
         }
-        let Some(patch) = patch else {
+        let Some(mut patch) = patch else {
             return Ok(());
         };
+        spare_others(&mut patch);
         debug!(object = %key, "writing status");
         let patch = json!({"metadata": {"uid": uid}, "status": patch});
         // Before the answer: this future may be dropped while it waits.
@@ -287,10 +288,7 @@ fn complete(
     status.conditions = conditions_from_engine(&decided.conditions);
     status.last_active_time = decided.last_active_time.map(Time);
     status.paused_replica_count = decided.paused_replicas;
-    status.sakidori =
-        PrescalingStatus::from_engine(&decided.prescale).map(|prescaling| SakidoriStatus {
-            prescaling: Some(prescaling),
-        });
+    status.sakidori = PrescalingStatus::from_engine(&decided.prescale).map(with_prescaling);
     status.health = decided
         .health
         .iter()
@@ -309,6 +307,27 @@ fn complete(
         })
         .collect();
     status
+}
+
+fn with_prescaling(prescaling: PrescalingStatus) -> SakidoriStatus {
+    SakidoriStatus {
+        prescaling: Some(prescaling),
+        ..SakidoriStatus::default()
+    }
+}
+
+/// A status without what others write into it: `resizedTargets`, see `resize/resized_targets.rs`.
+fn own_part(mut status: ScaledObjectStatus) -> ScaledObjectStatus {
+    let prescaling = status.sakidori.take().and_then(|it| it.prescaling);
+    status.sakidori = prescaling.map(with_prescaling);
+    status
+}
+
+/// Takes away what is this writer's own only, where all of `sakidori` is to go.
+fn spare_others(patch: &mut Value) {
+    if let Some(sakidori) = patch.get_mut("sakidori").filter(|it| it.is_null()) {
+        *sakidori = json!({"prescaling": null});
+    }
 }
 
 /// 404: it is gone. 409: another object has its name (the uid in the patch differs).

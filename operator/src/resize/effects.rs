@@ -16,6 +16,7 @@ use super::room::{self, Room};
 use super::tell::Line;
 use super::workload::WorkloadId;
 use crate::events;
+use crate::target::same_target;
 
 /// All requests of one effect together. Shorter than the engine waits for the answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -246,16 +247,21 @@ impl Control {
         if let Some(planned) = workload.planned {
             self.agenda.remove(&(planned, id.clone()));
         }
+        let object = self.around.objects.object(&id.key);
+        let object = object.filter(|object| object.uid().as_ref() == Some(&workload.uid));
+        if let Some(object) = &object
+            && !same_target(&workload.target, &object.spec.scale_target_ref)
+        {
+            self.forget_target(&id.key, object, &workload.target);
+        }
         if !self.ids_of(&id.key).is_empty() {
             return;
         }
         self.release_waiting(&id.key);
-        let object = self.around.objects.object(&id.key);
-        let object = object.filter(|object| object.uid().as_ref() == Some(&workload.uid));
-        if object.is_none_or(|object| object.in_place_resize().is_some()) {
+        let Some(object) = object.filter(|object| object.in_place_resize().is_none()) else {
             return;
-        }
-        let key = id.key.clone();
+        };
+        let (key, status) = (id.key.clone(), self.status_of(&id.key, &object));
         self.around.metrics.forget_resize(&key);
         self.around.events.send(Event::ResizeObserved {
             key: key.clone(),
@@ -263,6 +269,7 @@ impl Control {
         });
         let around = self.around.clone();
         self.around.tasks.spawn(async move {
+            status.forget_all().await;
             let objects = around.objects.clone();
             around.finalizer.release(|| objects.object(&key)).await;
         });

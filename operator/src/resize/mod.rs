@@ -13,6 +13,7 @@ mod objects;
 mod outcome;
 mod pod;
 mod requests;
+mod resized_targets;
 mod rivals;
 mod room;
 mod tell;
@@ -96,7 +97,8 @@ impl Resizer {
 
 /// Whether pods of the object are resized, or have been and may still have to go back.
 pub fn concerns(object: &ScaledObject) -> bool {
-    object.in_place_resize().is_some() || resized_reason(object).is_some()
+    let asked_for = object.in_place_resize().is_some();
+    asked_for || resized_reason(object).is_some() || !resized_targets::of(object).is_empty()
 }
 
 /// The reason of the condition `Resized` that the object's status has. The condition stays until all pods are back: it is what a restart

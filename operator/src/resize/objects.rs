@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt};
-use sakidori_api::ScaledObject;
+use sakidori_api::{ScaleTargetRef, ScaledObject};
 use sakidori_engine::resize::Settings;
 use sakidori_engine::{Event, ObjectKey};
 use tokio::sync::oneshot;
 
 use super::control::{Control, Message};
+use super::resized_targets::{self, Writer};
 use super::workload::{Workload, WorkloadId};
 use super::{concerns, resized_reason, tell};
 use crate::deletion::Finalizer;
@@ -29,6 +30,7 @@ impl Control {
         self.end_all(key, |workload| {
             workload.uid != uid || !same_target(&workload.target, target)
         });
+        self.end_former(key, object);
         if concerns(object) && self.is_anothers(key, object) {
             return self.leave(key, object);
         }
@@ -36,7 +38,7 @@ impl Control {
             Ok(Some(settings)) => self.want(key, object, settings),
             Ok(None) if concerns(object) => {
                 // Said by the condition: a process before this one had not put all back.
-                self.find_or_make(key, object);
+                self.find_or_make(key, object, target);
                 self.end_all(key, |_| true);
             }
             Ok(None) => self.end_all(key, |_| true),
@@ -59,7 +61,7 @@ impl Control {
     /// Resizes the object's pods from now on.
     fn want(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>, settings: Settings) {
         self.take_over(key, object);
-        let id = self.find_or_make(key, object);
+        let id = self.find_or_make(key, object, &object.spec.scale_target_ref);
         let paused = object.pause().is_some();
         let holds = match sales::has_sales(object) {
             true => self.sales.get(key).copied(),
@@ -104,10 +106,14 @@ impl Control {
             .send(Event::ResizeObserved { key, condition });
     }
 
-    /// The workload that the object has now.
-    fn find_or_make(&mut self, key: &ObjectKey, object: &ScaledObject) -> WorkloadId {
+    /// The object's workload of this target.
+    fn find_or_make(
+        &mut self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+        target: &ScaleTargetRef,
+    ) -> WorkloadId {
         let uid = object.uid().unwrap_or_default();
-        let target = &object.spec.scale_target_ref;
         let known = self.ids_of(key).into_iter().find(|id| {
             let workload = self.workloads.get(id);
             workload.is_some_and(|it| it.uid == uid && same_target(&it.target, target))
@@ -122,26 +128,69 @@ impl Control {
         };
         let reference = object.object_ref(&());
         let mut workload = Workload::new(uid, target.clone(), reference);
-        let reason = resized_reason(object).map(str::to_owned);
-        workload.telling.remember(reason);
+        if same_target(target, &object.spec.scale_target_ref) {
+            let reason = resized_reason(object).map(str::to_owned);
+            workload.telling.remember(reason);
+        }
         self.workloads.insert(id.clone(), workload);
         id
     }
 
-    /// Puts the finalizer on the object, then follows its pods: nothing is resized that a deletion would not take back.
+    /// Puts the finalizer on the object and its target into its status, then follows its pods: nothing is resized that a deletion, or
+    /// another target after a restart, would not take back.
     fn hold(&mut self, id: &WorkloadId, object: &Arc<ScaledObject>) {
-        if Finalizer::holds(object) {
+        let target = object.spec.scale_target_ref.clone();
+        if Finalizer::holds(object) && resized_targets::has(object, &target) {
             return self.follow(id);
         }
+        let following = self.workloads.get(id).map(|it| it.following.is_some());
+        if following == Some(true) {
+            return;
+        }
         let (around, sender) = (self.around.clone(), self.sender.clone());
-        let (key, id) = (id.key.clone(), id.clone());
+        let (id, status) = (id.clone(), self.status_of(&id.key, object));
         self.around.tasks.spawn(async move {
             let objects = around.objects.clone();
-            let current = || objects.object(&key);
-            if around.finalizer.hold(current).await {
+            let current = || objects.object(&id.key);
+            if around.finalizer.hold(current).await && status.remember(&target).await {
                 sender.send(Message::Held(id));
             }
         });
+    }
+
+    /// Puts back the pods of targets that the object had before: a process before this one may have been told of the change, or none.
+    fn end_former(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>) {
+        for target in resized_targets::former(object) {
+            if self.is_taken_over(key, target) {
+                self.forget_target(key, object, target);
+            } else {
+                let id = self.find_or_make(key, object, target);
+                self.end(&id);
+            }
+        }
+    }
+
+    /// The pods of a target are back, or another object's.
+    pub(super) fn forget_target(
+        &self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+        target: &ScaleTargetRef,
+    ) {
+        if !resized_targets::has(object, target) {
+            return;
+        }
+        let (status, target) = (self.status_of(key, object), target.clone());
+        let forget = async move { status.forget(&target).await };
+        self.around.tasks.spawn(forget);
+    }
+
+    pub(super) fn status_of(&self, key: &ObjectKey, object: &ScaledObject) -> Writer {
+        Writer {
+            client: self.around.client.clone(),
+            key: key.clone(),
+            uid: object.uid().unwrap_or_default(),
+        }
     }
 
     /// Puts back the pods of all workloads of a key that `which` picks.
@@ -165,10 +214,13 @@ impl Control {
         done: oneshot::Sender<()>,
     ) {
         self.waiting.entry(key.clone()).or_default().push(done);
-        if self.is_taken_over(key, object) {
-            self.let_go(key, object);
-        } else {
-            self.find_or_make(key, object);
+        let target = &object.spec.scale_target_ref;
+        for target in resized_targets::former(object).chain([target]) {
+            if self.is_taken_over(key, target) {
+                self.let_go(key, target);
+            } else {
+                self.find_or_make(key, object, target);
+            }
         }
         self.end_all(key, |_| true);
         self.release_waiting(key);

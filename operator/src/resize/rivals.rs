@@ -42,7 +42,7 @@ impl Control {
 
     /// Leaves the pods of the object's target alone, as they are.
     pub(super) fn leave(&mut self, key: &ObjectKey, object: &ScaledObject) {
-        self.let_go(key, object);
+        self.let_go(key, &object.spec.scale_target_ref);
         if self.ids_of(key).is_empty() {
             self.around.metrics.forget_resize(key);
             self.around.events.send(Event::ResizeObserved {
@@ -52,8 +52,7 @@ impl Control {
         }
     }
 
-    pub(super) fn let_go(&mut self, key: &ObjectKey, object: &ScaledObject) {
-        let target = &object.spec.scale_target_ref;
+    pub(super) fn let_go(&mut self, key: &ObjectKey, target: &ScaleTargetRef) {
         for id in self.ids_of(key) {
             let workload = self.workloads.get(&id);
             if workload.is_some_and(|it| same_target(&it.target, target)) {
@@ -62,9 +61,9 @@ impl Control {
         }
     }
 
-    /// Another object has its pods resized already.
-    pub(super) fn is_taken_over(&self, key: &ObjectKey, object: &ScaledObject) -> bool {
-        let mut others = self.others_on(key, &object.spec.scale_target_ref);
+    /// Another object has the target's pods resized already.
+    pub(super) fn is_taken_over(&self, key: &ObjectKey, target: &ScaleTargetRef) -> bool {
+        let mut others = self.others_on(key, target);
         others.any(|(_, workload)| workload.wanted)
     }
 

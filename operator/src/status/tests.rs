@@ -148,3 +148,21 @@ fn what_is_refused_is_wanted_all_the_same() {
         assert!(is_final(&refused(code)));
     }
 }
+
+#[test]
+fn the_targets_that_others_write_stay() {
+    let status = |sakidori: Value| -> ScaledObjectStatus {
+        serde_json::from_value(json!({"sakidori": sakidori})).unwrap()
+    };
+    let targets = json!([{"name": "web"}]);
+    let only = status(json!({"resizedTargets": targets}));
+    assert_eq!(own_part(only), ScaledObjectStatus::default());
+    let both = status(json!({"resizedTargets": targets, "prescaling": {}}));
+    let as_json = |status: &ScaledObjectStatus| serde_json::to_value(status).unwrap();
+    let before = as_json(&own_part(both));
+    assert_eq!(before["sakidori"], json!({"prescaling": {}}));
+    // The last sale is over.
+    let mut patch = merge_patch(&before, &as_json(&ScaledObjectStatus::default())).unwrap();
+    spare_others(&mut patch);
+    assert_eq!(patch, json!({"sakidori": {"prescaling": null}}));
+}

@@ -223,3 +223,36 @@ pub async fn counted(
     let value = line.rsplit(' ').next().unwrap_or_default();
     value.parse().with_context(|| format!("no number: {line}"))
 }
+
+/// Another Deployment of pods like those of `web`.
+pub fn another(name: &str, replicas: i32) -> Value {
+    let mut object = web(replicas, json!({}));
+    let labels = json!({"app": name});
+    merge(
+        &mut object,
+        json!({
+            "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}},
+        }),
+    );
+    object
+}
+
+/// Waits until there are so many pods whose names begin so, and all are as `is` says.
+pub async fn until_of(
+    scene: &Scene<'_>,
+    what: &str,
+    prefix: &str,
+    count: usize,
+    is: impl Fn(&Seen) -> bool,
+) -> Result<()> {
+    let mut last = BTreeMap::new();
+    let found = eventually(what, SOON, async || {
+        last = pods(scene).await?;
+        last.retain(|name, _| name.starts_with(prefix));
+        Ok((last.len() == count && last.values().all(&is)).then_some(()))
+    });
+    found
+        .await
+        .with_context(|| format!("the pods are {last:#?}"))
+}

@@ -1,52 +1,19 @@
 //! What pods belong to changes while they are resized: their template, they themselves, how many there are, the target.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use anyhow::ensure;
+use serde_json::json;
 
 use super::faults::{
-    OWN, TRIPLED, asks_nothing_for, begin_sale, bring_up, end_sale, shop, slow, tripled, until_any,
-    until_back, until_tripled,
+    OWN, TRIPLED, another, asks_nothing_for, begin_sale, bring_up, end_sale, shop, slow, tripled,
+    until_any, until_back, until_of, until_tripled,
 };
-use super::stage::{PODS, Seen, has, is_back, play, pods, until_all, web};
+use super::stage::{PODS, has, is_back, play, until_all, web};
 use super::witness::Witness;
 use crate::prescaling::calendar;
-use crate::scene::{DEPLOYMENTS, SCALED_OBJECTS, Scene, merge};
+use crate::scene::{DEPLOYMENTS, SCALED_OBJECTS, merge};
 use crate::targets::STATEFUL_SETS;
-
-/// Another Deployment of pods like those of `web`.
-fn another(name: &str, replicas: i32) -> Value {
-    let mut object = web(replicas, json!({}));
-    let labels = json!({"app": name});
-    merge(
-        &mut object,
-        json!({
-            "metadata": {"name": name},
-            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}},
-        }),
-    );
-    object
-}
-
-async fn until_of(
-    scene: &Scene<'_>,
-    what: &str,
-    prefix: &str,
-    count: usize,
-    is: impl Fn(&Seen) -> bool,
-) -> Result<()> {
-    let mut last = BTreeMap::new();
-    let found = sakidori_test_cluster::eventually(what, crate::scene::SOON, async || {
-        last = pods(scene).await?;
-        last.retain(|name, _| name.starts_with(prefix));
-        Ok((last.len() == count && last.values().all(&is)).then_some(()))
-    });
-    found
-        .await
-        .with_context(|| format!("the pods are {last:#?}"))
-}
 
 #[test]
 fn a_template_that_changes_within_a_sale_is_what_new_pods_grow_from() {

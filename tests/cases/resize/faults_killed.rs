@@ -5,17 +5,19 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use sakidori_test_cluster::eventually;
 use sakidori_tests::bed::Bed;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::between::{Between, Resizes};
 use super::faults::{
-    OWN, TRIPLED, asked, asks_nothing_for, begin_sale, bring_up, end_sale, slow, tripled,
-    until_any, until_back, until_nothing_is_left, until_says, until_tripled,
+    OWN, TRIPLED, another, asked, asks_nothing_for, begin_sale, bring_up, end_sale, shop, slow,
+    tripled, until_any, until_back, until_nothing_is_left, until_of, until_says, until_tripled,
 };
 use super::faults_deleted::until_gone_after_pods;
-use super::stage::{Seen, is_back, options, play_on, until_all};
+use super::stage::{Seen, has, is_back, options, play_on, until_all, web};
 use super::witness::Witness;
+use crate::prescaling::calendar;
 use crate::scene::{SCALED_OBJECTS, Scene, text};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -238,5 +240,81 @@ fn an_api_server_that_is_away_mid_wave_holds_nothing_up_for_long() {
         let back = until_back(scene, 6).await?;
         ensure!(back.keys().eq(grown.keys()), "{back:?} {grown:?}");
         Ok(())
+    });
+}
+
+/// Two Deployments, of which `web` has grown for a sale; the ScaledObject, which is to be changed.
+async fn one_of_two_grown(scene: &Scene<'_>) -> Result<Value> {
+    scene.apply(another("other", 2)).await?;
+    until_of(scene, "pods of the other", "other-", 2, has(OWN)).await?;
+    scene.apply(web(2, json!({}))).await?;
+    until_all(scene, "all pods", 4, has(OWN)).await?;
+    scene.apply(calendar("sales", &[])).await?;
+    let object = shop(scene, 2, tripled(), json!({"maxConcurrent": 1}))?;
+    scene.apply(object.clone()).await?;
+    scene.ready("web").await?;
+    begin_sale(scene).await?;
+    until_of(scene, "grown pods", "web-", 2, has(TRIPLED)).await?;
+    Ok(object)
+}
+
+async fn resized_targets(scene: &Scene<'_>) -> Result<Vec<String>> {
+    let object = scene
+        .get(SCALED_OBJECTS, "web")
+        .await?
+        .context("it is gone")?;
+    let targets = object["status"]["sakidori"]["resizedTargets"].as_array();
+    let names = targets.into_iter().flatten().map(|one| text(&one["name"]));
+    Ok(names.collect())
+}
+
+#[test]
+fn pods_of_a_target_that_changed_while_the_operator_was_away_go_back() {
+    play("resize-away-retargeted", async |stage, scene| {
+        let mut object = one_of_two_grown(scene).await?;
+        let witness = Witness::of(scene);
+        ensure!(resized_targets(scene).await? == ["web"]);
+        stage.kill().await?;
+        object["spec"]["scaleTargetRef"]["name"] = "other".into();
+        scene.apply(object.clone()).await?;
+        stage.start().await?;
+        until_of(scene, "pods that are back", "web-", 2, is_back).await?;
+        until_of(scene, "grown pods of the other", "other-", 2, has(TRIPLED)).await?;
+        scene.condition("web", "Resized", "True", "Resized").await?;
+        eventually("only the other in the status", SOON, async || {
+            Ok((resized_targets(scene).await? == ["other"]).then_some(()))
+        })
+        .await?;
+
+        // Back to the first, and killed while its pods and the other's are both on their way.
+        object["spec"]["scaleTargetRef"]["name"] = "web".into();
+        stage
+            .between
+            .set(Resizes::AreLate(Duration::from_millis(700)));
+        scene.apply(object).await?;
+        until_of(scene, "one that grows", "web-", 2, |pod| pod.remembers).await?;
+        stage.kill().await?;
+        stage.start().await?;
+        until_of(scene, "the other's that are back", "other-", 2, is_back).await?;
+        until_of(scene, "grown pods", "web-", 2, has(TRIPLED)).await?;
+        end_sale(scene).await?;
+        until_of(scene, "pods that are back", "web-", 2, is_back).await?;
+        // Each of the two has waves of its own.
+        witness.content(2)
+    });
+}
+
+#[test]
+fn an_object_that_is_deleted_puts_back_pods_of_all_targets_that_it_had() {
+    play("resize-away-twice", async |stage, scene| {
+        let mut object = one_of_two_grown(scene).await?;
+        stage.kill().await?;
+        object["spec"]["scaleTargetRef"]["name"] = "other".into();
+        scene.apply(object).await?;
+        scene.delete(SCALED_OBJECTS, "web").await?;
+        stage.start().await?;
+        until_of(scene, "pods that are back", "web-", 2, is_back).await?;
+        until_of(scene, "pods that never grew", "other-", 2, is_back).await?;
+        scene.until_gone(SCALED_OBJECTS, "web").await
     });
 }

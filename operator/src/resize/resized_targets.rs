@@ -1,0 +1,161 @@
+//! Whose pods may be resized, in the object's status: where an object has another target by now, a restart still knows whose pods have to
+//! go back. A target is written down before its pods are first asked, and taken away once all of them are back.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use sakidori_api::{ScaleTargetRef, ScaledObject};
+use sakidori_engine::{ObjectKey, Spell};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use crate::api_error::plain;
+use crate::target::{api_version_and_kind, same_target};
+
+/// One try, both requests together.
+const TRY_WITHIN: Duration = Duration::from_secs(15);
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// All targets that the object's status names.
+pub fn of(object: &ScaledObject) -> &[ScaleTargetRef] {
+    let status = object.status.as_ref();
+    let own = status.and_then(|status| status.sakidori.as_ref());
+    own.map_or(&[], |own| &own.resized_targets)
+}
+
+/// Those of them that the object had before the one that it has.
+pub fn former(object: &ScaledObject) -> impl Iterator<Item = &ScaleTargetRef> {
+    let target = &object.spec.scale_target_ref;
+    of(object)
+        .iter()
+        .filter(move |known| !same_target(known, target))
+}
+
+/// Whether the object's status names this target.
+pub fn has(object: &ScaledObject, target: &ScaleTargetRef) -> bool {
+    of(object).iter().any(|known| same_target(known, target))
+}
+
+/// An object whose status is written.
+pub struct Writer {
+    pub client: Client,
+    pub key: ObjectKey,
+    pub uid: String,
+}
+
+impl Writer {
+    /// Writes a target down; tries until that is done. False where there is no such object any more.
+    pub async fn remember(&self, target: &ScaleTargetRef) -> bool {
+        self.change(|known| {
+            if !known.iter().any(|one| same_target(one, target)) {
+                known.push(spelled_out(target));
+            }
+        })
+        .await
+    }
+
+    /// Takes a target away.
+    pub async fn forget(&self, target: &ScaleTargetRef) {
+        self.change(|known| known.retain(|one| !same_target(one, target)))
+            .await;
+    }
+
+    /// Takes all away.
+    pub async fn forget_all(&self) {
+        self.change(Vec::clear).await;
+    }
+
+    async fn change(&self, change: impl Fn(&mut Vec<ScaleTargetRef>)) -> bool {
+        let mut pause = FIRST_RETRY;
+        let mut failing = Spell::default();
+        loop {
+            let error = match timeout(TRY_WITHIN, self.try_change(&change)).await {
+                Ok(Ok(is_there)) => return is_there,
+                Ok(Err(error)) => plain(&error),
+                Err(_) => "the API server did not answer in time".to_owned(),
+            };
+            if failing.fails(Timestamp::now(), &error) {
+                warn!(
+                    object = %self.key, error,
+                    "status.sakidori.resizedTargets can't be written; trying again"
+                );
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    async fn try_change(
+        &self,
+        change: &impl Fn(&mut Vec<ScaleTargetRef>),
+    ) -> Result<bool, kube::Error> {
+        let api: Api<ScaledObject> = Api::namespaced(self.client.clone(), &self.key.namespace);
+        let found = api.get_opt(&self.key.name).await?;
+        let Some(object) = found.filter(|it| it.metadata.uid.as_ref() == Some(&self.uid)) else {
+            return Ok(false);
+        };
+        let mut targets = of(&object).to_vec();
+        change(&mut targets);
+        if targets == of(&object) {
+            return Ok(true);
+        }
+        // A list is replaced as a whole: not over what another has written meanwhile.
+        let patch = json!({
+            "metadata": {"resourceVersion": object.metadata.resource_version},
+            "status": {"sakidori": {"resizedTargets": (!targets.is_empty()).then_some(targets)}},
+        });
+        let params = PatchParams::default();
+        api.patch_status(&self.key.name, &params, &Patch::Merge(&patch))
+            .await?;
+        Ok(true)
+    }
+}
+
+/// What a reference means, whatever the defaults will be.
+fn spelled_out(target: &ScaleTargetRef) -> ScaleTargetRef {
+    let (api_version, kind) = api_version_and_kind(target);
+    ScaleTargetRef {
+        name: target.name.clone(),
+        api_version: Some(api_version.to_owned()),
+        kind: Some(kind.to_owned()),
+        env_source_container_name: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sakidori_api::{SakidoriStatus, ScaledObjectSpec, ScaledObjectStatus};
+
+    use super::*;
+
+    fn target(name: &str) -> ScaleTargetRef {
+        ScaleTargetRef {
+            name: name.to_owned(),
+            ..ScaleTargetRef::default()
+        }
+    }
+
+    #[test]
+    fn a_target_is_former_however_it_is_spelled() {
+        let spec = ScaledObjectSpec {
+            scale_target_ref: target("web"),
+            ..ScaledObjectSpec::default()
+        };
+        let mut object = ScaledObject::new("web", spec);
+        assert_eq!(of(&object), []);
+        object.status = Some(ScaledObjectStatus {
+            sakidori: Some(SakidoriStatus {
+                resized_targets: vec![spelled_out(&target("web")), spelled_out(&target("old"))],
+                ..SakidoriStatus::default()
+            }),
+            ..ScaledObjectStatus::default()
+        });
+        let former: Vec<_> = former(&object).map(|one| one.name.as_str()).collect();
+        assert_eq!(former, ["old"]);
+        assert!(has(&object, &target("web")) && !has(&object, &target("new")));
+    }
+}
