@@ -32,6 +32,8 @@ pub enum ResizeEvent {
         seen: Option<Box<Pod>>,
         outcome: ResizeOutcome,
     },
+    /// Whether anything can be resized at all, as it was looked up before anything is asked: `Done`, `Unsupported` or `NotAllowed`.
+    Foreseen(ResizeOutcome),
     /// Something changed that may make room for what was refused, and that pods don't show: a quota, a LimitRange, a node.
     Reconsider,
     /// The ScaledObject is being deleted, or asks for nothing any more: all pods go back, then comes `Finished`.

@@ -142,6 +142,7 @@ impl Resizing {
             } => {
                 self.answered(now, attempt, seen, outcome, effects);
             }
+            ResizeEvent::Foreseen(outcome) => self.foresee(now, outcome, effects),
             ResizeEvent::Reconsider => {
                 for record in self.pods.values_mut() {
                     record.reconsidered = true;
@@ -344,6 +345,19 @@ impl Resizing {
                 tell_error(record, ResizeResult::NotAllowed, message, effects);
                 false
             }
+            ResizeOutcome::Unsupported | ResizeOutcome::NotAllowed { .. } => {
+                self.foresee(now, outcome, effects);
+                false
+            }
+        };
+        if possible {
+            self.foresee(now, ResizeOutcome::Done, effects);
+        }
+    }
+
+    /// What is to be expected of the next request, whichever pod it is for.
+    fn foresee(&mut self, now: Timestamp, outcome: ResizeOutcome, effects: &mut Vec<ResizeEffect>) {
+        match outcome {
             ResizeOutcome::Unsupported => {
                 let message = "this cluster has no pods/resize, which comes with Kubernetes 1.33";
                 self.stop(
@@ -353,7 +367,6 @@ impl Resizing {
                     UNSUPPORTED_FOR,
                     effects,
                 );
-                false
             }
             ResizeOutcome::NotAllowed { message } => {
                 self.stop(
@@ -363,11 +376,17 @@ impl Resizing {
                     NOT_ALLOWED_FOR,
                     effects,
                 );
-                false
             }
-        };
-        if possible && self.stopped.take().is_some() {
-            self.judge_anew();
+            ResizeOutcome::Done => {
+                if self.stopped.take().is_some() {
+                    self.judge_anew();
+                }
+            }
+            // Of one pod, or of one moment.
+            ResizeOutcome::Gone
+            | ResizeOutcome::Conflict
+            | ResizeOutcome::Refused { .. }
+            | ResizeOutcome::Failed { .. } => {}
         }
     }
 

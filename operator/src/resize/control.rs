@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Resizer;
+use super::foresight::Foresight;
 use super::room::Room;
 use super::usage::Used;
 use super::workload::{Workload, WorkloadId};
@@ -97,6 +98,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let mut control = Control {
+        foresight: Foresight::new(around.client.clone()),
         around: Arc::new(around),
         sender,
         workloads: BTreeMap::new(),
@@ -134,6 +136,7 @@ pub async fn run(
 pub(super) struct Control {
     pub(super) around: Arc<Around>,
     pub(super) sender: Resizer,
+    pub(super) foresight: Foresight,
     pub(super) workloads: BTreeMap<WorkloadId, Workload>,
     /// Whether a sale of an object holds, as it was last told: for workloads that come later.
     pub(super) sales: BTreeMap<ObjectKey, bool>,

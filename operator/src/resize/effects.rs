@@ -41,8 +41,14 @@ impl Control {
             used: self.used.clone(),
         };
         let (sender, id) = (self.sender.clone(), id.clone());
-        let follow = follower.run(move |event| sender.send(Message::Of(id.clone(), event)));
-        workload.following = Some(AbortOnDropHandle::new(tokio::spawn(follow)));
+        let foresight = self.foresight.clone();
+        let namespace = follower.namespace.clone();
+        let tell = move |event| sender.send(Message::Of(id.clone(), event));
+        let task = async move {
+            let foresee = foresight.run(namespace, &tell);
+            tokio::join!(follower.run(&tell), foresee);
+        };
+        workload.following = Some(AbortOnDropHandle::new(tokio::spawn(task)));
     }
 
     /// Looks, in a task, whether there is room for pods that were refused, and what memory is in use where it is kept up. As long as

@@ -9,6 +9,7 @@
 mod control;
 mod effects;
 mod follow;
+mod foresight;
 mod objects;
 mod outcome;
 mod pod;

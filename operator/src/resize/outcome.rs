@@ -30,10 +30,7 @@ pub fn outcome_of(error: &kube::Error, asked: Asked, pod: &str) -> ResizeOutcome
         409 => ResizeOutcome::Conflict,
         // The authorizer's words; admission has others, with the same code.
         403 if message.contains(" cannot ") && message.contains("resource \"pods") => {
-            let gives = "rbac.inPlaceResize of the Helm chart gives that right";
-            ResizeOutcome::NotAllowed {
-                message: format!("{message}; {gives}"),
-            }
+            not_allowed(&message)
         }
         401 | 408 | 429 | 500.. => ResizeOutcome::Failed {
             message,
@@ -43,6 +40,13 @@ pub fn outcome_of(error: &kube::Error, asked: Asked, pod: &str) -> ResizeOutcome
             why: refusal(status),
             message,
         },
+    }
+}
+
+/// A right is missing.
+pub fn not_allowed(message: &str) -> ResizeOutcome {
+    ResizeOutcome::NotAllowed {
+        message: format!("{message}; rbac.inPlaceResize of the Helm chart gives that right"),
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Resizes {
     GoThrough,
     /// As an API server answers for a path that it doesn't know.
     AreUnknown,
+    /// The same, and it doesn't list that path among its own.
+    AreMissing,
     /// They get to the API server so much later, whatever has become of whoever asked.
     AreLate(Duration),
 }
@@ -118,7 +120,7 @@ async fn serve(
         .is_some_and(|it| it.ends_with("/resize"));
     let resizes = *resizes.lock().unwrap_or_else(PoisonError::into_inner);
     match resizes {
-        Resizes::AreUnknown if is_resize => {
+        Resizes::AreUnknown | Resizes::AreMissing if is_resize => {
             let answer = "HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 19\r\nconnection: close\r\n\r\n404 page not found\n";
             client.write_all(answer.as_bytes()).await?;
             return Ok(());
@@ -138,6 +140,9 @@ async fn serve(
         }
     }
     let mut answer = request.send().await?;
+    if resizes == Resizes::AreMissing && path == "/api/v1" {
+        return without_resize(&mut client, answer).await;
+    }
     let mut head = format!("HTTP/1.1 {}\r\nconnection: close\r\n", answer.status());
     for (name, value) in answer.headers() {
         if !["transfer-encoding", "connection"].contains(&name.as_str()) {
@@ -150,4 +155,20 @@ async fn serve(
     }
     client.shutdown().await?;
     Ok(())
+}
+
+/// What an API server serves, without `pods/resize`.
+async fn without_resize(
+    client: &mut BufReader<TcpStream>,
+    answer: reqwest::Response,
+) -> Result<()> {
+    let mut list: Value = serde_json::from_str(&answer.text().await?)?;
+    let resources = list["resources"].as_array_mut().context("no list")?;
+    resources.retain(|one| one["name"] != "pods/resize");
+    let body = list.to_string();
+    let length = body.len();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+    let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+    client.write_all(answer.as_bytes()).await?;
+    Ok(client.shutdown().await?)
 }

@@ -63,14 +63,24 @@ pub async fn bring_up(
     policies: Value,
     more: Value,
 ) -> Result<()> {
+    bring_up_to("NoPolicyHolds", scene, replicas, template, policies, more).await
+}
+
+/// The same until the condition has another reason.
+pub async fn bring_up_to(
+    reason: &str,
+    scene: &Scene<'_>,
+    replicas: usize,
+    template: Value,
+    policies: Value,
+    more: Value,
+) -> Result<()> {
     scene.apply(web(i32::try_from(replicas)?, template)).await?;
     until_all(scene, "pods", replicas, has(OWN)).await?;
     scene.apply(calendar("sales", &[])).await?;
     scene.apply(shop(scene, replicas, policies, more)?).await?;
     scene.ready("web").await?;
-    scene
-        .condition("web", "Resized", "False", "NoPolicyHolds")
-        .await?;
+    scene.condition("web", "Resized", "False", reason).await?;
     Ok(())
 }
 

@@ -6,14 +6,22 @@ use sakidori_tests::chart;
 use serde_json::{Value, json};
 
 use super::between::{Between, Resizes};
-use super::faults::{OWN, asked, begin_sale, bring_up, end_sale, tripled, until_says};
+use super::faults::{
+    OWN, asked, begin_sale, bring_up_to, end_sale, tripled, until_says, until_tripled,
+};
 use super::stage::{has, options, play_on, until_all};
 use crate::prescaling::until_bounds;
 use crate::scene::{SCALED_OBJECTS, Scene};
 
-/// Prescaling, scaling and deletion, while nothing can be resized.
-async fn everything_else_works(scene: &Scene<'_>, reason: &str, told: &[&str]) -> Result<()> {
-    bring_up(scene, 2, json!({}), tripled(), json!({"maxConcurrent": 2})).await?;
+/// Prescaling, scaling and deletion, while nothing can be resized. `foreseen` is said before any sale.
+async fn everything_else_works(
+    scene: &Scene<'_>,
+    foreseen: &str,
+    reason: &str,
+    told: &[&str],
+) -> Result<()> {
+    let two = json!({"maxConcurrent": 2});
+    bring_up_to(foreseen, scene, 2, json!({}), tripled(), two).await?;
     let more = json!({"spec": {"triggers": [
         crate::prescaling::trigger("sales", crate::prescaling::floor(3)), scene.trigger(),
     ]}});
@@ -52,18 +60,38 @@ fn where_pods_cannot_be_resized_everything_else_works() {
         between.stand_before(settings).unwrap()
     });
     let bed = bed.unwrap();
-    play_on(&bed, "resize-unsupported", async |scene| {
-        everything_else_works(scene, "Unsupported", &["Kubernetes 1.33"]).await?;
+    let unsupported = async |scene: &Scene, foreseen| {
+        everything_else_works(scene, foreseen, "Unsupported", &["Kubernetes 1.33"]).await?;
         until_all(scene, "no annotation", 2, |pod| !pod.remembers).await?;
         ensure!(asked(scene)?.is_empty(), "{:?}", asked(scene)?);
         Ok(())
+    };
+    play_on(&bed, "resize-unsupported", async |scene| {
+        unsupported(scene, "NoPolicyHolds").await
     });
-    between.set(Resizes::GoThrough);
+    between.set(Resizes::AreMissing);
+    play_on(&bed, "resize-missing", async |scene| {
+        unsupported(scene, "Unsupported").await?;
+        // Told before the sale; the cluster is upgraded in time.
+        let two = json!({"maxConcurrent": 2});
+        bring_up_to("Unsupported", scene, 2, json!({}), tripled(), two).await?;
+        scene.until_told("web", "PodResizeUnsupported").await?;
+        between.set(Resizes::GoThrough);
+        until_says(scene, "NoPolicyHolds", &[]).await?;
+        begin_sale(scene).await?;
+        until_tripled(scene, 2).await?;
+        Ok(())
+    });
     play_on(&bed, "resize-not-allowed", async |scene| {
         grant(scene, false).await?;
-        let told = ["cannot", "pods"];
-        everything_else_works(scene, "NotAllowed", &told).await?;
+        let told = ["cannot", "pods", "rbac.inPlaceResize"];
+        everything_else_works(scene, "NotAllowed", "NotAllowed", &told).await?;
         until_all(scene, "no annotation", 2, |pod| !pod.remembers).await?;
+        let two = json!({"maxConcurrent": 2});
+        bring_up_to("NotAllowed", scene, 2, json!({}), tripled(), two).await?;
+        scene.until_told("web", "PodResizeNotAllowed").await?;
+        grant(scene, true).await?;
+        until_says(scene, "NoPolicyHolds", &[]).await?;
         Ok(())
     });
 }

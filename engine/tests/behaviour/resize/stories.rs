@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sakidori_engine::resize::{
-    Amount, MaxConcurrent, Memory, OnInfeasible, PendingReason, PodState, Policy, Resource,
-    Settings, Sizes, When,
+    Amount, MaxConcurrent, Memory, OnInfeasible, PendingReason, PodState, Policy, ResizeOutcome,
+    Resource, Settings, Sizes, When,
 };
 
 use super::cluster::{actual, resources, specified};
@@ -416,6 +416,40 @@ fn a_cluster_that_cannot_resize_is_asked_once_an_hour() {
     assert_eq!(reason(&world), "NotAllowed");
     world.run(600);
     assert!(world.finished);
+}
+
+#[test]
+fn what_is_foreseen_is_told_before_any_pod_is_asked_and_until_it_is_otherwise() {
+    for (outcome, told) in [
+        (ResizeOutcome::Unsupported, "Unsupported"),
+        (
+            ResizeOutcome::NotAllowed {
+                message: "no right".to_owned(),
+            },
+            "NotAllowed",
+        ),
+    ] {
+        let mut world = world(vec![policy(When::Prescale, "2", None)], 2);
+        with_pods(&mut world, 4, "1 1Gi");
+        world.hold(false, false);
+        world.foresee(outcome.clone());
+        world.run(10);
+        assert_eq!(reason(&world), told);
+        assert_eq!(world.told.len(), 1, "{:?}", world.told);
+        world.foresee(ResizeOutcome::Done);
+        world.run(10);
+        assert_eq!(reason(&world), "NoPolicyHolds");
+        assert_eq!(world.told.len(), 1, "{:?}", world.told);
+
+        // Within a sale nothing is asked, and then at once.
+        world.foresee(outcome);
+        world.hold(true, false);
+        world.run(30);
+        assert_eq!((world.asks.len(), reason(&world)), (0, told));
+        world.foresee(ResizeOutcome::Done);
+        world.run(10);
+        assert_eq!(count_with(&world, "2 1Gi"), 4);
+    }
 }
 
 #[test]

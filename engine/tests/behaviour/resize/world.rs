@@ -180,6 +180,10 @@ impl World {
         self.tell(ResizeEvent::Paused(paused));
     }
 
+    pub fn foresee(&mut self, outcome: ResizeOutcome) {
+        self.tell(ResizeEvent::Foreseen(outcome));
+    }
+
     pub fn reconsider(&mut self) {
         self.something_changed(None);
         self.tell(ResizeEvent::Reconsider);
