@@ -41,8 +41,8 @@ pub use sale_calendar::{
 pub use sale_checks::Need;
 pub use scaled_object::{
     Advanced, Fallback, GroupVersionKindResource, HealthStatus, HorizontalPodAutoscalerConfig,
-    PrescaleReport, PrescalingStatus, RoomStatus, SakidoriStatus, ScaleTargetRef, ScaledObject,
-    ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers, TriggerActivity,
+    PrescaleReport, PrescalingStatus, ResizedTarget, RoomStatus, SakidoriStatus, ScaleTargetRef,
+    ScaledObject, ScaledObjectSpec, ScaledObjectStatus, ScalingModifiers, TriggerActivity,
 };
 pub use trigger::{AuthenticationRef, Trigger};
 pub use trigger_authentication::{

@@ -230,7 +230,19 @@ pub struct SakidoriStatus {
     pub prescaling: Option<PrescalingStatus>,
     /// Whose pods are resized, or have been and may not all be back: the target, and those that the object had before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub resized_targets: Vec<ScaleTargetRef>,
+    pub resized_targets: Vec<ResizedTarget>,
+}
+
+/// A workload in the object's namespace whose pods may be resized.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResizedTarget {
+    /// Such as `apps/v1`.
+    pub api_version: String,
+    /// Such as `Deployment`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// The sales whose floors live, and what became of the last ones.

@@ -27,6 +27,7 @@ impl Resizing {
             return;
         }
         let mut most = usize::MAX;
+        let mut is_lifted = false;
         if let Some(stopped) = &self.stopped {
             let trying = self.pods.values().any(|it| {
                 matches!(
@@ -38,6 +39,7 @@ impl Resizing {
                 )
             });
             most = usize::from(stopped.until <= now && !trying);
+            is_lifted = stopped.lifted && !trying;
         }
         let mut at_once = Vec::new();
         let mut candidates = Vec::new();
@@ -85,6 +87,10 @@ impl Resizing {
             });
             !is_retry || !std::mem::replace(&mut tried, true)
         });
+        if is_lifted && chosen.is_empty() {
+            // Nobody is there to show it.
+            self.stopped = None;
+        }
         for uid in chosen.into_iter().take(most) {
             self.ask_one(now, &uid, effects);
         }

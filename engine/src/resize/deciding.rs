@@ -236,7 +236,7 @@ impl Resizing {
         let until = self.ended.map(|since| after(since, ENDED_PATIENCE));
         self.wake = until.filter(|until| now < *until);
         if until.is_some() && self.wake.is_none() {
-            self.finished = true;
+            (self.finished, self.gave_up) = (true, true);
             effects.push(ResizeEffect::Finished);
         }
     }
@@ -266,7 +266,7 @@ impl Resizing {
             record.pod.is_live() && (asked || settling || record.takes_place())
         });
         if hopeless || !open {
-            self.finished = true;
+            (self.finished, self.gave_up) = (true, open);
             effects.push(ResizeEffect::Finished);
         }
     }

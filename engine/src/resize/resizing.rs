@@ -43,6 +43,7 @@ pub struct Resizing {
     pub(super) listed: bool,
     pub(super) ended: Option<Timestamp>,
     pub(super) finished: bool,
+    pub(super) gave_up: bool,
     pub(super) pods: BTreeMap<Arc<str>, Record>,
     pub(super) attempt: u64,
     /// Nothing is asked for now, but by one request that tries whether it is possible again.
@@ -61,6 +62,18 @@ pub(super) struct Stopped {
     pub result: ResizeResult,
     pub message: String,
     pub until: Timestamp,
+    /// It is said to be possible by now; one request is to show it, if there is any to make.
+    pub lifted: bool,
+}
+
+impl Stopped {
+    fn is(&self, outcome: &ResizeOutcome) -> bool {
+        match outcome {
+            ResizeOutcome::Unsupported => self.result == ResizeResult::Unsupported,
+            ResizeOutcome::NotAllowed { .. } => self.result == ResizeResult::NotAllowed,
+            _ => false,
+        }
+    }
 }
 
 impl Resizing {
@@ -72,6 +85,11 @@ impl Resizing {
     /// All pods are back after [`ResizeEvent::Ended`].
     pub fn is_finished(&self) -> bool {
         self.finished
+    }
+
+    /// Finished though pods may not be back: nothing could be resized, or nobody could list them.
+    pub fn gave_up(&self) -> bool {
+        self.gave_up
     }
 
     /// The pods that are in this state.
@@ -107,7 +125,7 @@ impl Resizing {
     fn take_in(&mut self, now: Timestamp, event: ResizeEvent, effects: &mut Vec<ResizeEffect>) {
         match event {
             ResizeEvent::Wanted(settings) => {
-                (self.ended, self.finished) = (None, false);
+                (self.ended, self.finished, self.gave_up) = (None, false, false);
                 if self.settings.as_ref() != Some(&settings) {
                     self.settings = Some(settings);
                     self.evicted_for = None;
@@ -142,7 +160,13 @@ impl Resizing {
             } => {
                 self.answered(now, attempt, seen, outcome, effects);
             }
-            ResizeEvent::Foreseen(outcome) => self.foresee(now, outcome, effects),
+            ResizeEvent::Foreseen(outcome) => {
+                // What a request has shown already says more.
+                let known = self.stopped.as_ref().filter(|it| !it.lifted);
+                if known.is_none_or(|it| !it.is(&outcome)) {
+                    self.foresee(now, outcome, effects);
+                }
+            }
             ResizeEvent::Reconsider => {
                 for record in self.pods.values_mut() {
                     record.reconsidered = true;
@@ -350,8 +374,8 @@ impl Resizing {
                 false
             }
         };
-        if possible {
-            self.foresee(now, ResizeOutcome::Done, effects);
+        if possible && self.stopped.take().is_some() {
+            self.judge_anew();
         }
     }
 
@@ -378,7 +402,8 @@ impl Resizing {
                 );
             }
             ResizeOutcome::Done => {
-                if self.stopped.take().is_some() {
+                if let Some(stopped) = &mut self.stopped {
+                    (stopped.until, stopped.lifted) = (now, true);
                     self.judge_anew();
                 }
             }
@@ -410,7 +435,8 @@ impl Resizing {
         wait: SignedDuration,
         effects: &mut Vec<ResizeEffect>,
     ) {
-        if self.stopped.as_ref().is_none_or(|it| it.message != message) {
+        // The message may name another pod each time.
+        if self.stopped.as_ref().is_none_or(|it| it.result != result) {
             effects.push(ResizeEffect::Tell(Decision {
                 pod: None,
                 result,
@@ -426,6 +452,7 @@ impl Resizing {
             result,
             message: message.to_owned(),
             until: after(now, wait),
+            lifted: false,
         });
         self.judge_anew();
     }

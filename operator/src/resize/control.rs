@@ -32,6 +32,8 @@ use crate::target::Targets;
 
 /// Requests for pods that begin at the same time: a workload of hundreds may start at once.
 const REQUESTS_AT_ONCE: usize = 32;
+/// Statuses that are written at the same time: all objects may need it, once.
+const STATUSES_AT_ONCE: usize = 6;
 /// Workloads for which room is looked for at the same time. Nobody waits for it.
 const LOOKS_AT_ONCE: usize = 4;
 /// Messages that are taken in together.
@@ -108,6 +110,7 @@ pub async fn run(
         numbers: 0,
         used: Used::default(),
         requests: Arc::new(Gate::new(REQUESTS_AT_ONCE, QUICK_REQUEST)),
+        statuses: Arc::new(Gate::new(STATUSES_AT_ONCE, QUICK_REQUEST)),
         looks: Arc::new(Gate::new(LOOKS_AT_ONCE, LONGEST_SLEEP)),
     };
     let mut told = Vec::new();
@@ -146,6 +149,8 @@ pub(super) struct Control {
     pub(super) numbers: u64,
     pub(super) used: Used,
     pub(super) requests: Arc<Gate>,
+    /// Of writes of objects' statuses.
+    pub(super) statuses: Arc<Gate>,
     /// Looks for room.
     pub(super) looks: Arc<Gate>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use sakidori_engine::Event;
-use sakidori_engine::resize::{Report, ResizeEffect, ResizeEvent, ResizeOutcome};
+use sakidori_engine::resize::{Report, ResizeEffect, ResizeEvent, ResizeOutcome, ResizeResult};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -41,14 +41,12 @@ impl Control {
             used: self.used.clone(),
         };
         let (sender, id) = (self.sender.clone(), id.clone());
-        let foresight = self.foresight.clone();
-        let namespace = follower.namespace.clone();
         let tell = move |event| sender.send(Message::Of(id.clone(), event));
-        let task = async move {
-            let foresee = foresight.run(namespace, &tell);
-            tokio::join!(follower.run(&tell), foresee);
-        };
-        workload.following = Some(AbortOnDropHandle::new(tokio::spawn(task)));
+        let foresee = self.foresight.clone();
+        let foresee = foresee.run(follower.namespace.clone(), tell.clone());
+        workload.foreseeing = Some(AbortOnDropHandle::new(tokio::spawn(foresee)));
+        let follow = follower.run(tell);
+        workload.following = Some(AbortOnDropHandle::new(tokio::spawn(follow)));
     }
 
     /// Looks, in a task, whether there is room for pods that were refused, and what memory is in use where it is kept up. As long as
@@ -148,6 +146,10 @@ impl Control {
                 if let Some(workload) = self.workloads.get_mut(id) {
                     let line = workload.telling.decided(now, &decision);
                     self.tell(id, line);
+                }
+                let is_stop = [ResizeResult::Unsupported, ResizeResult::NotAllowed];
+                if decision.pod.is_none() && is_stop.contains(&decision.result) {
+                    self.look_ahead(id);
                 }
             }
             ResizeEffect::Show(report) => self.show(id, report),
@@ -255,7 +257,9 @@ impl Control {
         }
         let object = self.around.objects.object(&id.key);
         let object = object.filter(|object| object.uid().as_ref() == Some(&workload.uid));
-        if let Some(object) = &object
+        // What it gave up is tried again by the next process, or when the object changes.
+        let gave_up = workload.resizing.gave_up();
+        if let Some(object) = object.as_ref().filter(|_| !gave_up)
             && !same_target(&workload.target, &object.spec.scale_target_ref)
         {
             self.forget_target(&id.key, object, &workload.target);
@@ -264,20 +268,24 @@ impl Control {
             return;
         }
         self.release_waiting(&id.key);
-        let Some(object) = object.filter(|object| object.in_place_resize().is_none()) else {
+        let Some(object) = object else {
             return;
         };
-        let (key, status) = (id.key.clone(), self.status_of(&id.key, &object));
-        self.around.metrics.forget_resize(&key);
-        self.around.events.send(Event::ResizeObserved {
-            key: key.clone(),
-            condition: None,
-        });
-        let around = self.around.clone();
-        self.around.tasks.spawn(async move {
-            status.forget_all().await;
-            let objects = around.objects.clone();
-            around.finalizer.release(|| objects.object(&key)).await;
-        });
+        let asks = object.in_place_resize().is_some();
+        if !asks && !gave_up || asks && self.is_anothers(&id.key, &object) {
+            self.show_nothing(&id.key, &object);
+        }
+    }
+
+    /// Looks up again whether pods can be resized at all, after a request has shown that they can't.
+    fn look_ahead(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        let (foresight, sender) = (self.foresight.clone(), self.sender.clone());
+        let (namespace, id) = (id.key.namespace.to_string(), id.clone());
+        let tell = move |event| sender.send(Message::Of(id.clone(), event));
+        let task = async move { foresight.run_after_a_stop(namespace, tell).await };
+        workload.foreseeing = Some(AbortOnDropHandle::new(tokio::spawn(task)));
     }
 }

@@ -16,73 +16,97 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::outcome::not_allowed;
+use crate::lock::lock;
 
-/// Somebody may upgrade the cluster, or grant the right.
+/// Between two looks: somebody may upgrade the cluster, or grant the right. Each time twice as long, up to the second.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+const AT_LEAST_EVERY: Duration = Duration::from_secs(120);
 const LOOK_WITHIN: Duration = Duration::from_secs(15);
-/// What was found for a namespace counts for its other objects, too.
+/// What was found counts for others, too.
 const COUNTS_FOR: Duration = Duration::from_secs(10);
 
-/// Looks, for one namespace after the other. Cheap to clone.
+/// What was last found, and when; `None` where it couldn't be told.
+#[derive(Default)]
+struct Found(Mutex<Option<(Instant, Option<ResizeOutcome>)>>);
+
+/// Looks, for all workloads of a namespace together. Cheap to clone.
 #[derive(Clone)]
 pub struct Foresight {
     client: Client,
-    found: Arc<Mutex<BTreeMap<String, (Instant, ResizeOutcome)>>>,
+    /// Of the cluster.
+    cluster: Arc<Found>,
+    /// Of each namespace.
+    namespaces: Arc<std::sync::Mutex<BTreeMap<String, Arc<Found>>>>,
 }
 
 impl Foresight {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            found: Arc::default(),
+            cluster: Arc::default(),
+            namespaces: Arc::default(),
         }
     }
 
     /// Tells what stands in the way in this namespace, and when it no longer does. Ends then: what comes later is told by requests.
     pub async fn run(self, namespace: String, tell: impl Fn(ResizeEvent)) {
-        let mut told = None;
+        self.look_until_possible(&namespace, false, tell).await;
+    }
+
+    /// The same, after a request has shown that something stands in the way.
+    pub async fn run_after_a_stop(self, namespace: String, tell: impl Fn(ResizeEvent)) {
+        sleep(LOOK_AGAIN).await;
+        self.look_until_possible(&namespace, true, tell).await;
+    }
+
+    async fn look_until_possible(
+        &self,
+        namespace: &str,
+        mut is_stopped: bool,
+        tell: impl Fn(ResizeEvent),
+    ) {
+        let (mut pause, mut told) = (LOOK_AGAIN, None);
         loop {
-            match self.look(&namespace).await {
-                Ok(ResizeOutcome::Done) if told.is_none() => return,
-                Ok(found) => {
-                    let is_possible = found == ResizeOutcome::Done;
-                    if told.as_ref() != Some(&found) {
-                        tell(ResizeEvent::Foreseen(found.clone()));
-                        told = Some(found);
-                    }
-                    if is_possible {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    debug!(namespace, error, "whether pods can be resized isn't known");
-                }
+            // Where it can't be told, requests will tell.
+            let found = self.look(namespace).await;
+            let is_possible = found == Some(ResizeOutcome::Done);
+            let is_news = found.is_some() && found != told && (is_stopped || !is_possible);
+            if let Some(found) = found.filter(|_| is_news) {
+                tell(ResizeEvent::Foreseen(found.clone()));
+                (told, is_stopped) = (Some(found), true);
             }
-            sleep(LOOK_AGAIN).await;
+            if is_possible {
+                return;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(AT_LEAST_EVERY);
         }
     }
 
-    async fn look(&self, namespace: &str) -> anyhow::Result<ResizeOutcome> {
-        let mut all = self.found.lock().await;
-        all.retain(|_, (at, _)| at.elapsed() < COUNTS_FOR);
-        if let Some((_, found)) = all.get(namespace) {
-            return Ok(found.clone());
+    async fn look(&self, namespace: &str) -> Option<ResizeOutcome> {
+        let of_cluster = self.cluster.get(self.is_served()).await?;
+        if of_cluster != ResizeOutcome::Done {
+            return Some(of_cluster);
         }
-        let found = timeout(LOOK_WITHIN, self.ask(namespace)).await??;
-        all.insert(namespace.to_owned(), (Instant::now(), found.clone()));
-        Ok(found)
+        let of_namespace = {
+            let mut all = lock(&self.namespaces);
+            all.entry(namespace.to_owned()).or_default().clone()
+        };
+        of_namespace.get(self.may_resize(namespace)).await
     }
 
-    async fn ask(&self, namespace: &str) -> anyhow::Result<ResizeOutcome> {
+    async fn is_served(&self) -> anyhow::Result<ResizeOutcome> {
         let core = self.client.list_core_api_resources("v1").await?;
-        if !core.resources.iter().any(|one| one.name == "pods/resize") {
-            return Ok(ResizeOutcome::Unsupported);
-        }
-        for subresource in [None, Some("resize")] {
+        let mut names = core.resources.iter().map(|one| &*one.name);
+        Ok(match names.any(|name| name == "pods/resize") {
+            true => ResizeOutcome::Done,
+            false => ResizeOutcome::Unsupported,
+        })
+    }
+
+    async fn may_resize(&self, namespace: &str) -> anyhow::Result<ResizeOutcome> {
+        for (resource, subresource) in [("pods", None), ("pods/resize", Some("resize"))] {
             if !self.may_patch(namespace, subresource).await? {
-                let resource = ["pods"].into_iter().chain(subresource);
-                let resource = resource.collect::<Vec<_>>().join("/");
                 let message = format!(
                     "this operator cannot patch resource \"{resource}\" in the namespace \"{namespace}\""
                 );
@@ -111,5 +135,34 @@ impl Foresight {
         let answer = api.create(&PostParams::default(), &review).await?;
         let status = answer.status.context("a review without an answer")?;
         Ok(status.allowed)
+    }
+}
+
+impl Found {
+    /// What was found a moment ago, or is found now by one for all who ask.
+    async fn get(
+        &self,
+        look: impl Future<Output = anyhow::Result<ResizeOutcome>>,
+    ) -> Option<ResizeOutcome> {
+        let mut last = self.0.lock().await;
+        if let Some((at, found)) = &*last
+            && at.elapsed() < COUNTS_FOR
+        {
+            return found.clone();
+        }
+        let found = match timeout(LOOK_WITHIN, look).await {
+            Ok(Ok(found)) => Some(found),
+            Ok(Err(error)) => {
+                let error = format!("{error:#}");
+                debug!(error, "whether pods can be resized isn't known");
+                None
+            }
+            Err(_) => {
+                debug!("whether pods can be resized isn't known: no answer in time");
+                None
+            }
+        };
+        *last = Some((Instant::now(), found.clone()));
+        found
     }
 }

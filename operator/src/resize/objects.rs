@@ -26,6 +26,7 @@ impl Control {
         if known.any(|workload| workload.uid != uid) {
             self.sales.remove(key);
         }
+        self.let_go_of_others(key, uid.as_str(), target);
         // Those of another object of this name, and those of another target that this one had.
         self.end_all(key, |workload| {
             workload.uid != uid || !same_target(&workload.target, target)
@@ -143,10 +144,6 @@ impl Control {
         if Finalizer::holds(object) && resized_targets::has(object, &target) {
             return self.follow(id);
         }
-        let following = self.workloads.get(id).map(|it| it.following.is_some());
-        if following == Some(true) {
-            return;
-        }
         let (around, sender) = (self.around.clone(), self.sender.clone());
         let (id, status) = (id.clone(), self.status_of(&id.key, object));
         self.around.tasks.spawn(async move {
@@ -161,10 +158,10 @@ impl Control {
     /// Puts back the pods of targets that the object had before: a process before this one may have been told of the change, or none.
     fn end_former(&mut self, key: &ObjectKey, object: &Arc<ScaledObject>) {
         for target in resized_targets::former(object) {
-            if self.is_taken_over(key, target) {
-                self.forget_target(key, object, target);
+            if self.is_taken_over(key, &target) {
+                self.forget_target(key, object, &target);
             } else {
-                let id = self.find_or_make(key, object, target);
+                let id = self.find_or_make(key, object, &target);
                 self.end(&id);
             }
         }
@@ -188,6 +185,7 @@ impl Control {
     pub(super) fn status_of(&self, key: &ObjectKey, object: &ScaledObject) -> Writer {
         Writer {
             client: self.around.client.clone(),
+            gate: self.statuses.clone(),
             key: key.clone(),
             uid: object.uid().unwrap_or_default(),
         }
@@ -214,8 +212,9 @@ impl Control {
         done: oneshot::Sender<()>,
     ) {
         self.waiting.entry(key.clone()).or_default().push(done);
-        let target = &object.spec.scale_target_ref;
-        for target in resized_targets::former(object).chain([target]) {
+        let mut targets = resized_targets::former(object);
+        targets.push(object.spec.scale_target_ref.clone());
+        for target in &targets {
             if self.is_taken_over(key, target) {
                 self.let_go(key, target);
             } else {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod as KubePod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::Resource as _;
@@ -131,14 +132,15 @@ pub fn to_engine(pod: &ResizablePod, used: &Used) -> Option<Pod> {
     let is_true = |one: &&Condition| one.status == "True";
     let used = used.of(&uid);
     let containers = containers(spec, status, &used);
+    let created = metadata.creation_timestamp.as_ref()?.0;
     Some(Pod {
         name: metadata.name.as_deref()?.into(),
         uid,
         version: metadata.resource_version.clone().unwrap_or_default(),
         generation: metadata.generation.unwrap_or_default(),
         observed_generation: status.observed_generation,
-        created: metadata.creation_timestamp.as_ref()?.0,
-        started: status.start_time.as_ref().map(|time| time.0),
+        created,
+        started: taken_in(status, ready, created),
         node: spec
             .node_name
             .as_deref()
@@ -161,6 +163,16 @@ pub fn to_engine(pod: &ResizablePod, used: &Used) -> Option<Pod> {
             .map(in_progress),
         memory: memory(pod.annotations().get(REMEMBERED_ANNOTATION)),
     })
+}
+
+/// When its kubelet took the pod in. Not every virtual one writes `startTime`; what is told of containers is a kubelet's word, too.
+fn taken_in(status: &Status, ready: Option<&Condition>, created: Timestamp) -> Option<Timestamp> {
+    if let Some(time) = &status.start_time {
+        return Some(time.0);
+    }
+    let told = status.phase.as_deref() == Some("Running") || !status.container_statuses.is_empty();
+    let since = || Some(ready?.last_transition_time.as_ref()?.0);
+    told.then(|| since().unwrap_or(created))
 }
 
 /// What a pod requests of a resource while it runs; nothing, once it has ended. One that is resized here counts as of its own size:
@@ -377,6 +389,35 @@ mod tests {
         let seen = to_engine(&parsed(json!({"metadata": broken})), &Used::default()).unwrap();
         assert_eq!(seen.memory, Memory::Unreadable);
         assert!(to_engine(&parsed(json!({"metadata": {}})), &Used::default()).is_none());
+    }
+
+    #[test]
+    fn a_kubelet_that_tells_of_containers_has_taken_the_pod_in() {
+        let started = |status: Value| {
+            let pod = parsed(json!({"metadata": metadata(), "status": status}));
+            let started = to_engine(&pod, &Used::default()).unwrap().started;
+            started.map(|at| at.to_string())
+        };
+        let ready = json!([{"type": "Ready", "status": "False", "lastTransitionTime": "2026-11-30T10:00:02Z"}]);
+        let waiting = json!([{"name": "app"}]);
+        let [created, later] =
+            ["2026-11-30T10:00:00Z", "2026-11-30T10:00:02Z"].map(|it| Some(it.to_owned()));
+        // The scheduler writes conditions, too.
+        assert_eq!(
+            started(json!({"phase": "Pending", "conditions": ready})),
+            None
+        );
+        assert_eq!(
+            started(json!({"phase": "Pending", "containerStatuses": waiting})),
+            created
+        );
+        assert_eq!(
+            started(json!({"phase": "Running", "conditions": ready})),
+            later
+        );
+        let told =
+            json!({"phase": "Running", "conditions": ready, "startTime": "2026-11-30T10:00:00Z"});
+        assert_eq!(started(told), created);
     }
 
     #[test]

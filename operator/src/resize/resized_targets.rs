@@ -1,19 +1,21 @@
 //! Whose pods may be resized, in the object's status: where an object has another target by now, a restart still knows whose pods have to
 //! go back. A target is written down before its pods are first asked, and taken away once all of them are back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use sakidori_api::{ScaleTargetRef, ScaledObject};
+use sakidori_api::{ResizedTarget, ScaleTargetRef, ScaledObject};
 use sakidori_engine::{ObjectKey, Spell};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::api_error::plain;
-use crate::target::{api_version_and_kind, same_target};
+use crate::gate::Gate;
+use crate::target::api_version_and_kind;
 
 /// One try, both requests together.
 const TRY_WITHIN: Duration = Duration::from_secs(15);
@@ -21,28 +23,40 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// All targets that the object's status names.
-pub fn of(object: &ScaledObject) -> &[ScaleTargetRef] {
+pub fn of(object: &ScaledObject) -> &[ResizedTarget] {
     let status = object.status.as_ref();
     let own = status.and_then(|status| status.sakidori.as_ref());
     own.map_or(&[], |own| &own.resized_targets)
 }
 
 /// Those of them that the object had before the one that it has.
-pub fn former(object: &ScaledObject) -> impl Iterator<Item = &ScaleTargetRef> {
+pub fn former(object: &ScaledObject) -> Vec<ScaleTargetRef> {
     let target = &object.spec.scale_target_ref;
-    of(object)
-        .iter()
-        .filter(move |known| !same_target(known, target))
+    let others = of(object).iter().filter(|known| !is(known, target));
+    let reference = |known: &ResizedTarget| ScaleTargetRef {
+        name: known.name.clone(),
+        api_version: Some(known.api_version.clone()),
+        kind: Some(known.kind.clone()),
+        env_source_container_name: None,
+    };
+    others.map(reference).collect()
 }
 
 /// Whether the object's status names this target.
 pub fn has(object: &ScaledObject, target: &ScaleTargetRef) -> bool {
-    of(object).iter().any(|known| same_target(known, target))
+    of(object).iter().any(|known| is(known, target))
+}
+
+fn is(known: &ResizedTarget, target: &ScaleTargetRef) -> bool {
+    let (api_version, kind) = api_version_and_kind(target);
+    known.name == target.name && known.api_version == api_version && known.kind == kind
 }
 
 /// An object whose status is written.
 pub struct Writer {
     pub client: Client,
+    /// Of the writes of all objects: nobody's sale waits for them.
+    pub gate: Arc<Gate>,
     pub key: ObjectKey,
     pub uid: String,
 }
@@ -50,30 +64,32 @@ pub struct Writer {
 impl Writer {
     /// Writes a target down; tries until that is done. False where there is no such object any more.
     pub async fn remember(&self, target: &ScaleTargetRef) -> bool {
-        self.change(|known| {
-            if !known.iter().any(|one| same_target(one, target)) {
+        self.change(|_, known| {
+            if !known.iter().any(|one| is(one, target)) {
                 known.push(spelled_out(target));
             }
         })
         .await
     }
 
-    /// Takes a target away.
+    /// Takes a target away, unless its pods are resized again.
     pub async fn forget(&self, target: &ScaleTargetRef) {
-        self.change(|known| known.retain(|one| !same_target(one, target)))
+        self.change(|object, known| known.retain(|one| !is(one, target) || wants(object, one)))
             .await;
     }
 
-    /// Takes all away.
+    /// Takes all away whose pods are not resized again.
     pub async fn forget_all(&self) {
-        self.change(Vec::clear).await;
+        self.change(|object, known| known.retain(|one| wants(object, one)))
+            .await;
     }
 
-    async fn change(&self, change: impl Fn(&mut Vec<ScaleTargetRef>)) -> bool {
+    async fn change(&self, change: impl Fn(&ScaledObject, &mut Vec<ResizedTarget>)) -> bool {
         let mut pause = FIRST_RETRY;
         let mut failing = Spell::default();
         loop {
-            let error = match timeout(TRY_WITHIN, self.try_change(&change)).await {
+            let attempt = timeout(TRY_WITHIN, self.try_change(&change));
+            let error = match self.gate.pass(attempt).await {
                 Ok(Ok(is_there)) => return is_there,
                 Ok(Err(error)) => plain(&error),
                 Err(_) => "the API server did not answer in time".to_owned(),
@@ -91,7 +107,7 @@ impl Writer {
 
     async fn try_change(
         &self,
-        change: &impl Fn(&mut Vec<ScaleTargetRef>),
+        change: &impl Fn(&ScaledObject, &mut Vec<ResizedTarget>),
     ) -> Result<bool, kube::Error> {
         let api: Api<ScaledObject> = Api::namespaced(self.client.clone(), &self.key.namespace);
         let found = api.get_opt(&self.key.name).await?;
@@ -99,7 +115,7 @@ impl Writer {
             return Ok(false);
         };
         let mut targets = of(&object).to_vec();
-        change(&mut targets);
+        change(&object, &mut targets);
         if targets == of(&object) {
             return Ok(true);
         }
@@ -115,14 +131,18 @@ impl Writer {
     }
 }
 
+/// The object asks for this one's pods to be resized.
+fn wants(object: &ScaledObject, target: &ResizedTarget) -> bool {
+    object.in_place_resize().is_some() && is(target, &object.spec.scale_target_ref)
+}
+
 /// What a reference means, whatever the defaults will be.
-fn spelled_out(target: &ScaleTargetRef) -> ScaleTargetRef {
+fn spelled_out(target: &ScaleTargetRef) -> ResizedTarget {
     let (api_version, kind) = api_version_and_kind(target);
-    ScaleTargetRef {
+    ResizedTarget {
         name: target.name.clone(),
-        api_version: Some(api_version.to_owned()),
-        kind: Some(kind.to_owned()),
-        env_source_container_name: None,
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
     }
 }
 
@@ -131,6 +151,7 @@ mod tests {
     use sakidori_api::{SakidoriStatus, ScaledObjectSpec, ScaledObjectStatus};
 
     use super::*;
+    use crate::target::same_target;
 
     fn target(name: &str) -> ScaleTargetRef {
         ScaleTargetRef {
@@ -154,8 +175,9 @@ mod tests {
             }),
             ..ScaledObjectStatus::default()
         });
-        let former: Vec<_> = former(&object).map(|one| one.name.as_str()).collect();
-        assert_eq!(former, ["old"]);
+        let former = former(&object);
+        assert_eq!((&*former[0].name, former.len()), ("old", 1));
+        assert!(same_target(&former[0], &target("old")));
         assert!(has(&object, &target("web")) && !has(&object, &target("new")));
     }
 }

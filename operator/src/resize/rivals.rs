@@ -42,13 +42,45 @@ impl Control {
 
     /// Leaves the pods of the object's target alone, as they are.
     pub(super) fn leave(&mut self, key: &ObjectKey, object: &ScaledObject) {
-        self.let_go(key, &object.spec.scale_target_ref);
         if self.ids_of(key).is_empty() {
-            self.around.metrics.forget_resize(key);
-            self.around.events.send(Event::ResizeObserved {
-                key: key.clone(),
-                condition: None,
-            });
+            return self.show_nothing(key, object);
+        }
+        self.let_go(key, &object.spec.scale_target_ref);
+    }
+
+    /// No pods are resized for the object: nothing is shown of it and, where it asks for none, nothing is kept.
+    pub(super) fn show_nothing(&self, key: &ObjectKey, object: &ScaledObject) {
+        self.around.metrics.forget_resize(key);
+        self.around.events.send(Event::ResizeObserved {
+            key: key.clone(),
+            condition: None,
+        });
+        if object.in_place_resize().is_some() {
+            return;
+        }
+        let (around, key) = (self.around.clone(), key.clone());
+        let status = self.status_of(&key, object);
+        self.around.tasks.spawn(async move {
+            status.forget_all().await;
+            let objects = around.objects.clone();
+            around.finalizer.release(|| objects.object(&key)).await;
+        });
+    }
+
+    /// Ends, without asking its pods for anything any more, what stands in the way of others: workloads of another target that another object
+    /// has by now, and what an object that had this name before is putting back of this one's target.
+    pub(super) fn let_go_of_others(&mut self, key: &ObjectKey, uid: &str, target: &ScaleTargetRef) {
+        for id in self.ids_of(key) {
+            let Some(workload) = self.workloads.get(&id) else {
+                continue;
+            };
+            let is_anothers = match same_target(&workload.target, target) {
+                true => workload.uid != uid,
+                false => self.is_taken_over(key, &workload.target),
+            };
+            if is_anothers {
+                self.finished(&id);
+            }
         }
     }
 

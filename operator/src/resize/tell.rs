@@ -33,7 +33,7 @@ impl Telling {
     /// What the object's status says from before a restart is told already.
     pub fn remember(&mut self, reason: Option<String>) {
         if self.reason.is_none() {
-            self.reason = reason;
+            self.reason = reason.filter(|reason| !stands_still(reason));
         }
     }
 
@@ -66,6 +66,9 @@ impl Telling {
 
     /// The condition as it is from now on; told where it turns.
     pub fn turned(&mut self, condition: &Condition) -> Option<Line> {
+        if stands_still(&condition.reason) {
+            return None;
+        }
         let before = self.reason.replace(condition.reason.clone());
         if before.as_ref() == Some(&condition.reason) {
             return None;
@@ -88,6 +91,17 @@ impl Telling {
             is_event: true,
         })
     }
+}
+
+/// What keeps pods as they are, so that nothing has begun or ended when it is over.
+fn stands_still(reason: &str) -> bool {
+    [
+        reasons::RESIZE_UNSUPPORTED,
+        reasons::RESIZE_NOT_ALLOWED,
+        reasons::RESIZING_PAUSED,
+        reasons::RESIZE_INVALID,
+    ]
+    .contains(&reason)
 }
 
 /// Policies that can't be understood, as a condition. Those of before go on, where they are known.
@@ -185,6 +199,13 @@ mod tests {
         assert_eq!(told(reasons::RESIZED), Some("PodsResized"));
         assert_eq!(told(reasons::RESTORING), Some("PodsRestoring"));
         assert_eq!(told(reasons::NO_POLICY_HOLDS), Some("PodsRestored"));
+        // What never began has not ended.
+        let mut telling = Telling::default();
+        let mut told = |reason: &str| telling.turned(&condition(reason)).is_some();
+        assert!(!told(reasons::RESIZE_UNSUPPORTED) && !told(reasons::NO_POLICY_HOLDS));
+        assert!(!told(reasons::RESIZE_NOT_ALLOWED) && !told(reasons::NO_POLICY_HOLDS));
+        assert!(told(reasons::RESIZED) && !told(reasons::RESIZING_PAUSED));
+        assert!(!told(reasons::RESIZED) && told(reasons::NO_POLICY_HOLDS));
         // After a restart nothing is told again.
         let mut telling = Telling::default();
         telling.remember(Some(reasons::RESIZED.to_owned()));

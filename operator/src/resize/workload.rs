@@ -49,6 +49,8 @@ pub struct Workload {
     holding: KnownHolding,
     /// Follows its pods, once the object has its finalizer.
     pub following: Option<AbortOnDropHandle<()>>,
+    /// Looks up whether its pods can be resized at all.
+    pub foreseeing: Option<AbortOnDropHandle<()>>,
     /// What there was room for when it was last looked at.
     pub room: Option<Room>,
     /// So many of those were looked at whose memory is in use.
@@ -93,6 +95,7 @@ impl Workload {
             paused: false,
             holding: KnownHolding::default(),
             following: None,
+            foreseeing: None,
             looking: None,
             room: None,
             looked_at: 0,

@@ -154,7 +154,7 @@ fn the_targets_that_others_write_stay() {
     let status = |sakidori: Value| -> ScaledObjectStatus {
         serde_json::from_value(json!({"sakidori": sakidori})).unwrap()
     };
-    let targets = json!([{"name": "web"}]);
+    let targets = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}]);
     let only = status(json!({"resizedTargets": targets}));
     assert_eq!(own_part(only), ScaledObjectStatus::default());
     let both = status(json!({"resizedTargets": targets, "prescaling": {}}));

@@ -7,8 +7,8 @@ use sakidori_test_cluster::eventually;
 use serde_json::{Value, json};
 
 use super::faults::{
-    begin_sale, bring_up, slow, tripled, until_any, until_nothing_is_left, until_says,
-    until_tripled,
+    begin_sale, bring_up, end_sale, shop, slow, tripled, until_any, until_nothing_is_left,
+    until_says, until_tripled,
 };
 use super::stage::{Seen, is_back, play, pods, until_all};
 use super::witness::Witness;
@@ -132,9 +132,51 @@ fn a_target_that_is_gone_for_a_while_is_resized_when_it_is_there_again() {
         until_all(scene, "no pods", 0, |_| true).await?;
         scene.apply(super::stage::web(2, json!({}))).await?;
         until_tripled(scene, 2).await?;
-        super::faults::end_sale(scene).await?;
+        end_sale(scene).await?;
         until_all(scene, "pods that are back", 2, is_back).await?;
         until_says(scene, "NoPolicyHolds", &[]).await?;
         Ok(())
+    });
+}
+
+#[test]
+fn a_finalizer_that_an_edit_drops_comes_back() {
+    play("resize-finalizer", async |scene| {
+        bring_up(scene, 2, json!({}), tripled(), json!({"maxConcurrent": 2})).await?;
+        begin_sale(scene).await?;
+        until_tripled(scene, 2).await?;
+        // As `kubectl replace` does with a manifest that has none.
+        let edit = json!({"metadata": {"finalizers": null}, "spec": {"cooldownPeriod": 77}});
+        scene.patch(SCALED_OBJECTS, "web", &edit).await?;
+        scene
+            .until("the finalizer", SCALED_OBJECTS, "web", |object| {
+                object["metadata"]["finalizers"].get(0).map(|_| ())
+            })
+            .await?;
+        scene.delete(SCALED_OBJECTS, "web").await?;
+        until_gone_after_pods(scene, 2).await
+    });
+}
+
+#[test]
+fn an_object_that_takes_anothers_name_has_its_pods() {
+    play("resize-recreated", async |scene| {
+        let one = || json!({"maxConcurrent": 1});
+        bring_up(scene, 4, slow("1s"), tripled(), one()).await?;
+        let witness = Witness::of(scene);
+        begin_sale(scene).await?;
+        until_tripled(scene, 4).await?;
+        // Somebody doesn't wait for the finalizer; the pods are on their way back when the next object of this name comes.
+        let free = json!({"metadata": {"finalizers": null}});
+        scene.delete(SCALED_OBJECTS, "web").await?;
+        scene.patch(SCALED_OBJECTS, "web", &free).await?;
+        scene.until_gone(SCALED_OBJECTS, "web").await?;
+        until_any(scene, "a pod on its way back", is_under_way).await?;
+        scene.apply(shop(scene, 4, tripled(), one())?).await?;
+        until_tripled(scene, 4).await?;
+        scene.condition("web", "Resized", "True", "Resized").await?;
+        end_sale(scene).await?;
+        until_all(scene, "pods that are back", 4, is_back).await?;
+        witness.content(1)
     });
 }

@@ -453,6 +453,60 @@ fn what_is_foreseen_is_told_before_any_pod_is_asked_and_until_it_is_otherwise() 
 }
 
 #[test]
+fn what_a_request_has_shown_is_tried_by_one_where_it_is_said_to_be_otherwise() {
+    let mut world = world(vec![policy(When::Prescale, "2", None)], 2);
+    with_pods(&mut world, 4, "1 1Gi");
+    world.supported = false;
+    world.hold(true, false);
+    world.run(30);
+    assert_eq!(reason(&world), "Unsupported");
+    // Wrongly: one is asked, and told once.
+    world.foresee(ResizeOutcome::Done);
+    world.run(30);
+    assert_eq!(reason(&world), "Unsupported");
+    let stops = |world: &World| {
+        let told = world.told.iter();
+        told.filter(|it| it.starts_with("No pod can be")).count()
+    };
+    assert_eq!(stops(&world), 1, "{:?}", world.told);
+    // Rightly.
+    world.supported = true;
+    world.foresee(ResizeOutcome::Done);
+    world.run(10);
+    assert_eq!(count_with(&world, "2 1Gi"), 4);
+
+    // With nobody to ask, it is believed.
+    world.hold(false, false);
+    world.run(10);
+    world.supported = false;
+    world.hold(true, false);
+    world.run(10);
+    world.hold(false, false);
+    world.run(10);
+    assert_eq!(reason(&world), "Unsupported");
+    world.foresee(ResizeOutcome::Done);
+    world.run(5);
+    assert_eq!(reason(&world), "NoPolicyHolds");
+}
+
+#[test]
+fn who_ends_without_being_able_to_says_so() {
+    let mut world = world(vec![policy(When::Prescale, "2", None)], 4);
+    with_pods(&mut world, 4, "1 1Gi");
+    world.hold(true, false);
+    world.run(10);
+    world.allowed = false;
+    world.end();
+    world.run(600);
+    assert!(world.finished && world.gave_up());
+    world.allowed = true;
+    world.restart(false);
+    world.run(60);
+    assert_eq!(count_with(&world, "1 1Gi"), 4);
+    assert!(!world.gave_up());
+}
+
+#[test]
 fn pods_of_another_template_are_judged_by_their_own() {
     let mut world = world(vec![policy(When::Prescale, "+1", None)], 4);
     let old = with_pods(&mut world, 2, "1 1Gi");

@@ -180,6 +180,10 @@ impl World {
         self.tell(ResizeEvent::Paused(paused));
     }
 
+    pub fn gave_up(&self) -> bool {
+        self.resizing.gave_up()
+    }
+
     pub fn foresee(&mut self, outcome: ResizeOutcome) {
         self.tell(ResizeEvent::Foreseen(outcome));
     }

@@ -60,6 +60,9 @@ const LEADER_CHANGED: &str = "etcdserver: leader changed";
 /// Before it is asked again: etcd's own client waits as long.
 const AFTER_AN_ELECTION: Duration = Duration::from_millis(25);
 
+/// A try that is given up costs the connection.
+const WORTH_A_TRY: Duration = Duration::from_millis(200);
+
 /// Users are unknown to an etcd whose authentication is off. A trigger that names one works all the same (etcd's own client).
 const AUTHENTICATION_IS_OFF: &str = "etcdserver: authentication is not enabled";
 
@@ -401,7 +404,7 @@ where
         let answer = server.ask(path, question(), left).await;
         let again = matches!(&answer, Err(status) if is_one_of(status, &[LEADER_CHANGED]));
         left = end.saturating_duration_since(Instant::now() + AFTER_AN_ELECTION);
-        if !again || left.is_zero() {
+        if !again || left < WORTH_A_TRY {
             return answer;
         }
         sleep(AFTER_AN_ELECTION).await;
