@@ -238,6 +238,7 @@ impl Resizing {
                 sent: now,
                 kind,
                 in_wave,
+                outdated: false,
             });
         }
     }

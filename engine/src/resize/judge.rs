@@ -139,7 +139,13 @@ impl Case<'_> {
         if self.pod.started.is_none() {
             return Verdict::of(PodState::Waiting, "");
         }
-        let (refused, memory_kept) = (self.refused.cloned(), self.memory_kept().cloned());
+        let (mut refused, memory_kept) = (self.refused.cloned(), self.memory_kept().cloned());
+        if let Some(refused) = &mut refused
+            && refused.by == RefusedBy::Admission
+        {
+            // What has been seen to make no difference since is no news after a restart.
+            refused.beside = self.situation.refused_beside.unwrap_or(refused.beside);
+        }
         let why = match (&refused, self.situation.ended) {
             (Some(refused), _) => refused.message.clone(),
             (None, true) => "the ScaledObject asks for nothing any more".to_owned(),

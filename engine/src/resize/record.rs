@@ -65,6 +65,8 @@ pub(super) struct Flight {
     pub kind: FlightKind,
     /// It takes a place in a wave.
     pub in_wave: bool,
+    /// The object has ended since it was sent: all goes back now.
+    pub outdated: bool,
 }
 
 #[derive(Debug)]
@@ -248,6 +250,14 @@ impl Record {
         (self.reconsidered, self.refused_beside) = (false, None);
         self.note = Some(Note::new(remembered));
         self.verdict = None;
+    }
+
+    /// What it could not give back is tried once more, whatever is under way.
+    pub(super) fn give_last_chance(&mut self) {
+        self.reconsidered = true;
+        if let Some(flight) = &mut self.flight {
+            flight.outdated = true;
+        }
     }
 
     /// Try again, later each time.

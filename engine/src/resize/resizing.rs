@@ -180,9 +180,7 @@ impl Resizing {
                     if let Some(stopped) = &mut self.stopped {
                         stopped.until = now;
                     }
-                    for record in self.pods.values_mut() {
-                        record.reconsidered = true;
-                    }
+                    self.pods.values_mut().for_each(Record::give_last_chance);
                     self.judge_anew();
                 }
             }
@@ -280,7 +278,7 @@ impl Resizing {
                 record.answered_well();
                 match flight.kind {
                     FlightKind::Ask { target, remember } => {
-                        (record.note, record.reconsidered) = (None, false);
+                        (record.note, record.reconsidered) = (None, flight.outdated);
                         record.refused_beside = record.refused_beside.filter(|_| record.asked_home);
                         record.conflicts = 0;
                         if !record.asked_home && record.pod.sizes() == remember.before {

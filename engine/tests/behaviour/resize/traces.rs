@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sakidori_engine::Quantity;
 use sakidori_engine::resize::{
-    Amount, MaxConcurrent, Memory, OnInfeasible, Policy, Resource, Settings, When,
+    Amount, MaxConcurrent, Memory, OnInfeasible, Policy, ResizeOutcome, Resource, Settings, When,
 };
 
 use super::cluster::{actual, resources, specified};
@@ -34,6 +34,8 @@ enum Step {
     Unready(usize),
     Supported(bool),
     Allowed(bool),
+    /// What is looked up may be outdated.
+    Foreseen(u8),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -58,6 +60,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (0..9usize).prop_map(Step::Unready),
         1 => any::<bool>().prop_map(Step::Supported),
         1 => any::<bool>().prop_map(Step::Allowed),
+        1 => (0..3u8).prop_map(Step::Foreseen),
     ]
 }
 
@@ -186,6 +189,8 @@ impl Run {
                     self.world
                         .meddle(&uid, |pod| pod.containers[0].resources = stored.own["app"]);
                     self.world.cluster.pods.get_mut(&uid).unwrap().foreign = false;
+                    // What is under way by that is not what the operator asked for.
+                    self.world.asked.remove(&uid);
                 }
             }
             Step::Loss(loss) => self.world.loss = loss,
@@ -215,6 +220,13 @@ impl Run {
                 self.world.want(settings);
             }
             Step::Reconsider => self.world.reconsider(),
+            Step::Foreseen(what) => self.world.foresee(match what {
+                0 => ResizeOutcome::Unsupported,
+                1 => ResizeOutcome::NotAllowed {
+                    message: "no right".to_owned(),
+                },
+                _ => ResizeOutcome::Done,
+            }),
             Step::Pause(paused) => self.world.pause(paused),
             Step::Unready(place) => {
                 let uid = self.uid(place);
@@ -243,6 +255,11 @@ impl Run {
         (cluster.slowness, cluster.failures) = (300, 0);
         cluster.memory_used = Quantity::default();
         cluster.down.clear();
+        // What is kept since it was in use is looked at again, every few seconds.
+        let uids: Vec<_> = world.cluster.pods.keys().cloned().collect();
+        for uid in &uids {
+            world.show(uid);
+        }
         world.hold(false, false);
     }
 

@@ -84,6 +84,8 @@ pub struct World {
     since_tick: usize,
     /// What the operator last saw each pod request.
     delivered: BTreeMap<Arc<str>, ResourceList>,
+    /// Of which generation a pod was last shown to be infeasible.
+    infeasible: BTreeMap<Arc<str>, i64>,
     /// Pods that the operator saw Ready.
     seen_ready: BTreeSet<Arc<str>>,
     pub(super) decided: BTreeMap<(u32, u64), Decided>,
@@ -120,6 +122,7 @@ impl World {
             tick: 500,
             since_tick: 0,
             delivered: BTreeMap::new(),
+            infeasible: BTreeMap::new(),
             seen_ready: BTreeSet::new(),
             decided: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -185,6 +188,8 @@ impl World {
     }
 
     pub fn foresee(&mut self, outcome: ResizeOutcome) {
+        // Where nothing can be resized, no policy holds, and what was refused is forgotten.
+        self.something_changed(None);
         self.tell(ResizeEvent::Foreseen(outcome));
     }
 
@@ -418,7 +423,11 @@ impl World {
                 .as_ref()
                 .is_some_and(|it| it.why == PendingReason::Infeasible && of_this(it.generation))
             {
-                self.refuse(uid, specified(&pod), true);
+                // It is news once: another write of the pod shows it again.
+                let shown = self.infeasible.insert(uid.clone(), pod.generation);
+                if shown != Some(pod.generation) {
+                    self.refuse(uid, specified(&pod), true);
+                }
             }
             self.watch(ResizeEvent::Seen(Box::new(pod)));
         }
