@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use sakidori_api::ScaledObject;
 use sakidori_engine::Event;
 use sakidori_engine::resize::{Report, ResizeEffect, ResizeEvent, ResizeOutcome, ResizeResult};
 use tokio::time::{sleep, timeout};
@@ -255,11 +256,12 @@ impl Control {
         if let Some(planned) = workload.planned {
             self.agenda.remove(&(planned, id.clone()));
         }
+        // It may be another object of this name by now.
         let object = self.around.objects.object(&id.key);
-        let object = object.filter(|object| object.uid().as_ref() == Some(&workload.uid));
+        let is_own = |object: &ScaledObject| object.uid().as_ref() == Some(&workload.uid);
         // What it gave up is tried again by the next process, or when the object changes.
         let gave_up = workload.resizing.gave_up();
-        if let Some(object) = object.as_ref().filter(|_| !gave_up)
+        if let Some(object) = object.as_ref().filter(|object| is_own(object) && !gave_up)
             && !same_target(&workload.target, &object.spec.scale_target_ref)
         {
             self.forget_target(&id.key, object, &workload.target);
@@ -271,8 +273,11 @@ impl Control {
         let Some(object) = object else {
             return;
         };
-        let asks = object.in_place_resize().is_some();
-        if !asks && !gave_up || asks && self.is_anothers(&id.key, &object) {
+        let is_over = match object.in_place_resize() {
+            Some(_) => self.is_anothers(&id.key, &object),
+            None => !gave_up || !is_own(&object),
+        };
+        if is_over {
             self.show_nothing(&id.key, &object);
         }
     }

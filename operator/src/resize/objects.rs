@@ -26,7 +26,7 @@ impl Control {
         if known.any(|workload| workload.uid != uid) {
             self.sales.remove(key);
         }
-        self.let_go_of_others(key, uid.as_str(), target);
+        self.let_go_of_former(key, target);
         // Those of another object of this name, and those of another target that this one had.
         self.end_all(key, |workload| {
             workload.uid != uid || !same_target(&workload.target, target)

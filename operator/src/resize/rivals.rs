@@ -67,18 +67,12 @@ impl Control {
         });
     }
 
-    /// Ends, without asking its pods for anything any more, what stands in the way of others: workloads of another target that another object
-    /// has by now, and what an object that had this name before is putting back of this one's target.
-    pub(super) fn let_go_of_others(&mut self, key: &ObjectKey, uid: &str, target: &ScaleTargetRef) {
+    /// Leaves the pods of targets alone that the object had before and another object has by now.
+    pub(super) fn let_go_of_former(&mut self, key: &ObjectKey, target: &ScaleTargetRef) {
         for id in self.ids_of(key) {
-            let Some(workload) = self.workloads.get(&id) else {
-                continue;
-            };
-            let is_anothers = match same_target(&workload.target, target) {
-                true => workload.uid != uid,
-                false => self.is_taken_over(key, &workload.target),
-            };
-            if is_anothers {
+            let workload = self.workloads.get(&id);
+            let former = workload.filter(|it| !same_target(&it.target, target));
+            if former.is_some_and(|it| self.is_taken_over(key, &it.target)) {
                 self.finished(&id);
             }
         }
@@ -99,7 +93,7 @@ impl Control {
         others.any(|(_, workload)| workload.wanted)
     }
 
-    /// What another object had on the same target, and is putting back, is this object's from now on.
+    /// What another object had on the same target, and is putting back, is this object's from now on; also where that had this one's name.
     pub(super) fn take_over(&mut self, key: &ObjectKey, object: &ScaledObject) {
         let own = self.ids_of(key);
         let uid = object.uid();
@@ -110,7 +104,11 @@ impl Control {
         }
         let others = self.others_on(key, target);
         let ending = others.filter(|(_, workload)| !workload.wanted);
-        let ending: Vec<_> = ending.map(|(id, _)| id.clone()).collect();
+        let mut ending: Vec<_> = ending.map(|(id, _)| id.clone()).collect();
+        ending.extend(own.into_iter().filter(|id| {
+            let workload = self.workloads.get(id);
+            workload.is_some_and(|it| same_target(&it.target, target))
+        }));
         for id in ending {
             self.finished(&id);
         }

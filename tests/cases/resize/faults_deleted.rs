@@ -158,21 +158,41 @@ fn a_finalizer_that_an_edit_drops_comes_back() {
     });
 }
 
+/// Somebody doesn't wait for the finalizer: the object is gone while its pods are on their way back.
+async fn torn_away(scene: &Scene<'_>) -> Result<()> {
+    let one = json!({"maxConcurrent": 1});
+    bring_up(scene, 4, slow("1s"), tripled(), one).await?;
+    begin_sale(scene).await?;
+    until_tripled(scene, 4).await?;
+    let free = json!({"metadata": {"finalizers": null}});
+    scene.delete(SCALED_OBJECTS, "web").await?;
+    scene.patch(SCALED_OBJECTS, "web", &free).await?;
+    scene.until_gone(SCALED_OBJECTS, "web").await?;
+    until_any(scene, "a pod on its way back", is_under_way).await?;
+    Ok(())
+}
+
+#[test]
+fn an_object_that_takes_anothers_name_and_resizes_nothing_lets_its_pods_go_back() {
+    play("resize-recreated-plain", async |scene| {
+        torn_away(scene).await?;
+        let witness = Witness::of(scene);
+        let plain = json!({"minReplicaCount": 4, "maxReplicaCount": 8});
+        scene.apply(scene.scaled_object("web", plain)).await?;
+        scene.ready("web").await?;
+        until_all(scene, "pods that are back", 4, is_back).await?;
+        until_nothing_is_left(scene).await?;
+        witness.content(1)
+    });
+}
+
 #[test]
 fn an_object_that_takes_anothers_name_has_its_pods() {
     play("resize-recreated", async |scene| {
-        let one = || json!({"maxConcurrent": 1});
-        bring_up(scene, 4, slow("1s"), tripled(), one()).await?;
+        torn_away(scene).await?;
         let witness = Witness::of(scene);
-        begin_sale(scene).await?;
-        until_tripled(scene, 4).await?;
-        // Somebody doesn't wait for the finalizer; the pods are on their way back when the next object of this name comes.
-        let free = json!({"metadata": {"finalizers": null}});
-        scene.delete(SCALED_OBJECTS, "web").await?;
-        scene.patch(SCALED_OBJECTS, "web", &free).await?;
-        scene.until_gone(SCALED_OBJECTS, "web").await?;
-        until_any(scene, "a pod on its way back", is_under_way).await?;
-        scene.apply(shop(scene, 4, tripled(), one())?).await?;
+        let one = json!({"maxConcurrent": 1});
+        scene.apply(shop(scene, 4, tripled(), one)?).await?;
         until_tripled(scene, 4).await?;
         scene.condition("web", "Resized", "True", "Resized").await?;
         end_sale(scene).await?;
