@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::Client;
 use sakidori_api::ScaledObject;
 use sakidori_engine::ObjectKey;
-use sakidori_engine::resize::{ResizeEffect, ResizeEvent};
+use sakidori_engine::resize::{ResizeEffect, ResizeEvent, ResizeOutcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -108,6 +108,7 @@ pub async fn run(
         waiting: BTreeMap::new(),
         agenda: BTreeSet::new(),
         numbers: 0,
+        gave_up: BTreeSet::new(),
         used: Used::default(),
         requests: Arc::new(Gate::new(REQUESTS_AT_ONCE, QUICK_REQUEST)),
         statuses: Arc::new(Gate::new(STATUSES_AT_ONCE, QUICK_REQUEST)),
@@ -147,6 +148,8 @@ pub(super) struct Control {
     pub(super) waiting: BTreeMap<ObjectKey, Vec<oneshot::Sender<()>>>,
     pub(super) agenda: BTreeSet<(Timestamp, WorkloadId)>,
     pub(super) numbers: u64,
+    /// Objects of whose pods some may not be back, though nobody looks after them any more: by their keys and uids.
+    pub(super) gave_up: BTreeSet<(ObjectKey, String)>,
     pub(super) used: Used,
     pub(super) requests: Arc<Gate>,
     /// Of writes of objects' statuses.
@@ -174,9 +177,20 @@ impl Control {
 
     fn take_in_of_pods(&mut self, told: BTreeMap<WorkloadId, Vec<ResizeEvent>>) {
         for (id, events) in told {
+            let is_stop = |event: &ResizeEvent| match event {
+                ResizeEvent::Answered { outcome, .. } => matches!(
+                    outcome,
+                    ResizeOutcome::Unsupported | ResizeOutcome::NotAllowed { .. }
+                ),
+                _ => false,
+            };
+            let stopped = events.iter().any(is_stop);
             self.with(&id, |workload, now| {
                 workload.resizing.handle_all(now, events)
             });
+            if stopped {
+                self.look_ahead(&id);
+            }
         }
     }
 
@@ -185,6 +199,7 @@ impl Control {
             Message::Applied { key, object } => self.applied(&key, &object),
             Message::Deleted { key } => {
                 self.sales.remove(&key);
+                self.gave_up.retain(|(of, _)| *of != key);
                 self.end_all(&key, |_| true);
             }
             Message::Sale { key, holds } => self.sale(&key, holds),

@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use sakidori_api::ScaledObject;
 use sakidori_engine::Event;
-use sakidori_engine::resize::{Report, ResizeEffect, ResizeEvent, ResizeOutcome, ResizeResult};
+use sakidori_engine::condition_reasons as reasons;
+use sakidori_engine::resize::{Report, ResizeEffect, ResizeEvent, ResizeOutcome};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::control::{Control, Message};
 use super::follow::Follower;
+use super::foresight;
 use super::requests::{Answer, Pods};
 use super::room::{self, Room};
 use super::tell::Line;
@@ -148,10 +150,6 @@ impl Control {
                     let line = workload.telling.decided(now, &decision);
                     self.tell(id, line);
                 }
-                let is_stop = [ResizeResult::Unsupported, ResizeResult::NotAllowed];
-                if decision.pod.is_none() && is_stop.contains(&decision.result) {
-                    self.look_ahead(id);
-                }
             }
             ResizeEffect::Show(report) => self.show(id, report),
             ResizeEffect::Finished => self.finished(id),
@@ -201,6 +199,10 @@ impl Control {
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
+        let is_stopped = [reasons::RESIZE_UNSUPPORTED, reasons::RESIZE_NOT_ALLOWED];
+        if !is_stopped.contains(&report.condition.reason.as_str()) {
+            workload.stops = 0;
+        }
         let turned = workload.telling.turned(&report.condition);
         if is_shown {
             self.around.metrics.observe_resize(&id.key, &report);
@@ -261,6 +263,10 @@ impl Control {
         let is_own = |object: &ScaledObject| object.uid().as_ref() == Some(&workload.uid);
         // What it gave up is tried again by the next process, or when the object changes.
         let gave_up = workload.resizing.gave_up();
+        let own = (id.key.clone(), workload.uid.clone());
+        if gave_up {
+            self.gave_up.insert(own.clone());
+        }
         if let Some(object) = object.as_ref().filter(|object| is_own(object) && !gave_up)
             && !same_target(&workload.target, &object.spec.scale_target_ref)
         {
@@ -275,22 +281,29 @@ impl Control {
         };
         let is_over = match object.in_place_resize() {
             Some(_) => self.is_anothers(&id.key, &object),
-            None => !gave_up || !is_own(&object),
+            None => !self.gave_up.contains(&own) || !is_own(&object),
         };
         if is_over {
             self.show_nothing(&id.key, &object);
         }
     }
 
-    /// Looks up again whether pods can be resized at all, after a request has shown that they can't.
-    fn look_ahead(&mut self, id: &WorkloadId) {
+    /// Looks up again whether pods can be resized at all, after a request has shown that they can't: later each time, where what is looked up
+    /// says otherwise.
+    pub(super) fn look_ahead(&mut self, id: &WorkloadId) {
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
+        let is_looking = workload.foreseeing.as_ref();
+        if is_looking.is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let after = foresight::after_a_stop(workload.stops);
+        workload.stops = workload.stops.saturating_add(1);
         let (foresight, sender) = (self.foresight.clone(), self.sender.clone());
         let (namespace, id) = (id.key.namespace.to_string(), id.clone());
         let tell = move |event| sender.send(Message::Of(id.clone(), event));
-        let task = async move { foresight.run_after_a_stop(namespace, tell).await };
+        let task = async move { foresight.run_after_a_stop(after, namespace, tell).await };
         workload.foreseeing = Some(AbortOnDropHandle::new(tokio::spawn(task)));
     }
 }

@@ -21,6 +21,8 @@ use crate::lock::lock;
 /// Between two looks: somebody may upgrade the cluster, or grant the right. Each time twice as long, up to the second.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 const AT_LEAST_EVERY: Duration = Duration::from_secs(120);
+/// After requests that show the contrary: 8 minutes at most.
+const MOST_DOUBLINGS: u32 = 5;
 const LOOK_WITHIN: Duration = Duration::from_secs(15);
 /// What was found counts for others, too.
 const COUNTS_FOR: Duration = Duration::from_secs(10);
@@ -28,6 +30,12 @@ const COUNTS_FOR: Duration = Duration::from_secs(10);
 /// What was last found, and when; `None` where it couldn't be told.
 #[derive(Default)]
 struct Found(Mutex<Option<(Instant, Option<ResizeOutcome>)>>);
+
+/// When to look after a request has shown for so many times before that pods can't be resized, whatever was looked up: of several API servers some
+/// may be older.
+pub fn after_a_stop(stops: u32) -> Duration {
+    LOOK_AGAIN * (1 << stops.min(MOST_DOUBLINGS))
+}
 
 /// Looks, for all workloads of a namespace together. Cheap to clone.
 #[derive(Clone)]
@@ -54,8 +62,13 @@ impl Foresight {
     }
 
     /// The same, after a request has shown that something stands in the way.
-    pub async fn run_after_a_stop(self, namespace: String, tell: impl Fn(ResizeEvent)) {
-        sleep(LOOK_AGAIN).await;
+    pub async fn run_after_a_stop(
+        self,
+        after: Duration,
+        namespace: String,
+        tell: impl Fn(ResizeEvent),
+    ) {
+        sleep(after).await;
         self.look_until_possible(&namespace, true, tell).await;
     }
 

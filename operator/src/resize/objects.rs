@@ -26,14 +26,20 @@ impl Control {
         if known.any(|workload| workload.uid != uid) {
             self.sales.remove(key);
         }
+        self.gave_up.remove(&(key.clone(), uid.clone()));
         self.let_go_of_former(key, target);
         // Those of another object of this name, and those of another target that this one had.
         self.end_all(key, |workload| {
             workload.uid != uid || !same_target(&workload.target, target)
         });
         self.end_former(key, object);
-        if concerns(object) && self.is_anothers(key, object) {
-            return self.leave(key, object);
+        if let Some(owner) = self.owner_instead(key, object) {
+            let owner = self.around.objects.object(&owner);
+            let resizes = owner.is_some_and(|owner| owner.in_place_resize().is_some());
+            // What an owner that resizes nothing has of this one's pods, nobody else puts back.
+            if concerns(object) && (object.in_place_resize().is_some() || resizes) {
+                return self.leave(key, object);
+            }
         }
         match object.resize_settings() {
             Ok(Some(settings)) => self.want(key, object, settings),

@@ -13,6 +13,15 @@ use crate::target::same_target;
 impl Control {
     /// The object's target belongs to another object.
     pub(super) fn is_anothers(&self, key: &ObjectKey, object: &ScaledObject) -> bool {
+        self.owner_instead(key, object).is_some()
+    }
+
+    /// The other object that the object's target belongs to.
+    pub(super) fn owner_instead(
+        &self,
+        key: &ObjectKey,
+        object: &ScaledObject,
+    ) -> Option<ObjectKey> {
         let target = &object.spec.scale_target_ref;
         let has_hpa = |name: &ObjectKey, object: &ScaledObject| {
             let hpas = self
@@ -21,7 +30,8 @@ impl Control {
                 .owned_by(name, object.metadata.uid.as_deref());
             hpas.iter().any(|hpa| scales(hpa, target))
         };
-        self.around.objects.winner(key, object, has_hpa).is_some()
+        let winner = self.around.objects.winner(key, object, has_hpa)?;
+        Some(ObjectKey::new(&*key.namespace, winner))
     }
 
     /// The object is resized now and may not be, or the other way round.

@@ -51,6 +51,8 @@ pub struct Workload {
     pub following: Option<AbortOnDropHandle<()>>,
     /// Looks up whether its pods can be resized at all.
     pub foreseeing: Option<AbortOnDropHandle<()>>,
+    /// So often in a row a request has shown that they can't.
+    pub stops: u32,
     /// What there was room for when it was last looked at.
     pub room: Option<Room>,
     /// So many of those were looked at whose memory is in use.
@@ -96,6 +98,7 @@ impl Workload {
             holding: KnownHolding::default(),
             following: None,
             foreseeing: None,
+            stops: 0,
             looking: None,
             room: None,
             looked_at: 0,

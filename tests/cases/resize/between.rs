@@ -1,6 +1,7 @@
 //! Stands between an operator and its API server: answers as an older one would that has no `pods/resize`, or keeps such requests for a while.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub enum Resizes {
 pub struct Between {
     address: SocketAddr,
     resizes: Arc<Mutex<Resizes>>,
+    /// Resizes that were answered as unknown.
+    unknown: Arc<AtomicUsize>,
     upstream: Arc<Mutex<Option<(reqwest::Client, String)>>>,
     _runtime: Runtime,
 }
@@ -44,15 +47,18 @@ impl Between {
         let between = Self {
             address: listener.local_addr()?,
             resizes: Arc::default(),
+            unknown: Arc::default(),
             upstream: Arc::default(),
             _runtime: runtime,
         };
         let (resizes, upstream) = (between.resizes.clone(), between.upstream.clone());
+        let unknown = between.unknown.clone();
         between._runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (resizes, upstream) = (resizes.clone(), upstream.clone());
+                let unknown = unknown.clone();
                 tokio::spawn(async move {
-                    let _ = serve(client, &resizes, &upstream).await;
+                    let _ = serve(client, &resizes, &unknown, &upstream).await;
                 });
             }
         });
@@ -61,6 +67,11 @@ impl Between {
 
     pub fn set(&self, resizes: Resizes) {
         *self.resizes.lock().unwrap_or_else(PoisonError::into_inner) = resizes;
+    }
+
+    /// How many resizes were answered as unknown so far.
+    pub fn unknown(&self) -> usize {
+        self.unknown.load(Ordering::Relaxed)
     }
 
     /// Makes an operator that is about to be started ask here.
@@ -89,6 +100,7 @@ impl Between {
 async fn serve(
     client: TcpStream,
     resizes: &Mutex<Resizes>,
+    unknown: &AtomicUsize,
     upstream: &Mutex<Option<(reqwest::Client, String)>>,
 ) -> Result<()> {
     let mut client = BufReader::new(client);
@@ -123,6 +135,7 @@ async fn serve(
         Resizes::AreUnknown | Resizes::AreMissing if is_resize => {
             let answer = "HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 19\r\nconnection: close\r\n\r\n404 page not found\n";
             client.write_all(answer.as_bytes()).await?;
+            unknown.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
         Resizes::AreLate(time) if is_resize => tokio::time::sleep(time).await,

@@ -1,17 +1,23 @@
 //! A cluster without `pods/resize`, and one where the operator may not: the condition says so, everything else works.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
+use sakidori_test_cluster::eventually;
 use sakidori_tests::bed::Bed;
 use sakidori_tests::chart;
 use serde_json::{Value, json};
 
 use super::between::{Between, Resizes};
 use super::faults::{
-    OWN, asked, begin_sale, bring_up_to, end_sale, tripled, until_says, until_tripled,
+    OWN, TRIPLED, asked, begin_sale, bring_up_to, end_sale, tripled, until_says, until_tripled,
 };
-use super::stage::{has, options, play_on, until_all};
+use super::stage::{has, options, play_on, pods, until_all};
 use crate::prescaling::until_bounds;
 use crate::scene::{SCALED_OBJECTS, Scene};
+
+/// After 15 s, and after 30 s more.
+const LOOKED_UP_TWICE: Duration = Duration::from_secs(90);
 
 /// Prescaling, scaling and deletion, while nothing can be resized. `foreseen` is said before any sale.
 async fn everything_else_works(
@@ -81,7 +87,23 @@ fn where_pods_cannot_be_resized_everything_else_works() {
     // Something between answers for the API server, which lists the subresource.
     between.set(Resizes::AreUnknown);
     play_on(&bed, "resize-unsupported", async |scene| {
-        unsupported(scene, "NoPolicyHolds").await
+        unsupported(scene, "NoPolicyHolds").await?;
+        // It is believed once, tried by one pod, and looked up again.
+        let two = json!({"maxConcurrent": 2});
+        bring_up_to("NoPolicyHolds", scene, 2, json!({}), tripled(), two).await?;
+        let before = between.unknown();
+        begin_sale(scene).await?;
+        eventually("a try after the first", LOOKED_UP_TWICE, async || {
+            Ok((between.unknown() >= before + 2).then_some(()))
+        })
+        .await?;
+        until_says(scene, "Unsupported", &[]).await?;
+        between.set(Resizes::GoThrough);
+        eventually("grown pods", LOOKED_UP_TWICE, async || {
+            let pods = pods(scene).await?;
+            Ok(pods.values().all(has(TRIPLED)).then_some(()))
+        })
+        .await
     });
     between.set(Resizes::GoThrough);
     play_on(&bed, "resize-not-allowed", async |scene| {
