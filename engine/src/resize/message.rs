@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::pod::Pod;
 use super::policy::{Holding, Settings};
 use super::remembered::Remembered;
-use super::report::{Decision, Report};
+use super::report::{Decision, Report, ResizeResult};
 use super::resources::Resources;
 
 /// What can happen. `attempt` is that of the effect which is answered.
@@ -63,6 +63,17 @@ pub enum ResizeOutcome {
         message: String,
         retry_after: Option<SignedDuration>,
     },
+}
+
+impl ResizeOutcome {
+    /// What it is where nothing can be resized at all, whichever pod was asked.
+    pub fn stops(&self) -> Option<ResizeResult> {
+        match self {
+            Self::Unsupported => Some(ResizeResult::Unsupported),
+            Self::NotAllowed { .. } => Some(ResizeResult::NotAllowed),
+            _ => None,
+        }
+    }
 }
 
 /// Why the API server refuses a resize.

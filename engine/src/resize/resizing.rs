@@ -66,16 +66,6 @@ pub(super) struct Stopped {
     pub lifted: bool,
 }
 
-impl Stopped {
-    fn is(&self, outcome: &ResizeOutcome) -> bool {
-        match outcome {
-            ResizeOutcome::Unsupported => self.result == ResizeResult::Unsupported,
-            ResizeOutcome::NotAllowed { .. } => self.result == ResizeResult::NotAllowed,
-            _ => false,
-        }
-    }
-}
-
 impl Resizing {
     /// When `handle(.., ResizeEvent::Woke)` is to be called next, if nothing else happens before.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
@@ -163,7 +153,7 @@ impl Resizing {
             ResizeEvent::Foreseen(outcome) => {
                 // What a request has shown already says more.
                 let known = self.stopped.as_ref().filter(|it| !it.lifted);
-                if known.is_none_or(|it| !it.is(&outcome)) {
+                if known.is_none_or(|it| outcome.stops() != Some(it.result)) {
                     self.foresee(now, outcome, effects);
                 }
             }

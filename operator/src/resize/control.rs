@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::Client;
 use sakidori_api::ScaledObject;
 use sakidori_engine::ObjectKey;
-use sakidori_engine::resize::{ResizeEffect, ResizeEvent, ResizeOutcome};
+use sakidori_engine::resize::{ResizeEffect, ResizeEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -177,14 +177,9 @@ impl Control {
 
     fn take_in_of_pods(&mut self, told: BTreeMap<WorkloadId, Vec<ResizeEvent>>) {
         for (id, events) in told {
-            let is_stop = |event: &ResizeEvent| match event {
-                ResizeEvent::Answered { outcome, .. } => matches!(
-                    outcome,
-                    ResizeOutcome::Unsupported | ResizeOutcome::NotAllowed { .. }
-                ),
-                _ => false,
-            };
-            let stopped = events.iter().any(is_stop);
+            let stopped = events.iter().any(|event| {
+                matches!(event, ResizeEvent::Answered { outcome, .. } if outcome.stops().is_some())
+            });
             self.with(&id, |workload, now| {
                 workload.resizing.handle_all(now, events)
             });

@@ -44,12 +44,12 @@ impl Control {
             used: self.used.clone(),
         };
         let (sender, id) = (self.sender.clone(), id.clone());
-        let tell = move |event| sender.send(Message::Of(id.clone(), event));
-        let foresee = self.foresight.clone();
-        let foresee = foresee.run(follower.namespace.clone(), tell.clone());
-        workload.foreseeing = Some(AbortOnDropHandle::new(tokio::spawn(foresee)));
-        let follow = follower.run(tell);
+        let follow = follower.run({
+            let id = id.clone();
+            move |event| sender.send(Message::Of(id.clone(), event))
+        });
         workload.following = Some(AbortOnDropHandle::new(tokio::spawn(follow)));
+        self.foresee(&id, None);
     }
 
     /// Looks, in a task, whether there is room for pods that were refused, and what memory is in use where it is kept up. As long as
@@ -300,10 +300,17 @@ impl Control {
         }
         let after = foresight::after_a_stop(workload.stops);
         workload.stops = workload.stops.saturating_add(1);
-        let (foresight, sender) = (self.foresight.clone(), self.sender.clone());
-        let (namespace, id) = (id.key.namespace.to_string(), id.clone());
+        self.foresee(id, Some(after));
+    }
+
+    fn foresee(&mut self, id: &WorkloadId, after_a_stop: Option<Duration>) {
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        let (sender, id) = (self.sender.clone(), id.clone());
+        let (foresight, namespace) = (self.foresight.clone(), id.key.namespace.to_string());
         let tell = move |event| sender.send(Message::Of(id.clone(), event));
-        let task = async move { foresight.run_after_a_stop(after, namespace, tell).await };
-        workload.foreseeing = Some(AbortOnDropHandle::new(tokio::spawn(task)));
+        let look = foresight.run(namespace, after_a_stop, tell);
+        workload.foreseeing = Some(AbortOnDropHandle::new(tokio::spawn(look)));
     }
 }

@@ -56,32 +56,20 @@ impl Foresight {
         }
     }
 
-    /// Tells what stands in the way in this namespace, and when it no longer does. Ends then: what comes later is told by requests.
-    pub async fn run(self, namespace: String, tell: impl Fn(ResizeEvent)) {
-        self.look_until_possible(&namespace, false, tell).await;
-    }
-
-    /// The same, after a request has shown that something stands in the way.
-    pub async fn run_after_a_stop(
+    /// Tells what stands in the way in this namespace, and when it no longer does. Ends then: what comes later is told by requests. Where one
+    /// has shown that something does, it is looked after this time, and told that nothing does.
+    pub async fn run(
         self,
-        after: Duration,
         namespace: String,
+        after_a_stop: Option<Duration>,
         tell: impl Fn(ResizeEvent),
     ) {
-        sleep(after).await;
-        self.look_until_possible(&namespace, true, tell).await;
-    }
-
-    async fn look_until_possible(
-        &self,
-        namespace: &str,
-        mut is_stopped: bool,
-        tell: impl Fn(ResizeEvent),
-    ) {
+        sleep(after_a_stop.unwrap_or_default()).await;
+        let mut is_stopped = after_a_stop.is_some();
         let (mut pause, mut told) = (LOOK_AGAIN, None);
         loop {
             // Where it can't be told, requests will tell.
-            let found = self.look(namespace).await;
+            let found = self.look(&namespace).await;
             let is_possible = found == Some(ResizeOutcome::Done);
             let is_news = found.is_some() && found != told && (is_stopped || !is_possible);
             if let Some(found) = found.filter(|_| is_news) {

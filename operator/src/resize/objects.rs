@@ -33,13 +33,8 @@ impl Control {
             workload.uid != uid || !same_target(&workload.target, target)
         });
         self.end_former(key, object);
-        if let Some(owner) = self.owner_instead(key, object) {
-            let owner = self.around.objects.object(&owner);
-            let resizes = owner.is_some_and(|owner| owner.in_place_resize().is_some());
-            // What an owner that resizes nothing has of this one's pods, nobody else puts back.
-            if concerns(object) && (object.in_place_resize().is_some() || resizes) {
-                return self.leave(key, object);
-            }
+        if concerns(object) && self.is_left(key, object) {
+            return self.leave(key, object);
         }
         match object.resize_settings() {
             Ok(Some(settings)) => self.want(key, object, settings),

@@ -16,12 +16,19 @@ impl Control {
         self.owner_instead(key, object).is_some()
     }
 
+    /// The pods of the object's target are left to the other object that it belongs to; but what one that resizes nothing has of this one's
+    /// pods, nobody else would put back.
+    pub(super) fn is_left(&self, key: &ObjectKey, object: &ScaledObject) -> bool {
+        let Some(owner) = self.owner_instead(key, object) else {
+            return false;
+        };
+        let resizes = |object: &ScaledObject| object.in_place_resize().is_some();
+        let owner = || self.around.objects.object(&owner);
+        resizes(object) || owner().is_some_and(|owner| resizes(&owner))
+    }
+
     /// The other object that the object's target belongs to.
-    pub(super) fn owner_instead(
-        &self,
-        key: &ObjectKey,
-        object: &ScaledObject,
-    ) -> Option<ObjectKey> {
+    fn owner_instead(&self, key: &ObjectKey, object: &ScaledObject) -> Option<ObjectKey> {
         let target = &object.spec.scale_target_ref;
         let has_hpa = |name: &ObjectKey, object: &ScaledObject| {
             let hpas = self

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sakidori_test_cluster::eventually;
 use sakidori_tests::throughout::throughout;
 use serde_json::{Value, json};
 
-use super::stage::{PODS, Seen, has, pods, resized_by, until_all, web};
+use super::stage::{PODS, Seen, has, resized_by, until_all, until_pods, web};
 use crate::prescaling::{calendar, floor, from_now, trigger};
 use crate::scene::{DEPLOYMENTS, OPERATOR, SCALED_OBJECTS, SOON, Scene, condition, merge, text};
 
@@ -132,14 +131,11 @@ pub async fn until_any(
     what: &str,
     is: impl Fn(&Seen) -> bool,
 ) -> Result<String> {
-    let mut last = BTreeMap::new();
-    let found = eventually(what, SOON, async || {
-        last = pods(scene).await?;
-        let mut found = last.iter().filter(|(_, pod)| is(pod));
-        Ok(found.next().map(|(name, _)| name.clone()))
+    until_pods(scene, what, SOON, |pods| {
+        let found = pods.iter().find(|(_, pod)| is(pod));
+        found.map(|(name, _)| name.clone())
     })
-    .await;
-    found.with_context(|| format!("the pods are {last:#?}"))
+    .await
 }
 
 /// Waits until so many pods are like this.
@@ -149,13 +145,10 @@ pub async fn until_some(
     count: usize,
     is: impl Fn(&Seen) -> bool,
 ) -> Result<()> {
-    let mut last = BTreeMap::new();
-    let found = eventually(what, SOON, async || {
-        last = pods(scene).await?;
-        Ok((last.values().filter(|pod| is(pod)).count() == count).then_some(()))
+    until_pods(scene, what, SOON, |pods| {
+        (pods.values().filter(|pod| is(pod)).count() == count).then_some(())
     })
-    .await;
-    found.with_context(|| format!("the pods are {last:#?}"))
+    .await
 }
 
 /// Waits until the condition `Resized` is False for this reason, with all of this in its message, and gives the message.
@@ -256,13 +249,10 @@ pub async fn until_of(
     count: usize,
     is: impl Fn(&Seen) -> bool,
 ) -> Result<()> {
-    let mut last = BTreeMap::new();
-    let found = eventually(what, SOON, async || {
-        last = pods(scene).await?;
-        last.retain(|name, _| name.starts_with(prefix));
-        Ok((last.len() == count && last.values().all(&is)).then_some(()))
-    });
-    found
-        .await
-        .with_context(|| format!("the pods are {last:#?}"))
+    until_pods(scene, what, SOON, |pods| {
+        let those = pods.iter().filter(|(name, _)| name.starts_with(prefix));
+        let those: Vec<_> = those.map(|(_, pod)| pod).collect();
+        (those.len() == count && those.iter().all(|pod| is(pod))).then_some(())
+    })
+    .await
 }

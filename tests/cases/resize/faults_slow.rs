@@ -10,7 +10,7 @@ use super::faults::{
     OWN, TRIPLED, asked, begin_sale, bring_up, end_sale, tell_kubelet, tripled, until_any,
     until_back, until_says, until_some, until_tripled,
 };
-use super::stage::{Seen, has, is_back, play, pods, until_all};
+use super::stage::{Seen, has, is_back, play, pods, until_all, until_pods};
 use crate::scene::{SCALED_OBJECTS, Scene};
 
 /// The operator's patience with a pod, and with a node that fails; and how long what follows may take.
@@ -24,14 +24,10 @@ async fn until_within(
     time: Duration,
     is: impl Fn(&Seen) -> bool,
 ) -> Result<()> {
-    let mut last = Default::default();
-    let found = eventually(what, time, async || {
-        last = pods(scene).await?;
-        Ok(last.values().any(&is).then_some(()))
-    });
-    found
-        .await
-        .with_context(|| format!("the pods are {last:#?}"))
+    until_pods(scene, what, time, |pods| {
+        pods.values().any(&is).then_some(())
+    })
+    .await
 }
 
 async fn one(scene: &Scene<'_>) -> Result<String> {

@@ -12,7 +12,7 @@ use super::between::{Between, Resizes};
 use super::faults::{
     OWN, TRIPLED, asked, begin_sale, bring_up_to, end_sale, tripled, until_says, until_tripled,
 };
-use super::stage::{has, options, play_on, pods, until_all};
+use super::stage::{has, options, play_on, until_all, until_pods};
 use crate::prescaling::until_bounds;
 use crate::scene::{SCALED_OBJECTS, Scene};
 
@@ -99,9 +99,8 @@ fn where_pods_cannot_be_resized_everything_else_works() {
         .await?;
         until_says(scene, "Unsupported", &[]).await?;
         between.set(Resizes::GoThrough);
-        eventually("grown pods", LOOKED_UP_TWICE, async || {
-            let pods = pods(scene).await?;
-            Ok(pods.values().all(has(TRIPLED)).then_some(()))
+        until_pods(scene, "grown pods", LOOKED_UP_TWICE, |pods| {
+            pods.values().all(has(TRIPLED)).then_some(())
         })
         .await
     });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use sakidori_test_cluster::{ClusterOptions, eventually};
@@ -152,10 +153,23 @@ pub async fn until_all(
     count: usize,
     is: impl Fn(&Seen) -> bool,
 ) -> Result<BTreeMap<String, Seen>> {
+    until_pods(scene, what, SOON, |pods| {
+        (pods.len() == count && pods.values().all(&is)).then(|| pods.clone())
+    })
+    .await
+}
+
+/// Waits, so long at most, until `look` finds what it wants in the pods of the namespace.
+pub async fn until_pods<T>(
+    scene: &Scene<'_>,
+    what: &str,
+    time: Duration,
+    look: impl Fn(&BTreeMap<String, Seen>) -> Option<T>,
+) -> Result<T> {
     let mut last = BTreeMap::new();
-    let found = eventually(what, SOON, async || {
+    let found = eventually(what, time, async || {
         last = pods(scene).await?;
-        Ok((last.len() == count && last.values().all(&is)).then(|| last.clone()))
+        Ok(look(&last))
     })
     .await;
     found.with_context(|| format!("the pods are {last:#?}"))

@@ -57,6 +57,13 @@ pub(super) fn reason(world: &World) -> &str {
     &world.report.as_ref().unwrap().condition.reason
 }
 
+/// How often it was told that no pod can be resized.
+fn stops(world: &World) -> usize {
+    let told = world.told.iter();
+    told.filter(|it| it.starts_with("No pod can be resized"))
+        .count()
+}
+
 pub(super) fn message(world: &World) -> &str {
     &world.report.as_ref().unwrap().condition.message
 }
@@ -394,14 +401,7 @@ fn a_cluster_that_cannot_resize_is_asked_once_an_hour() {
     world.run(60);
     assert_eq!(reason(&world), "Unsupported");
     assert!(message(&world).contains("1.33"));
-    let unsupported = |world: &World| {
-        world
-            .told
-            .iter()
-            .filter(|it| it.starts_with("No pod can be resized"))
-            .count()
-    };
-    assert_eq!(unsupported(&world), 1);
+    assert_eq!(stops(&world), 1);
     world.supported = true;
     world.run(3000);
     assert_eq!(world.asks.len(), 0);
@@ -464,10 +464,6 @@ fn what_a_request_has_shown_is_tried_by_one_where_it_is_said_to_be_otherwise() {
     world.foresee(ResizeOutcome::Done);
     world.run(30);
     assert_eq!(reason(&world), "Unsupported");
-    let stops = |world: &World| {
-        let told = world.told.iter();
-        told.filter(|it| it.starts_with("No pod can be")).count()
-    };
     assert_eq!(stops(&world), 1, "{:?}", world.told);
     // Rightly.
     world.supported = true;
