@@ -78,7 +78,7 @@ impl fmt::Display for Regarding {
 }
 
 impl EventPublisher {
-    /// Starts the task that writes; it ends at `shutdown`, with what waits written if the API server lets it.
+    /// Starts the task that writes; it ends at `shutdown`. What waits then is lost, and stands in the log.
     pub fn start(
         client: Client,
         instance: String,

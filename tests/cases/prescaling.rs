@@ -244,6 +244,8 @@ fn an_operator_that_dies_between_ramp_and_start_changes_nothing() -> Result<()> 
                 (run["baseline"] == 1).then_some(())
             })
             .await?;
+        // What a killed operator had still to write of its Events is lost, and not to be told again.
+        scene.until_told("web", "PrescaleStarted").await?;
         bed.operator.lock().await.kill()?;
         tokio::time::sleep(Duration::from_secs(7)).await;
         bed.operator.lock().await.restart()?;

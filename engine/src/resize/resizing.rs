@@ -353,7 +353,8 @@ impl Resizing {
                     ResizeOutcome::NotAllowed { message } => message,
                     _ => "the API server does not know it".to_owned(),
                 };
-                record.back_off(now, Some(NOT_ALLOWED_FOR));
+                // An API server that has just started knows no roles for a moment; the pod's place in its wave is not to wait longer for that.
+                record.back_off(now, None);
                 tell_error(record, ResizeResult::NotAllowed, message, effects);
                 false
             }

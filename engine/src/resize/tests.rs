@@ -152,3 +152,47 @@ fn what_happens_together_is_decided_once_and_as_if_one_after_the_other() {
     assert_eq!(asked(&effects), ["a", "b", "c"]);
     assert_eq!(together.next_wakeup(), one_by_one.next_wakeup());
 }
+
+#[test]
+fn a_read_that_is_refused_for_a_moment_is_made_again_within_seconds() {
+    let mut resizing = Resizing::default();
+    resizing.handle(
+        at(5),
+        ResizeEvent::Wanted(settings(&[policy("prescale cpu 2")])),
+    );
+    let holding = Holding {
+        prescale: true,
+        ..Holding::default()
+    };
+    resizing.handle(at(5), ResizeEvent::Holding(holding));
+    let pods = vec![pod("a", "500m 1Gi")];
+    let mut effects = resizing.handle(at(5), ResizeEvent::Listed(pods));
+    // The API server goes, and comes back before it knows its roles.
+    let gone = ResizeOutcome::Failed {
+        message: "connection reset".to_owned(),
+        retry_after: None,
+    };
+    let refused = || ResizeOutcome::NotAllowed {
+        message: "clusterrole not found".to_owned(),
+    };
+    let mut reads = Vec::new();
+    for outcome in [gone, refused(), refused(), refused()] {
+        let attempt = effects.iter().find_map(|effect| match effect {
+            ResizeEffect::Ask { attempt, .. } | ResizeEffect::Read { attempt, .. } => {
+                Some(*attempt)
+            }
+            _ => None,
+        });
+        let now = reads.last().copied().unwrap_or(at(5));
+        let answer = ResizeEvent::Answered {
+            attempt: attempt.unwrap(),
+            seen: None,
+            outcome,
+        };
+        resizing.handle(now, answer);
+        let wake = resizing.next_wakeup().unwrap();
+        effects = resizing.handle(wake, ResizeEvent::Woke);
+        reads.push(wake);
+    }
+    assert!(reads.is_sorted() && reads[3] <= at(5 + 15), "{reads:?}");
+}

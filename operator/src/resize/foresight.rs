@@ -21,11 +21,13 @@ use crate::lock::lock;
 /// Between two looks: somebody may upgrade the cluster, or grant the right. Each time twice as long, up to the second.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 const AT_LEAST_EVERY: Duration = Duration::from_secs(120);
-/// After requests that show the contrary: 8 minutes at most.
-const MOST_DOUBLINGS: u32 = 5;
+/// After a request that shows that they can't be: an API server that has just started knows no roles for a moment, and refuses what it will allow.
+/// Each time twice as long, up to 9 minutes.
+const LOOK_AFTER_A_STOP: Duration = Duration::from_secs(1);
+const MOST_DOUBLINGS: u32 = 9;
 const LOOK_WITHIN: Duration = Duration::from_secs(15);
-/// What was found counts for others, too.
-const COUNTS_FOR: Duration = Duration::from_secs(10);
+/// What was found counts for others, too. Shorter than any pause before a look: what a request has shown is newer.
+const COUNTS_FOR: Duration = Duration::from_millis(900);
 
 /// What was last found, and when; `None` where it couldn't be told.
 #[derive(Default)]
@@ -34,7 +36,7 @@ struct Found(Mutex<Option<(Instant, Option<ResizeOutcome>)>>);
 /// When to look after a request has shown for so many times before that pods can't be resized, whatever was looked up: of several API servers some
 /// may be older.
 pub fn after_a_stop(stops: u32) -> Duration {
-    LOOK_AGAIN * (1 << stops.min(MOST_DOUBLINGS))
+    LOOK_AFTER_A_STOP * (1 << stops.min(MOST_DOUBLINGS))
 }
 
 /// Looks, for all workloads of a namespace together. Cheap to clone.
@@ -66,7 +68,8 @@ impl Foresight {
     ) {
         sleep(after_a_stop.unwrap_or_default()).await;
         let mut is_stopped = after_a_stop.is_some();
-        let (mut pause, mut told) = (LOOK_AGAIN, None);
+        let pause = after_a_stop.unwrap_or(LOOK_AGAIN);
+        let (mut pause, mut told) = (pause.min(AT_LEAST_EVERY), None);
         loop {
             // Where it can't be told, requests will tell.
             let found = self.look(&namespace).await;

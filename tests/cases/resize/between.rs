@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sakidori_tests::operator::OperatorSettings;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -21,6 +21,8 @@ pub enum Resizes {
     AreUnknown,
     /// The same, and it doesn't list that path among its own.
     AreMissing,
+    /// As an API server answers that has just started, and knows no roles yet.
+    AreForbidden,
     /// They get to the API server so much later, whatever has become of whoever asked.
     AreLate(Duration),
 }
@@ -138,6 +140,10 @@ async fn serve(
             unknown.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
+        Resizes::AreForbidden if is_resize => {
+            client.write_all(forbidden().as_bytes()).await?;
+            return Ok(());
+        }
         Resizes::AreLate(time) if is_resize => tokio::time::sleep(time).await,
         _ => {}
     }
@@ -168,6 +174,21 @@ async fn serve(
     }
     client.shutdown().await?;
     Ok(())
+}
+
+/// The answer of an API server whose authorizer finds none of the roles that a user is bound to.
+fn forbidden() -> String {
+    let status = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "reason": "Forbidden",
+        "code": 403,
+        "message": "pods is forbidden: User \"operator\" cannot patch resource \"pods/resize\" in API group \"\": RBAC: clusterrole \"operator\" not found",
+    });
+    let body = status.to_string();
+    let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close";
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 /// What an API server serves, without `pods/resize`.

@@ -15,7 +15,7 @@ use super::faults::{
     tripled, until_any, until_back, until_nothing_is_left, until_of, until_says, until_tripled,
 };
 use super::faults_deleted::until_gone_after_pods;
-use super::stage::{Seen, has, is_back, options, play_on, until_all, web};
+use super::stage::{Seen, has, is_back, options, play_on, until_all, until_pods, web};
 use super::witness::Witness;
 use crate::prescaling::calendar;
 use crate::scene::{SCALED_OBJECTS, Scene, text};
@@ -23,6 +23,9 @@ use crate::scene::{SCALED_OBJECTS, Scene, text};
 const SOON: Duration = Duration::from_secs(30);
 /// An operator that is up has listed everything long before.
 const LOOKED: Duration = Duration::from_secs(4);
+
+/// It is looked up 1 s after a refusal, then 2 s, 4 s, 8 s; where a right is missing all the time, every two minutes.
+const ROLES_KNOWN_AGAIN: Duration = Duration::from_secs(14);
 
 /// When the operator is killed: what is waited for, and how it is seen in a pod.
 type Moment = (&'static str, fn(&Seen) -> bool);
@@ -239,6 +242,24 @@ fn an_api_server_that_is_away_mid_wave_holds_nothing_up_for_long() {
         stage.bed.cluster.restart_apiserver().await?;
         let back = until_back(scene, 6).await?;
         ensure!(back.keys().eq(grown.keys()), "{back:?} {grown:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_api_server_that_knows_no_roles_for_a_moment_holds_nothing_up_for_long() {
+    play("resize-roles", async |stage, scene| {
+        let two = json!({"maxConcurrent": 2});
+        bring_up(scene, 4, json!({}), tripled(), two).await?;
+        stage.between.set(Resizes::AreForbidden);
+        begin_sale(scene).await?;
+        until_says(scene, "NotAllowed", &["rbac.inPlaceResize"]).await?;
+        stage.between.set(Resizes::GoThrough);
+        until_pods(scene, "grown pods", ROLES_KNOWN_AGAIN, |pods| {
+            pods.values().all(has(TRIPLED)).then_some(())
+        })
+        .await?;
+        scene.condition("web", "Resized", "True", "Resized").await?;
         Ok(())
     });
 }

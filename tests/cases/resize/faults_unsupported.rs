@@ -16,7 +16,7 @@ use super::stage::{has, options, play_on, until_all, until_pods};
 use crate::prescaling::until_bounds;
 use crate::scene::{SCALED_OBJECTS, Scene};
 
-/// After 15 s, and after 30 s more.
+/// After 1 s, and after 2 s more, or where nothing was asked yet after 15 s and 30 s.
 const LOOKED_UP_TWICE: Duration = Duration::from_secs(90);
 
 /// Prescaling, scaling and deletion, while nothing can be resized. `foreseen` is said before any sale.

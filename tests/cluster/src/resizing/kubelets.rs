@@ -57,6 +57,8 @@ struct Kept {
     record: Record,
     written: Option<Value>,
     writing: Option<Value>,
+    /// A write got no answer, and may have been made: what was written before says nothing of what is there.
+    unsure: bool,
     /// A resize that was found infeasible is not looked at again: its generation.
     infeasible: Option<i64>,
     /// A write failed; not before.
@@ -136,6 +138,7 @@ impl Kubelets {
             record,
             written: None,
             writing: None,
+            unsure: false,
             infeasible: None,
             retry: None,
             touched: true,
@@ -184,14 +187,14 @@ impl Kubelets {
         kept.touched = true;
         match version {
             Some(version) => {
-                kept.written = writing;
+                (kept.written, kept.unsure) = (writing, false);
                 // It was written for the version that was seen, so that nothing else has changed; or the watch was quicker.
                 let seen = &mut kept.record.pod.metadata.resource_version;
                 if number(seen.as_deref()) < number(Some(&version)) {
                     *seen = Some(version);
                 }
             }
-            None => kept.retry = Some(after(now, RETRY)),
+            None => (kept.unsure, kept.retry) = (true, Some(after(now, RETRY))),
         }
     }
 
@@ -394,7 +397,7 @@ impl Kept {
             return;
         }
         let status = status(&self.record);
-        if self.written.as_ref() == Some(&status) {
+        if !self.unsure && self.written.as_ref() == Some(&status) {
             return;
         }
         match self.retry.filter(|retry| *retry > now) {
@@ -405,6 +408,7 @@ impl Kept {
 
     fn write(&mut self, node: &str, uid: &str, status: Value) -> Write {
         let metadata = &self.record.pod.metadata;
+        let written = self.written.as_ref().filter(|_| !self.unsure);
         let write = Write {
             node: node.to_owned(),
             uid: uid.to_owned(),
@@ -413,7 +417,7 @@ impl Kept {
             // Not over what somebody else has written meanwhile: that it has ended, or another size.
             patch: json!({
                 "metadata": {"uid": uid, "resourceVersion": metadata.resource_version},
-                "status": news(&status, self.written.as_ref()),
+                "status": news(&status, written),
             }),
         };
         self.writing = Some(status);

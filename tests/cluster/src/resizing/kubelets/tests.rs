@@ -326,6 +326,26 @@ fn the_knobs_are_looked_at_at_any_time() {
 }
 
 #[test]
+fn what_a_write_without_an_answer_has_told_is_taken_back_all_the_same() {
+    let mut world = World::new("8");
+    world.pod("web", "1", &json!({}));
+    world.pass(LONG);
+    world.resize("web", "2");
+    let (writes, _) = world.kubelets.act(world.now);
+    patch_status(
+        &mut world.pods.get_mut("web").unwrap()["status"],
+        &writes[0].patch["status"],
+    );
+    world.seen("web");
+    world.kubelets.written(&writes[0], None, world.now);
+    // It is in place before the API server can be told again.
+    world.now = after(world.now, LONG);
+    world.pass(LONG);
+    assert_eq!(world.condition("web", "PodResizeInProgress"), None);
+    assert_eq!(world.actual("web"), "2");
+}
+
+#[test]
 fn a_write_that_fails_is_made_again() {
     let mut world = World::new("8");
     world.pod("web", "1", &json!({}));
