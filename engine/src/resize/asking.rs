@@ -72,7 +72,8 @@ impl Resizing {
                 at_once.push(uid.clone());
             }
         }
-        let wave = next_wave(candidates, self.free_places(settings), nodes);
+        let (places, taken) = self.places(settings);
+        let wave = next_wave(candidates, places, taken, nodes);
         let mut chosen: Vec<_> = at_once.into_iter().chain(wave).collect();
         // Where something changed that admission may have refused them for, one shows whether it will have it now.
         let mut tried = self
@@ -96,11 +97,11 @@ impl Resizing {
         }
     }
 
-    /// How many more pods may be under way.
-    pub(super) fn free_places(&self, settings: &Settings) -> usize {
+    /// How many pods may be under way, and how many are.
+    fn places(&self, settings: &Settings) -> (usize, usize) {
         let live = self.pods.values().filter(|it| it.pod.is_live()).count();
         let taken = self.pods.values().filter(|it| it.takes_place()).count();
-        settings.max_concurrent.of(live).saturating_sub(taken)
+        (settings.max_concurrent.of(live), taken)
     }
 
     pub(super) fn ask_one(
@@ -138,6 +139,10 @@ impl Resizing {
                 note.carried = Some(remember.clone());
             }
             record.retrying = record.is_retry(&target);
+            if remember.refused.is_some() && remember.refused.as_ref() != record.refused() {
+                // It is given up now: what changed before that is taken into account, whatever becomes of the answer.
+                record.reconsidered = false;
+            }
             record.asked_home = sizes == remember.before;
             record.last_target = Some(target.clone());
         }
@@ -165,7 +170,8 @@ impl Resizing {
         if self.stopped.is_some() || self.not_before.is_some_and(|it| now < it) {
             return;
         }
-        for _ in 0..self.free_places(settings) {
+        let (places, taken) = self.places(settings);
+        for _ in taken..places {
             let found = self.pods.iter().find_map(|(uid, record)| {
                 let verdict = record.verdict.as_ref()?;
                 let free = record.pod.is_live() && record.is_free(now) && !record.evicted;

@@ -53,10 +53,11 @@ impl Nodes {
     }
 }
 
-/// Those to ask now, while `free` more may be under way.
+/// Those to ask now, while `most` may be under way and `taken` are, with those candidates that count already.
 pub(super) fn next_wave(
     mut candidates: Vec<Candidate>,
-    mut free: usize,
+    most: usize,
+    taken: usize,
     mut nodes: Nodes,
 ) -> Vec<Arc<str>> {
     candidates.sort_by(|a, b| {
@@ -64,7 +65,12 @@ pub(super) fn next_wave(
         (key(a), &a.name, &a.uid).cmp(&(key(b), &b.name, &b.uid))
     });
     let (counted, waiting): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|it| it.counted);
-    let mut wave: Vec<_> = counted.into_iter().map(|it| it.uid).collect();
+    // Where more have a place than may (somebody else had a pod for a moment, and another took its place; or fewer may be under way now), whoever is
+    // to grow waits until that is over. What gives back doesn't.
+    let is_full = taken > most;
+    let counted = counted.into_iter().filter(|it| it.homeward || !is_full);
+    let mut wave: Vec<_> = counted.map(|it| it.uid).collect();
+    let mut free = most.saturating_sub(taken);
     let mut queues: BTreeMap<Option<Arc<str>>, VecDeque<(usize, Candidate)>> = BTreeMap::new();
     for (place, it) in waiting.into_iter().enumerate() {
         if it.homeward || !nodes.get(it.node.as_ref()).full {
@@ -107,7 +113,7 @@ mod tests {
     /// `name created node`, with `-` before those that give back and `=` before those under way.
     fn candidates(list: &[&str]) -> Vec<Candidate> {
         let parse = |text: &&str| {
-            let (homeward, counted) = (text.starts_with('-'), text.starts_with('='));
+            let (homeward, counted) = (text.starts_with('-'), text.contains('='));
             let parts: Vec<&str> = text.trim_start_matches(['-', '=']).split(' ').collect();
             Candidate {
                 uid: parts[0].into(),
@@ -123,15 +129,20 @@ mod tests {
 
     #[test]
     fn waves_make_room_first_and_spread_over_nodes() {
-        for (list, free, under_way, full, wave) in [
+        for (list, most, under_way, full, wave) in [
             (vec!["b 2 x", "a 1 x", "c 3 x"], 2, "", "", "a b"),
             (vec!["a 1 x", "b 2 x", "c 3 y"], 2, "", "", "a c"),
-            (vec!["a 1 x", "b 2 x", "c 3 y"], 2, "xx", "", "c a"),
+            (vec!["a 1 x", "b 2 x", "c 3 y"], 4, "xx", "", "c a"),
             (vec!["a 1 x", "b 2 x", "-c 3 y"], 1, "", "", "c"),
             (vec!["a 1 x", "b 2 y"], 2, "", "x", "b"),
             (vec!["-a 1 x", "b 2 y"], 2, "", "x", "a b"),
             // One that is under way already takes no place.
-            (vec!["=a 1 x", "b 2 y"], 0, "x", "x", "a"),
+            (vec!["=a 1 x", "b 2 y"], 1, "x", "x", "a"),
+            // Unless another has it.
+            (vec!["=a 1 x"], 1, "xy", "", ""),
+            (vec!["=a 1 x", "=b 2 x"], 1, "xx", "", ""),
+            (vec!["=a 1 x", "=b 2 x"], 2, "xx", "", "a b"),
+            (vec!["=a 1 x", "-=b 2 x"], 1, "xx", "", "b"),
             (vec!["a 1 x"], 9, "", "", "a"),
             (vec![], 3, "", "", ""),
         ] {
@@ -142,7 +153,8 @@ mod tests {
             for node in full.chars() {
                 nodes.set_full(Some(&node.to_string().into()));
             }
-            let chosen = next_wave(candidates(&list), free, nodes);
+            let taken = under_way.len();
+            let chosen = next_wave(candidates(&list), most, taken, nodes);
             assert_eq!(chosen.join(" "), wave, "{list:?}");
         }
     }
