@@ -6,15 +6,12 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use sakidori_api::{ScaledObject, annotations};
-use sakidori_engine::{ObjectKey, Spell};
+use sakidori_engine::ObjectKey;
 use serde_json::json;
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
@@ -22,11 +19,7 @@ use crate::api_error::plain;
 use crate::lock::lock;
 use crate::resize::{self, Resizer};
 use crate::target::{ScaleWrite, TargetError, Targets, replicas};
-
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// One try, all requests of it together.
-const TRY_WITHIN: Duration = Duration::from_secs(15);
-const LAST_RETRY: Duration = Duration::from_secs(30);
+use crate::tries::{Tries, within_time};
 
 pub struct Finalizer {
     client: Client,
@@ -89,8 +82,7 @@ impl Finalizer {
         wants: impl Fn(&ScaledObject) -> bool,
         there: bool,
     ) -> bool {
-        let mut pause = FIRST_RETRY;
-        let mut failing = Spell::default();
+        let mut tries = Tries::default();
         loop {
             let Some(object) = current().filter(|object| wants(object)) else {
                 return false;
@@ -106,22 +98,23 @@ impl Finalizer {
             if there {
                 finalizers.push(annotations::FINALIZER.to_owned());
             }
-            let error = match timeout(TRY_WITHIN, self.write_finalizers(&object, finalizers)).await
-            {
-                Ok(Ok(())) => return true,
-                Ok(Err(error)) => plain(&error),
-                Err(_) => "the API server did not answer in time".to_owned(),
+            let write = async {
+                let written = self.write_finalizers(&object, finalizers).await;
+                written.map_err(|error| plain(&error))
+            };
+            let error = match within_time(write).await {
+                Ok(()) => return true,
+                Err(error) => error,
             };
             let object = key_of(&object);
-            if failing.fails(Timestamp::now(), &error) {
+            if tries.is_news(&error) {
                 warn!(
                     object,
                     error,
                     "the finalizer of an object with inPlaceResize can't be written; trying again"
                 );
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_RETRY);
+            tries.rest().await;
         }
     }
 
@@ -172,15 +165,13 @@ impl Finalizer {
                 return;
             }
         }
-        let mut pause = FIRST_RETRY;
-        let mut failing = Spell::default();
+        let mut tries = Tries::default();
         loop {
-            let error = match timeout(TRY_WITHIN, self.try_finalize(&object)).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error,
-                Err(_) => "the API server did not answer in time".to_owned(),
+            let error = match within_time(self.try_finalize(&object)).await {
+                Ok(()) => return,
+                Err(error) => error,
             };
-            if failing.fails(Timestamp::now(), &error) {
+            if tries.is_news(&error) {
                 warn!(
                     object = key,
                     error, "what a deletion has to do fails; trying again"
@@ -191,15 +182,17 @@ impl Finalizer {
                     error, "what a deletion has to do failed again"
                 );
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_RETRY);
-            let read = timeout(TRY_WITHIN, self.api(&object).get_opt(&object.name_any())).await;
-            match read {
-                Ok(Ok(Some(newer))) if newer.uid() == object.uid() && has_finalizer(&newer) => {
+            tries.rest().await;
+            let read = async {
+                let found = self.api(&object).get_opt(&object.name_any()).await;
+                found.map_err(|error| plain(&error))
+            };
+            match within_time(read).await {
+                Ok(Some(newer)) if newer.uid() == object.uid() && has_finalizer(&newer) => {
                     object = newer
                 }
-                Ok(Ok(_)) => return,
-                Ok(Err(_)) | Err(_) => {}
+                Ok(_) => return,
+                Err(_) => {}
             }
         }
     }

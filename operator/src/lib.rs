@@ -48,6 +48,7 @@ mod status;
 mod stream_metrics;
 mod target;
 mod term;
+mod tries;
 mod triggers;
 mod watches;
 

@@ -2,25 +2,18 @@
 //! go back. A target is written down before its pods are first asked, and taken away once all of them are back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use sakidori_api::{ResizedTarget, ScaleTargetRef, ScaledObject};
-use sakidori_engine::{ObjectKey, Spell};
+use sakidori_engine::ObjectKey;
 use serde_json::json;
-use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::api_error::plain;
 use crate::gate::Gate;
 use crate::target::api_version_and_kind;
-
-/// One try, both requests together.
-const TRY_WITHIN: Duration = Duration::from_secs(15);
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(30);
+use crate::tries::{Tries, within_time};
 
 /// All targets that the object's status names.
 pub fn of(object: &ScaledObject) -> &[ResizedTarget] {
@@ -85,32 +78,29 @@ impl Writer {
     }
 
     async fn change(&self, change: impl Fn(&ScaledObject, &mut Vec<ResizedTarget>)) -> bool {
-        let mut pause = FIRST_RETRY;
-        let mut failing = Spell::default();
+        let mut tries = Tries::default();
         loop {
-            let attempt = timeout(TRY_WITHIN, self.try_change(&change));
-            let error = match self.gate.pass(attempt).await {
-                Ok(Ok(is_there)) => return is_there,
-                Ok(Err(error)) => plain(&error),
-                Err(_) => "the API server did not answer in time".to_owned(),
+            let error = match self.gate.pass(within_time(self.try_change(&change))).await {
+                Ok(is_there) => return is_there,
+                Err(error) => error,
             };
-            if failing.fails(Timestamp::now(), &error) {
+            if tries.is_news(&error) {
                 warn!(
                     object = %self.key, error,
                     "status.sakidori.resizedTargets can't be written; trying again"
                 );
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LAST_RETRY);
+            tries.rest().await;
         }
     }
 
     async fn try_change(
         &self,
         change: &impl Fn(&ScaledObject, &mut Vec<ResizedTarget>),
-    ) -> Result<bool, kube::Error> {
+    ) -> Result<bool, String> {
         let api: Api<ScaledObject> = Api::namespaced(self.client.clone(), &self.key.namespace);
-        let found = api.get_opt(&self.key.name).await?;
+        let found = api.get_opt(&self.key.name).await;
+        let found = found.map_err(|error| plain(&error))?;
         let Some(object) = found.filter(|it| it.metadata.uid.as_ref() == Some(&self.uid)) else {
             return Ok(false);
         };
@@ -125,8 +115,9 @@ impl Writer {
             "status": {"sakidori": {"resizedTargets": (!targets.is_empty()).then_some(targets)}},
         });
         let params = PatchParams::default();
-        api.patch_status(&self.key.name, &params, &Patch::Merge(&patch))
-            .await?;
+        let patch = Patch::Merge(&patch);
+        let written = api.patch_status(&self.key.name, &params, &patch);
+        written.await.map_err(|error| plain(&error))?;
         Ok(true)
     }
 }
