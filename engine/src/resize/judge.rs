@@ -139,13 +139,7 @@ impl Case<'_> {
         if self.pod.started.is_none() {
             return Verdict::of(PodState::Waiting, "");
         }
-        let (mut refused, memory_kept) = (self.refused.cloned(), self.memory_kept().cloned());
-        if let Some(refused) = &mut refused
-            && refused.by == RefusedBy::Admission
-        {
-            // What has been seen to make no difference since is no news after a restart.
-            refused.beside = self.situation.refused_beside.unwrap_or(refused.beside);
-        }
+        let (refused, memory_kept) = (self.refused.cloned(), self.memory_kept().cloned());
         let why = match (&refused, self.situation.ended) {
             (Some(refused), _) => refused.message.clone(),
             (None, true) => "the ScaledObject asks for nothing any more".to_owned(),
@@ -347,11 +341,17 @@ impl Case<'_> {
     fn ask(
         &self,
         aim: Sizes,
-        refused: Option<Refused>,
+        mut refused: Option<Refused>,
         memory_kept: Option<MemoryKept>,
         failures: u32,
         why: String,
     ) -> Verdict {
+        if let Some(refused) = &mut refused
+            && refused.by == RefusedBy::Admission
+        {
+            // What has been seen to make no difference since is no news after a restart.
+            refused.beside = self.situation.refused_beside.unwrap_or(refused.beside);
+        }
         let homeward = !requested(&self.standing).is_below(&requested(&aim));
         let gives_back = homeward && self.remembered.is_some_and(|it| it.boosted);
         let in_wave = self.situation.was_ready && !gives_back;
