@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use futures::future::try_join_all;
 use sakidori_test_cluster::eventually;
 use sakidori_test_servers::Answer;
@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 const METRIC: &str = "s0-metric-api-value";
 /// Readings younger than this are served as they are; a little more is surely older.
 const NO_LONGER_FRESH: Duration = Duration::from_millis(1100);
-/// A read waits for a second; the rest is for the way through the API server on a machine that compiles meanwhile. What
-/// waits for the source instead takes 3 s here, or never ends.
-const LONGEST_READ: Duration = Duration::from_secs(2);
+/// A read waits for a second; the rest is for the way through the API server on a machine that is busy. What waits for the source instead takes
+/// 8 s here, or never ends.
+const LONGEST_READ: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(15);
 /// A polling interval that no case waits for.
 const NEVER: u64 = 600;
@@ -67,7 +67,7 @@ async fn quick_read(namespace: &Namespace) -> Result<Result<f64>> {
 
 #[test]
 fn a_slow_source_costs_a_read_one_second_and_it_gets_the_last_reading() -> Result<()> {
-    const SLOW: Duration = Duration::from_secs(3);
+    const SLOW: Duration = Duration::from_secs(8);
     let bed = bed::shared()?;
     bed.run(async {
         bed.source.set("/slow", value(7));
@@ -90,7 +90,7 @@ fn a_slow_source_costs_a_read_one_second_and_it_gets_the_last_reading() -> Resul
 
 #[test]
 fn a_hanging_source_is_covered_for_two_polling_intervals_and_no_longer() -> Result<()> {
-    const INTERVAL: u64 = 3;
+    const INTERVAL: u64 = 6;
     let oldest = Duration::from_secs(INTERVAL * 2);
     let bed = bed::shared()?;
     bed.run(async {
@@ -107,6 +107,7 @@ fn a_hanging_source_is_covered_for_two_polling_intervals_and_no_longer() -> Resu
             ensure!(quick_read(&namespace).await?? == 7.0);
             served += 1;
         }
+        ensure!(served > 0, "too slow to tell");
         while hung.elapsed() < oldest + LONGEST_READ {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -141,63 +142,76 @@ fn reads_share_requests_with_each_other_and_with_the_poll() -> Result<()> {
             patient(&bed.source.url("/shared-b")),
         ];
         let namespace = watched(bed, "fresh-shared", NEVER, triggers).await?;
-        let requests = || {
-            (
-                bed.source.requests("/shared-a"),
-                bed.source.requests("/shared-b"),
-            )
-        };
-        tokio::time::sleep(NO_LONGER_FRESH).await;
-        let before = requests();
-
-        // An old reading: the read asks the source, both triggers at once, since it counts as a poll.
-        ensure!(namespace.value(METRIC, "web").await? == 7.0);
-        let after_first = (before.0 + 1, before.1 + 1);
-        ensure!(
-            requests() == after_first,
-            "{before:?}, then {:?}",
-            requests()
-        );
-        // A young one: no request, whichever metric.
-        let start = Instant::now();
-        for (metric, expected) in [(METRIC, 7.0), ("s1-metric-api-value", 70.0), (METRIC, 7.0)] {
-            ensure!(namespace.value(metric, "web").await? == expected);
-        }
-        ensure!(start.elapsed() < Duration::from_secs(1), "too slow to tell");
-        ensure!(
-            requests() == after_first,
-            "{after_first:?}, then {:?}",
-            requests()
-        );
+        let requests = || ["/shared-a", "/shared-b"].map(|path| bed.source.requests(path));
+        in_time(async || {
+            tokio::time::sleep(NO_LONGER_FRESH).await;
+            let before = requests();
+            // An old reading: the read asks the source, both triggers at once, since it counts as a poll.
+            ensure!(namespace.value(METRIC, "web").await? == 7.0);
+            let after = requests();
+            ensure!(
+                after == before.map(|it| it + 1),
+                "{before:?}, then {after:?}"
+            );
+            // A young one: no request, whichever metric.
+            let start = Instant::now();
+            for (metric, expected) in [(METRIC, 7.0), ("s1-metric-api-value", 70.0), (METRIC, 7.0)]
+            {
+                ensure!(namespace.value(metric, "web").await? == expected);
+            }
+            if start.elapsed() >= Duration::from_secs(1) {
+                return Ok(None);
+            }
+            ensure!(requests() == after, "{after:?}, then {:?}", requests());
+            Ok(Some(()))
+        })
+        .await?;
 
         // Twenty reads while one is under way: one request.
         let slow = Duration::from_millis(600);
         bed.source.set("/shared-a", value(8).after(slow));
         bed.source.set("/shared-b", value(80).after(slow));
-        tokio::time::sleep(NO_LONGER_FRESH).await;
-        let reads = (0..20).map(|n| {
-            let metric = ["s0-metric-api-value", "s1-metric-api-value"][n % 2];
-            namespace.value(metric, "web")
-        });
-        let values = try_join_all(reads).await?;
-        ensure!(
-            values.iter().all(|value| [8.0, 80.0].contains(value)),
-            "{values:?}"
-        );
-        let after_twenty = (after_first.0 + 1, after_first.1 + 1);
-        ensure!(
-            requests() == after_twenty,
-            "{after_first:?}, then {:?}",
-            requests()
-        );
-        Ok(())
+        in_time(async || {
+            tokio::time::sleep(NO_LONGER_FRESH).await;
+            let before = requests();
+            let start = Instant::now();
+            let reads = (0..20).map(|n| {
+                let metric = ["s0-metric-api-value", "s1-metric-api-value"][n % 2];
+                namespace.value(metric, "web")
+            });
+            let values = try_join_all(reads).await?;
+            let took = start.elapsed();
+            // A read waits for a second, and what it gets is fresh for another.
+            let all_new = values.iter().all(|value| [8.0, 80.0].contains(value));
+            if took >= slow + Duration::from_secs(1) || !all_new && took >= Duration::from_secs(1) {
+                return Ok(None);
+            }
+            ensure!(all_new, "{values:?}");
+            let after = requests();
+            ensure!(
+                after == before.map(|it| it + 1),
+                "{before:?}, then {after:?}"
+            );
+            Ok(Some(()))
+        })
+        .await
     })
+}
+
+/// Does a round again that took longer than a reading is fresh, and so tells nothing.
+async fn in_time(mut round: impl AsyncFnMut() -> Result<Option<()>>) -> Result<()> {
+    for _ in 0..20 {
+        if round().await?.is_some() {
+            return Ok(());
+        }
+    }
+    bail!("this machine is too slow to tell")
 }
 
 #[test]
 fn a_read_counts_as_the_poll() -> Result<()> {
-    const INTERVAL: u64 = 3;
-    const READS: u64 = 8;
+    const INTERVAL: u64 = 6;
+    const READS: u64 = 6;
     let bed = bed::shared()?;
     bed.run(async {
         bed.source.set("/counts", value(7));
@@ -205,7 +219,7 @@ fn a_read_counts_as_the_poll() -> Result<()> {
         let namespace = watched(bed, "fresh-counts", INTERVAL, triggers).await?;
         namespace.value(METRIC, "web").await?;
         let before = bed.source.requests("/counts");
-        // Read every half interval, so that no poll of its own ever comes due: 12 s, in which 4 polls would fall.
+        // Read every half interval, so that no poll of its own ever comes due: 18 s, in which 3 polls would fall.
         for _ in 0..READS {
             tokio::time::sleep(Duration::from_secs(INTERVAL) / 2).await;
             ensure!(namespace.value(METRIC, "web").await? == 7.0);
@@ -226,7 +240,7 @@ fn a_read_counts_as_the_poll() -> Result<()> {
 
 #[test]
 fn use_cached_metrics_serves_the_last_poll_without_a_request() -> Result<()> {
-    const INTERVAL: u64 = 4;
+    const INTERVAL: u64 = 10;
     let bed = bed::shared()?;
     bed.run(async {
         bed.source.set("/cached", value(7));
@@ -257,7 +271,7 @@ fn use_cached_metrics_serves_the_last_poll_without_a_request() -> Result<()> {
 /// Each would ask at a moment of its own, by its uid; sharing the answers, they poll together from then on.
 #[test]
 fn twenty_objects_with_one_question_ask_it_once_an_interval() -> Result<()> {
-    const INTERVAL: Duration = Duration::from_secs(4);
+    const INTERVAL: Duration = Duration::from_secs(8);
     let bed = bed::shared()?;
     bed.run(async {
         let namespace = bed.namespace("one-question").await?;

@@ -244,6 +244,10 @@ fn triggers_come_change_and_go() {
 fn applied_again_unchanged_nothing_is_written() {
     play("hpa-unchanged", async |scene| {
         bring_up(scene).await?;
+        // The HPA controller's word on it is written into the status, whenever it comes.
+        scene
+            .condition("web", "HPAActive", "True", "ScalingDisabled")
+            .await?;
         scene.stays("web", 0, PATH, 3).await?;
         let before = scene.writes()?.len();
         scene.apply(scene.scaled_object("web", json!({}))).await?;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sakidori_test_cluster::eventually;
@@ -16,6 +17,9 @@ use crate::calendars;
 use crate::installed::{Installed, play_installed};
 use crate::prescaling::{calendar, from_now, trigger};
 use crate::scene::{PATH, SCALED_OBJECTS, SOON, Scene};
+
+/// From before a sale is written until all of it is over.
+const SALE: Duration = Duration::from_secs(75);
 
 /// How an operator of this scene alone is started, which logs what is logged unless more is asked for.
 fn usual(installed: &Installed, scene: &Scene<'_>) -> OperatorSettings {
@@ -51,8 +55,18 @@ async fn until_line(
     what: &str,
     is_it: impl Fn(&[String]) -> bool,
 ) -> Result<()> {
+    until_line_within(operator, object, what, SOON, is_it).await
+}
+
+async fn until_line_within(
+    operator: &Operator,
+    object: &str,
+    what: &str,
+    time: Duration,
+    is_it: impl Fn(&[String]) -> bool,
+) -> Result<()> {
     let mut reasons = Vec::new();
-    eventually(&format!("line {what}"), SOON, async || {
+    eventually(&format!("line {what}"), time, async || {
         let found = about(operator, object)?;
         reasons = found
             .iter()
@@ -195,7 +209,7 @@ fn a_sale_is_told_from_its_floor_to_its_end() {
         let mut operator = Operator::start(usual(installed, &scene))?;
         operator.wait_ready(SOON).await?;
         scene.deploy("web", 1).await?;
-        let (start, end) = (from_now(14), from_now(22));
+        let (start, end) = (from_now(34), from_now(42));
         scene
             .apply(calendar("sales", &[("new-year", start, end)]))
             .await?;
@@ -205,7 +219,7 @@ fn a_sale_is_told_from_its_floor_to_its_end() {
         let spec = json!({"minReplicaCount": 1, "triggers": [floor]});
         scene.apply(scene.scaled_object("web", spec)).await?;
         let object = "logs-sale/web";
-        until_line(&operator, object, "PrescaleEnded", |reasons| {
+        until_line_within(&operator, object, "PrescaleEnded", SALE, |reasons| {
             reasons.contains(&"PrescaleEnded".to_owned())
                 && reasons
                     .last()

@@ -57,7 +57,6 @@ mod logs;
 mod metric_names;
 mod monitoring;
 mod operator_process;
-mod operator_restart;
 mod operator_start;
 mod other_triggers;
 mod pausing;

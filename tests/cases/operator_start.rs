@@ -82,7 +82,8 @@ fn what_came_while_it_was_away_is_seen_at_once() {
         let started = Instant::now();
         scene.until_replicas("web", 1).await?;
         let took = started.elapsed();
-        ensure!(took < Duration::from_secs(6), "it took {took:?}");
+        // Its next poll would be minutes away.
+        ensure!(took < Duration::from_secs(20), "it took {took:?}");
         scene.until_replicas("late", 1).await?;
         operator.kill()?;
         scene.delete(SCALED_OBJECTS, "late").await?;

@@ -80,11 +80,12 @@ pub async fn until_not_prescaled(scene: &Scene<'_>, reason: &str, parts: &[&str]
 fn a_floor_is_ready_before_the_start_and_falls_after_the_end() {
     play("prescaling-floor", async |scene| {
         scene.deploy("web", 0).await?;
-        let (start, end) = (from_now(16), from_now(26));
+        let (start, end) = (from_now(40), from_now(50));
         scene
             .apply(calendar("sales", &[("new-year", start, end)]))
             .await?;
-        let spec = json!({"triggers": [trigger("sales", floor(4))]});
+        let times = json!({"desiredReplicas": "4", "leadTime": "20s"});
+        let spec = json!({"triggers": [trigger("sales", times)]});
         scene.apply(scene.scaled_object("web", spec)).await?;
         scene.ready("web").await?;
         until_bounds(scene, "web", 1, 5).await?;
@@ -92,7 +93,7 @@ fn a_floor_is_ready_before_the_start_and_falls_after_the_end() {
         // From zero, at the instant.
         scene.until_replicas("web", 4).await?;
         let now = Timestamp::now();
-        let due = start - SignedDuration::from_secs(6);
+        let due = start - SignedDuration::from_secs(20);
         ensure!(due <= now, "{now} is before {due}");
         ensure!(now < start, "{now} is after the start");
         until_bounds(scene, "web", 4, 5).await?;
@@ -121,7 +122,10 @@ fn a_floor_is_ready_before_the_start_and_falls_after_the_end() {
             .await?;
         ensure!(report["floor"] == 4, "{report:#}");
         let before = report["readySecondsBeforeStart"].as_i64();
-        ensure!(before.is_some_and(|it| (0..=6).contains(&it)), "{report:#}");
+        ensure!(
+            before.is_some_and(|it| (0..=20).contains(&it)),
+            "{report:#}"
+        );
         let note = scene.until_told("web", "PrescaleEnded").await?;
         ensure!(
             note.contains("new-year is over: the floor was 4 replicas"),
@@ -231,10 +235,10 @@ fn an_operator_that_dies_between_ramp_and_start_changes_nothing() -> Result<()> 
     bed.run(async {
         let scene = Scene::open(&bed.cluster, "prescaling-restart").await?;
         scene.deploy("web", 1).await?;
-        let (start, end) = (from_now(24), from_now(45));
+        let (start, end) = (from_now(38), from_now(59));
         scene.apply(calendar("sales", &[("a", start, end)])).await?;
-        // It climbs from 12 s to 6 s before the start, and the operator comes back when it is complete.
-        let times = json!({"multiplier": "4", "baseline": "observed:1h", "rampUp": "6s"});
+        // It climbs from 26 s to 20 s before the start, and the operator comes back when it is complete.
+        let times = json!({"multiplier": "4", "baseline": "observed:1h", "rampUp": "6s", "leadTime": "20s"});
         let spec = json!({"minReplicaCount": 1, "triggers": [trigger("sales", times)]});
         scene.apply(scene.scaled_object("web", spec)).await?;
         scene.ready("web").await?;
@@ -253,13 +257,13 @@ fn an_operator_that_dies_between_ramp_and_start_changes_nothing() -> Result<()> 
         scene.until_replicas("web", 4).await?;
         ensure!(Timestamp::now() < start, "it is after the start");
         until_bounds(&scene, "web", 4, 5).await?;
-        // And once more within the sale: nothing moves.
+        scene.until_told("web", "PrescaleReady").await?;
+        // And once more before the sale: nothing moves.
         bed.operator.lock().await.kill()?;
         bed.operator.lock().await.restart()?;
         let left = end.duration_since(Timestamp::now()) - SignedDuration::from_secs(1);
         let left = Duration::try_from(left).unwrap_or_default();
         scene.stays_for("web", 4, left).await?;
-        scene.until_told("web", "PrescaleReady").await?;
         until_bounds(&scene, "web", 1, 5).await?;
         let started = scene.told("web").await?;
         let started = started.iter().filter(|told| told.1 == "PrescaleStarted");

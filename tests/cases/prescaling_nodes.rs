@@ -9,7 +9,7 @@ use sakidori_tests::bed::Bed;
 use serde_json::{Value, json};
 
 use crate::prescaling::{calendar, from_now, trigger};
-use crate::scene::{HPAS, SCALED_OBJECTS, Scene};
+use crate::scene::{HPAS, SCALED_OBJECTS, SOON, Scene};
 
 const BUFFERS: &str = "apis/autoscaling.x-k8s.io/v1beta1/capacitybuffers";
 
@@ -111,6 +111,10 @@ fn a_cluster_without_capacity_buffers_says_so_and_one_that_gets_them_has_nodes_f
         prescaled(&scene, "without", "True", "FloorReady").await?;
 
         scene.apply(capacity_buffers()).await?;
+        eventually("the kind to be served", SOON, async || {
+            scene.list(BUFFERS).await.map(Some)
+        })
+        .await?;
         // It looks for the kind every half minute; a restart looks at once.
         bed.operator.lock().await.kill()?;
         bed.operator.lock().await.restart()?;

@@ -1,11 +1,12 @@
 //! Faults, end to end: three replicas, fifty ScaledObjects under a load that changes every second, and somebody who kills, stops and
 //! drains. What is promised: HPA reads are answered by the replicas that live, a new leader polls within 20 s, and no target falls
-//! while its source says otherwise.
+//! while its source says otherwise. And a single operator that is away, for which the HPA's reads fail at once.
 //!
 //! These cases measure times, so nothing else runs beside them. Each prints its figures.
 
 mod control_plane;
 mod leaders;
+mod operator_away;
 
 use std::time::{Duration, Instant};
 

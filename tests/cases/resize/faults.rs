@@ -164,7 +164,7 @@ pub async fn until_says(scene: &Scene<'_>, reason: &str, parts: &[&str]) -> Resu
         .await
 }
 
-/// So often the operator has asked for a resize, and what it was answered.
+/// So often the operator has asked for a resize, and what it was answered. A write that met another one changes nothing, and is made again.
 pub fn asked(scene: &Scene<'_>) -> Result<Vec<u16>> {
     let log = scene.cluster.write_log()?;
     let of_it = log.iter().filter(|write| {
@@ -172,7 +172,8 @@ pub fn asked(scene: &Scene<'_>) -> Result<Vec<u16>> {
             && write.namespace == scene.namespace
             && (&*write.resource, &*write.subresource) == ("pods", "resize")
     });
-    Ok(of_it.map(|write| write.code).collect())
+    let codes = of_it.map(|write| write.code);
+    Ok(codes.filter(|code| *code != 409).collect())
 }
 
 /// Watches that no pod is asked for anything.
@@ -188,10 +189,28 @@ pub async fn asks_nothing_for(scene: &Scene<'_>, time: Duration) -> Result<()> {
 
 /// Sets a pod's CPU, request and limit, as another actor: the VPA does it like this.
 pub async fn resize_as_another(scene: &Scene<'_>, pod: &str, cpu: &str, limit: &str) -> Result<()> {
+    resize_by_hand(scene, pod, cpu, limit, "").await
+}
+
+/// What the API server would say to that now; nothing comes of it.
+pub async fn try_as_another(scene: &Scene<'_>, pod: &str, cpu: &str, limit: &str) -> Result<()> {
+    resize_by_hand(scene, pod, cpu, limit, "?dryRun=All").await
+}
+
+async fn resize_by_hand(
+    scene: &Scene<'_>,
+    pod: &str,
+    cpu: &str,
+    limit: &str,
+    query: &str,
+) -> Result<()> {
     let patch = json!({"spec": {"containers": [{
         "name": "app", "resources": {"requests": {"cpu": cpu}, "limits": {"cpu": limit}},
     }]}});
-    let path = format!("/api/v1/namespaces/{}/pods/{pod}/resize", scene.namespace);
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{pod}/resize{query}",
+        scene.namespace
+    );
     let request = http::Request::patch(path)
         .header("content-type", "application/strategic-merge-patch+json")
         .body(serde_json::to_vec(&patch)?)?;

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use sakidori_test_cluster::eventually;
 use serde_json::{Value, json};
 
 use super::faults::{
     OWN, TRIPLED, asked, asks_nothing_for, begin_sale, bring_up, end_sale, has_replicas, tripled,
-    until_back, until_says, until_some, until_tripled,
+    try_as_another, until_any, until_back, until_says, until_some, until_tripled,
 };
 use super::stage::{has, play, until_all};
 use super::witness::Witness;
-use crate::scene::Scene;
+use crate::scene::{SOON, Scene};
 
 const LIMIT_RANGES: &str = "api/v1/limitranges";
 const QUOTAS: &str = "api/v1/resourcequotas";
@@ -45,8 +46,19 @@ fn a_limit_range_refuses_until_it_goes() {
         bring_up(scene, 3, json!({}), tripled(), json!({"maxConcurrent": 1})).await?;
         let witness = Witness::of(scene);
         scene.apply(limit_range("1")).await?;
-        begin_sale(scene).await?;
         let told = "maximum cpu usage per Container is 1, but limit is 1501m";
+        // The API server's admission learns of it by a watch.
+        let some_pod = until_any(scene, "a pod", has(OWN)).await?;
+        eventually("a limit that counts", SOON, async || {
+            let refused = try_as_another(scene, &some_pod, "1500m", "1501m")
+                .await
+                .err();
+            Ok(refused
+                .filter(|it| format!("{it:#}").contains(told))
+                .map(drop))
+        })
+        .await?;
+        begin_sale(scene).await?;
         until_says(scene, "Refused", &["Refused: 3", told]).await?;
         let note = scene.until_told("web", "PodResizeRefused").await?;
         ensure!(note.contains(told), "{note}");

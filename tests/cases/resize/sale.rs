@@ -3,8 +3,9 @@
 use anyhow::ensure;
 use serde_json::json;
 
+use super::faults::{begin_sale, end_sale};
 use super::stage::{has, is_back, play, resized_by, until_all, web};
-use crate::prescaling::{calendar, floor, from_now, trigger};
+use crate::prescaling::{calendar, floor, trigger};
 use crate::scene::merge;
 
 #[test]
@@ -12,10 +13,7 @@ fn pods_grow_for_a_sale_in_waves_and_go_back_after_it() {
     play("resize-sale", async |scene| {
         scene.apply(web(4, json!({}))).await?;
         until_all(scene, "four pods", 4, has("500m 256Mi")).await?;
-        let (start, end) = (from_now(14), from_now(22));
-        scene
-            .apply(calendar("sales", &[("new-year", start, end)]))
-            .await?;
+        scene.apply(calendar("sales", &[])).await?;
         let mut spec = resized_by(
             json!([{"container": "app", "when": "prescale", "cpu": "x3", "memory": "+256Mi"}]),
             json!({"maxConcurrent": 2}),
@@ -31,6 +29,7 @@ fn pods_grow_for_a_sale_in_waves_and_go_back_after_it() {
             .await?;
         ensure!(message.contains("No policy holds"), "{message}");
 
+        begin_sale(scene).await?;
         let grown = until_all(scene, "grown pods", 4, has("1500m 512Mi")).await?;
         for pod in grown.values() {
             ensure!(
@@ -44,6 +43,7 @@ fn pods_grow_for_a_sale_in_waves_and_go_back_after_it() {
         scene.until_told("web", "PodsResizing").await?;
         scene.until_told("web", "PodsResized").await?;
 
+        end_sale(scene).await?;
         let back = until_all(scene, "pods that are back", 4, is_back).await?;
         ensure!(back.keys().eq(grown.keys()), "{back:?} {grown:?}");
         scene.until_told("web", "PodsRestored").await?;

@@ -214,7 +214,7 @@ fn a_rolling_update_helps_every_new_pod_and_no_old_one() {
     play("starting-rollout", async |scene| {
         bring_up(
             scene,
-            ready_after("3s"),
+            ready_after("8s"),
             boost(),
             json!({"minReplicaCount": 4}),
         )
@@ -266,8 +266,8 @@ fn a_pod_that_comes_in_a_sale_has_the_most_while_it_starts_and_keeps_what_the_sa
             &mut spec,
             json!({"minReplicaCount": 1, "triggers": [trigger("sales", floor(2))]}),
         );
-        scene.apply(scene.scaled_object("web", spec)).await?;
         let watching = PodSizes::watch(&scene.client, &scene.namespace).await?;
+        scene.apply(scene.scaled_object("web", spec)).await?;
         let courses = watching
             .until("pods that a sale made larger", SOON, |all| {
                 let mut grown = live(all).filter(|(_, look)| {
@@ -415,7 +415,7 @@ fn a_guaranteed_pod_stays_guaranteed() {
 #[test]
 fn pods_of_a_stateful_set_are_helped_one_after_the_other() {
     play("starting-set", async |scene| {
-        let mut set = web(1, ready_after("3s"));
+        let mut set = web(1, ready_after("8s"));
         set["kind"] = json!("StatefulSet");
         set["spec"]["serviceName"] = json!("web");
         scene.apply(set).await?;
