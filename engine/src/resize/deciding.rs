@@ -254,12 +254,14 @@ impl Resizing {
             let settling = verdict.is_some_and(|it| {
                 // Memory may be given free yet.
                 let kept = it.state == PodState::MemoryKept && !it.for_good;
+                // Its node may come back, and then it is asked for the rest.
+                let silent_elsewhere = it.state == PodState::Silent && !record.is_home();
                 // To forget what is remembered is not worth waiting for without an end.
                 let forgets = matches!(it.todo, Some(Todo::Remember(_)));
                 let hinders = !(forgets && record.error.is_some() && !patient);
                 it.todo.is_some() && hinders
                     || it.wake.is_some() && under_way.contains(&it.state)
-                    || kept && patient
+                    || (kept || silent_elsewhere) && patient
             });
             let unknown = record.unknown.is_some() && (patient || record.error.is_none());
             let asked = record.flight.is_some() || unknown;

@@ -181,6 +181,14 @@ impl Record {
         }
     }
 
+    /// Its specification says what it did before anything was asked.
+    pub(super) fn is_home(&self) -> bool {
+        match &*self.memory() {
+            Memory::Known(known) => known.before == self.pod.sizes(),
+            _ => true,
+        }
+    }
+
     /// What it could not get, written already or not.
     pub(super) fn refused(&self) -> Option<&Refused> {
         match (&self.note, &self.pod.memory) {
