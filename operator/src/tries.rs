@@ -27,7 +27,7 @@ impl Default for Tries {
 }
 
 impl Tries {
-    /// Whether an error is to be told: the first, and one that differs.
+    /// Whether an error is to be told: the first, a few that differ, and one again after a while.
     pub fn is_news(&mut self, error: &str) -> bool {
         self.failing.fails(Timestamp::now(), error)
     }

@@ -45,7 +45,7 @@ impl Resizing {
         let mut candidates = Vec::new();
         let mut nodes = Nodes::default();
         for (uid, record) in &self.pods {
-            let counted = record.takes_place();
+            let counted = record.takes_place(now);
             if counted {
                 nodes.add_under_way(record.pod.node.as_ref());
             }
@@ -72,7 +72,7 @@ impl Resizing {
                 at_once.push(uid.clone());
             }
         }
-        let (places, taken) = self.places(settings);
+        let (places, taken) = self.places(now, settings);
         let wave = next_wave(candidates, places, taken, nodes);
         let mut chosen: Vec<_> = at_once.into_iter().chain(wave).collect();
         // Where something changed that admission may have refused them for, one shows whether it will have it now.
@@ -98,9 +98,9 @@ impl Resizing {
     }
 
     /// How many pods may be under way, and how many are.
-    fn places(&self, settings: &Settings) -> (usize, usize) {
+    fn places(&self, now: Timestamp, settings: &Settings) -> (usize, usize) {
         let live = self.pods.values().filter(|it| it.pod.is_live()).count();
-        let taken = self.pods.values().filter(|it| it.takes_place()).count();
+        let taken = self.pods.values().filter(|it| it.takes_place(now)).count();
         (settings.max_concurrent.of(live), taken)
     }
 
@@ -170,11 +170,11 @@ impl Resizing {
         if self.stopped.is_some() || self.not_before.is_some_and(|it| now < it) {
             return;
         }
-        let (places, taken) = self.places(settings);
+        let (places, taken) = self.places(now, settings);
         for _ in taken..places {
             let found = self.pods.iter().find_map(|(uid, record)| {
                 let verdict = record.verdict.as_ref()?;
-                let free = record.pod.is_live() && record.is_free(now) && !record.evicted;
+                let free = record.pod.is_live() && record.is_free(now) && record.evicted.is_none();
                 match &verdict.todo {
                     Some(Todo::Evict(sizes)) if free && !self.in_vain(now, sizes) => {
                         Some((uid.clone(), sizes.clone(), verdict.message.clone()))

@@ -265,7 +265,9 @@ impl Resizing {
             });
             let unknown = record.unknown.is_some() && (patient || record.error.is_none());
             let asked = record.flight.is_some() || unknown;
-            record.pod.is_live() && (asked || settling || record.takes_place())
+            // Nor is one that can't be read.
+            let takes_place = record.takes_place(now) && (unknown || record.unknown.is_none());
+            record.pod.is_live() && (asked || settling || takes_place)
         });
         if hopeless || !open {
             (self.finished, self.gave_up) = (true, open);
@@ -283,6 +285,7 @@ impl Resizing {
                 verdict.and_then(|it| it.wake),
                 record.flight.as_ref().map(Flight::overdue_at),
                 waits.then_some(record.not_before),
+                record.evicted_until(),
             ]
         });
         let ended = self.ended.map(|since| after(since, ENDED_PATIENCE));

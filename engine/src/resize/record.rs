@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::judge::cut;
+use super::judge::{PATIENCE, cut};
 use super::message::Refusal;
 use super::pod::Pod;
 use super::remembered::{Memory, MemoryKept, Refused, RefusedBy, Remembered};
@@ -45,8 +45,8 @@ pub(super) struct Record {
     pub retrying: bool,
     /// Conflicts in a row.
     pub conflicts: u32,
-    /// The eviction was accepted.
-    pub evicted: bool,
+    /// When its eviction was accepted.
+    pub evicted: Option<Timestamp>,
     /// What was told of it last.
     pub told: Option<PodState>,
     /// What went wrong with the last request, if it did.
@@ -138,7 +138,7 @@ impl Record {
             refused_beside: None,
             retrying: false,
             conflicts: 0,
-            evicted: false,
+            evicted: None,
             told: None,
             error: None,
             verdict: None,
@@ -203,12 +203,17 @@ impl Record {
         self.flight.is_none() && self.unknown.is_none() && self.not_before <= now
     }
 
+    /// Until when it takes a place for having been evicted: on a node that is gone, a pod stays for ever.
+    pub(super) fn evicted_until(&self) -> Option<Timestamp> {
+        self.evicted.map(|at| after(at, PATIENCE))
+    }
+
     /// It takes a place in a wave, as the API server knows it or may.
-    pub(super) fn takes_place(&self) -> bool {
+    pub(super) fn takes_place(&self, now: Timestamp) -> bool {
         let asked = self.flight.as_ref().is_some_and(|it| it.in_wave);
         let unknown = self.unknown.is_some_and(|it| it.in_wave);
         let under_way = self.verdict.as_ref().is_some_and(|it| it.in_wave);
-        asked || unknown || under_way || self.evicted
+        asked || unknown || under_way || self.evicted_until().is_some_and(|until| now < until)
     }
 
     /// Admission has refused these resources before.

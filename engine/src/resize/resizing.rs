@@ -77,6 +77,11 @@ impl Resizing {
         self.finished
     }
 
+    /// Nothing is asked for, but by one request that tries whether it is possible again: the cluster can't, or the operator may not.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
     /// Finished though pods may not be back: nothing could be resized, or nobody could list them.
     pub fn gave_up(&self) -> bool {
         self.gave_up
@@ -278,8 +283,7 @@ impl Resizing {
                     }
                     FlightKind::Remember => record.note = None,
                     FlightKind::Evict { why, .. } => {
-                        record.evicted = true;
-
+                        record.evicted = Some(now);
                         effects.push(ResizeEffect::Tell(Decision {
                             pod: Some(PodRef::from(&record.pod)),
                             result: ResizeResult::Evicted,

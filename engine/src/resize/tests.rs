@@ -195,4 +195,100 @@ fn a_read_that_is_refused_for_a_moment_is_made_again_within_seconds() {
         reads.push(wake);
     }
     assert!(reads.is_sorted() && reads[3] <= at(5 + 15), "{reads:?}");
+
+    // Where that is so for ever, a deletion doesn't wait for ever.
+    let ended = reads[3];
+    effects.extend(resizing.handle(ended, ResizeEvent::Ended));
+    let mut now = ended;
+    while !resizing.is_finished() && now < ended + SignedDuration::from_hours(1) {
+        let read = effects.iter().find_map(|effect| match effect {
+            ResizeEffect::Read { attempt, .. } => Some(*attempt),
+            _ => None,
+        });
+        if let Some(attempt) = read {
+            let answer = ResizeEvent::Answered {
+                attempt,
+                seen: None,
+                outcome: refused(),
+            };
+            resizing.handle(now, answer);
+        }
+        now = resizing.next_wakeup().unwrap_or(Timestamp::MAX);
+        effects = resizing.handle(now, ResizeEvent::Woke);
+    }
+    assert!(resizing.is_finished());
+    assert!(now <= ended + SignedDuration::from_secs(300 + 60), "{now}");
+}
+
+#[test]
+fn an_evicted_pod_that_does_not_go_holds_up_the_others_for_five_minutes_only() {
+    let attempt_of = |effects: &[ResizeEffect], name: &str| {
+        effects.iter().find_map(|effect| match effect {
+            ResizeEffect::Ask { attempt, pod, .. } | ResizeEffect::Evict { attempt, pod }
+                if &*pod.name == name =>
+            {
+                Some(*attempt)
+            }
+            _ => None,
+        })
+    };
+    let done = |attempt: u64, seen: Option<Pod>| ResizeEvent::Answered {
+        attempt,
+        seen: seen.map(Box::new),
+        outcome: ResizeOutcome::Done,
+    };
+    let mut resizing = Resizing::default();
+    let settings = Settings {
+        max_concurrent: MaxConcurrent::Pods(1),
+        on_infeasible: OnInfeasible::Evict,
+        ..settings(&[policy("prescale cpu 2")])
+    };
+    resizing.handle(at(5), ResizeEvent::Wanted(settings));
+    let holding = Holding {
+        prescale: true,
+        ..Holding::default()
+    };
+    resizing.handle(at(5), ResizeEvent::Holding(holding));
+    let pods = vec![pod("a", "500m 1Gi"), pod("b", "500m 1Gi")];
+    let effects = resizing.handle(at(5), ResizeEvent::Listed(pods));
+    let (attempt, remember) = effects
+        .iter()
+        .find_map(|effect| match effect {
+            ResizeEffect::Ask {
+                attempt, remember, ..
+            } => Some((*attempt, remember.clone())),
+            _ => None,
+        })
+        .unwrap();
+    let mut large = Pod {
+        version: "2".into(),
+        generation: 2,
+        memory: Memory::Known(remember),
+        pending: Some(Pending {
+            why: PendingReason::Infeasible,
+            message: "no such node".to_owned(),
+            since: at(5),
+            generation: Some(2),
+        }),
+        ..pod("a", "2 1Gi")
+    };
+    large.containers[0].actual = Some(resources("500m 1Gi"));
+    let mut effects = resizing.handle(at(5), done(attempt, Some(large.clone())));
+    // What isn't feasible keeps no place; the other is asked, and is done.
+    let other = attempt_of(&effects, "b").unwrap();
+    let mut grown = pod("b", "2 1Gi");
+    (grown.version, grown.generation, grown.observed_generation) = ("2".into(), 2, Some(2));
+    effects.extend(resizing.handle(at(6), done(other, Some(grown))));
+    effects.extend(resizing.handle(at(20), ResizeEvent::Woke));
+    let evicted = attempt_of(&effects, "a").unwrap();
+    resizing.handle(at(20), done(evicted, None));
+    large.deleting = true;
+    large.version = "3".into();
+    resizing.handle(at(21), ResizeEvent::Seen(Box::new(large)));
+    // Its node is gone, and it stays. One that comes is held up by it, but not for ever.
+    let late = ResizeEvent::Seen(Box::new(pod("c", "500m 1Gi")));
+    assert_eq!(attempt_of(&resizing.handle(at(22), late), "c"), None);
+    assert_eq!(resizing.next_wakeup(), Some(at(20 + 300)));
+    let effects = resizing.handle(at(20 + 300), ResizeEvent::Woke);
+    assert!(attempt_of(&effects, "c").is_some());
 }

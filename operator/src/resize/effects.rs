@@ -294,8 +294,9 @@ impl Control {
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
+        // What is refused of one pod only, as its eviction, stops nothing.
         let is_looking = workload.foreseeing.as_ref();
-        if is_looking.is_some_and(|task| !task.is_finished()) {
+        if !workload.resizing.is_stopped() || is_looking.is_some_and(|task| !task.is_finished()) {
             return;
         }
         let after = foresight::after_a_stop(workload.stops);

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::outcome::not_allowed;
+use crate::gate::{Gate, QUICK_REQUEST};
 use crate::lock::lock;
 
 /// Between two looks: somebody may upgrade the cluster, or grant the right. Each time twice as long, up to the second.
@@ -26,8 +27,10 @@ const AT_LEAST_EVERY: Duration = Duration::from_secs(120);
 const LOOK_AFTER_A_STOP: Duration = Duration::from_secs(1);
 const MOST_DOUBLINGS: u32 = 9;
 const LOOK_WITHIN: Duration = Duration::from_secs(15);
-/// What was found counts for others, too. Shorter than any pause before a look: what a request has shown is newer.
-const COUNTS_FOR: Duration = Duration::from_millis(900);
+/// Of all namespaces: whoever has just started is not to be asked for thousands at once.
+const LOOKS_AT_ONCE: usize = 8;
+/// What was found counts for others, too, but not for so long as whoever asks has waited: what a request has shown meanwhile is newer.
+const COUNTS_FOR: Duration = Duration::from_secs(10);
 
 /// What was last found, and when; `None` where it couldn't be told.
 #[derive(Default)]
@@ -43,6 +46,7 @@ pub fn after_a_stop(stops: u32) -> Duration {
 #[derive(Clone)]
 pub struct Foresight {
     client: Client,
+    gate: Arc<Gate>,
     /// Of the cluster.
     cluster: Arc<Found>,
     /// Of each namespace.
@@ -53,6 +57,7 @@ impl Foresight {
     pub fn new(client: Client) -> Self {
         Self {
             client,
+            gate: Arc::new(Gate::new(LOOKS_AT_ONCE, QUICK_REQUEST)),
             cluster: Arc::default(),
             namespaces: Arc::default(),
         }
@@ -72,7 +77,7 @@ impl Foresight {
         let (mut pause, mut told) = (pause.min(AT_LEAST_EVERY), None);
         loop {
             // Where it can't be told, requests will tell.
-            let found = self.look(&namespace).await;
+            let found = self.look(&namespace, COUNTS_FOR.min(pause * 9 / 10)).await;
             let is_possible = found == Some(ResizeOutcome::Done);
             let is_news = found.is_some() && found != told && (is_stopped || !is_possible);
             if let Some(found) = found.filter(|_| is_news) {
@@ -87,8 +92,9 @@ impl Foresight {
         }
     }
 
-    async fn look(&self, namespace: &str) -> Option<ResizeOutcome> {
-        let of_cluster = self.cluster.get(self.is_served()).await?;
+    async fn look(&self, namespace: &str, counts_for: Duration) -> Option<ResizeOutcome> {
+        let look = self.gate.pass(self.is_served());
+        let of_cluster = self.cluster.get(counts_for, look).await?;
         if of_cluster != ResizeOutcome::Done {
             return Some(of_cluster);
         }
@@ -96,7 +102,8 @@ impl Foresight {
             let mut all = lock(&self.namespaces);
             all.entry(namespace.to_owned()).or_default().clone()
         };
-        of_namespace.get(self.may_resize(namespace)).await
+        let look = self.gate.pass(self.may_resize(namespace));
+        of_namespace.get(counts_for, look).await
     }
 
     async fn is_served(&self) -> anyhow::Result<ResizeOutcome> {
@@ -143,14 +150,15 @@ impl Foresight {
 }
 
 impl Found {
-    /// What was found a moment ago, or is found now by one for all who ask.
+    /// What was found not longer ago than that, or is found now by one for all who ask.
     async fn get(
         &self,
+        counts_for: Duration,
         look: impl Future<Output = anyhow::Result<ResizeOutcome>>,
     ) -> Option<ResizeOutcome> {
         let mut last = self.0.lock().await;
         if let Some((at, found)) = &*last
-            && at.elapsed() < COUNTS_FOR
+            && at.elapsed() < counts_for
         {
             return found.clone();
         }
