@@ -19,7 +19,7 @@ use crate::api_error::plain;
 use crate::lock::lock;
 use crate::resize::{self, Resizer};
 use crate::target::{ScaleWrite, TargetError, Targets, replicas};
-use crate::tries::{Tries, within_time};
+use crate::tries::{Tries, asked, within_time};
 
 pub struct Finalizer {
     client: Client,
@@ -98,11 +98,7 @@ impl Finalizer {
             if there {
                 finalizers.push(annotations::FINALIZER.to_owned());
             }
-            let write = async {
-                let written = self.write_finalizers(&object, finalizers).await;
-                written.map_err(|error| plain(&error))
-            };
-            let error = match within_time(write).await {
+            let error = match asked(self.write_finalizers(&object, finalizers)).await {
                 Ok(()) => return true,
                 Err(error) => error,
             };
@@ -183,11 +179,7 @@ impl Finalizer {
                 );
             }
             tries.rest().await;
-            let read = async {
-                let found = self.api(&object).get_opt(&object.name_any()).await;
-                found.map_err(|error| plain(&error))
-            };
-            match within_time(read).await {
+            match asked(self.api(&object).get_opt(&object.name_any())).await {
                 Ok(Some(newer)) if newer.uid() == object.uid() && has_finalizer(&newer) => {
                     object = newer
                 }

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use sakidori_engine::Spell;
 use tokio::time::{sleep, timeout};
 
+use crate::api_error::plain;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// One try, all requests of it together.
@@ -41,6 +43,14 @@ impl Tries {
         let next = (self.pause * 2).min(LAST_PAUSE);
         std::mem::replace(&mut self.pause, next)
     }
+}
+
+/// One try that is a request, or several.
+///
+/// # Errors
+/// As [`within_time`], in plain words.
+pub async fn asked<T>(requests: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    within_time(async { requests.await.map_err(|error| plain(&error)) }).await
 }
 
 /// One try.

@@ -265,7 +265,7 @@ impl Resizing {
             });
             let unknown = record.unknown.is_some() && (patient || record.error.is_none());
             let asked = record.flight.is_some() || unknown;
-            // Nor is one that can't be read.
+            // Nor is a place worth waiting for without an end that a pod has of which nobody can read what became of it.
             let takes_place = record.takes_place(now) && (unknown || record.unknown.is_none());
             record.pod.is_live() && (asked || settling || takes_place)
         });

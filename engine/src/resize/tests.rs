@@ -153,20 +153,33 @@ fn what_happens_together_is_decided_once_and_as_if_one_after_the_other() {
     assert_eq!(together.next_wakeup(), one_by_one.next_wakeup());
 }
 
-#[test]
-fn a_read_that_is_refused_for_a_moment_is_made_again_within_seconds() {
+/// These pods 5 s after the epoch, in a sale, and what is asked first.
+fn in_a_sale(settings: Settings, pods: Vec<Pod>) -> (Resizing, Vec<ResizeEffect>) {
     let mut resizing = Resizing::default();
-    resizing.handle(
-        at(5),
-        ResizeEvent::Wanted(settings(&[policy("prescale cpu 2")])),
-    );
     let holding = Holding {
         prescale: true,
         ..Holding::default()
     };
+    resizing.handle(at(5), ResizeEvent::Wanted(settings));
     resizing.handle(at(5), ResizeEvent::Holding(holding));
-    let pods = vec![pod("a", "500m 1Gi")];
-    let mut effects = resizing.handle(at(5), ResizeEvent::Listed(pods));
+    let effects = resizing.handle(at(5), ResizeEvent::Listed(pods));
+    (resizing, effects)
+}
+
+/// The request about this pod.
+fn attempt_on(effects: &[ResizeEffect], name: &str) -> Option<u64> {
+    effects.iter().find_map(|effect| match effect {
+        ResizeEffect::Ask { attempt, pod, .. }
+        | ResizeEffect::Read { attempt, pod }
+        | ResizeEffect::Evict { attempt, pod } => (&*pod.name == name).then_some(*attempt),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_read_that_is_refused_for_a_moment_is_made_again_within_seconds() {
+    let settings = settings(&[policy("prescale cpu 2")]);
+    let (mut resizing, mut effects) = in_a_sale(settings, vec![pod("a", "500m 1Gi")]);
     // The API server goes, and comes back before it knows its roles.
     let gone = ResizeOutcome::Failed {
         message: "connection reset".to_owned(),
@@ -177,12 +190,7 @@ fn a_read_that_is_refused_for_a_moment_is_made_again_within_seconds() {
     };
     let mut reads = Vec::new();
     for outcome in [gone, refused(), refused(), refused()] {
-        let attempt = effects.iter().find_map(|effect| match effect {
-            ResizeEffect::Ask { attempt, .. } | ResizeEffect::Read { attempt, .. } => {
-                Some(*attempt)
-            }
-            _ => None,
-        });
+        let attempt = attempt_on(&effects, "a");
         let now = reads.last().copied().unwrap_or(at(5));
         let answer = ResizeEvent::Answered {
             attempt: attempt.unwrap(),
@@ -201,11 +209,7 @@ fn a_read_that_is_refused_for_a_moment_is_made_again_within_seconds() {
     effects.extend(resizing.handle(ended, ResizeEvent::Ended));
     let mut now = ended;
     while !resizing.is_finished() && now < ended + SignedDuration::from_hours(1) {
-        let read = effects.iter().find_map(|effect| match effect {
-            ResizeEffect::Read { attempt, .. } => Some(*attempt),
-            _ => None,
-        });
-        if let Some(attempt) = read {
+        if let Some(attempt) = attempt_on(&effects, "a") {
             let answer = ResizeEvent::Answered {
                 attempt,
                 seen: None,
@@ -222,35 +226,18 @@ fn a_read_that_is_refused_for_a_moment_is_made_again_within_seconds() {
 
 #[test]
 fn an_evicted_pod_that_does_not_go_holds_up_the_others_for_five_minutes_only() {
-    let attempt_of = |effects: &[ResizeEffect], name: &str| {
-        effects.iter().find_map(|effect| match effect {
-            ResizeEffect::Ask { attempt, pod, .. } | ResizeEffect::Evict { attempt, pod }
-                if &*pod.name == name =>
-            {
-                Some(*attempt)
-            }
-            _ => None,
-        })
-    };
     let done = |attempt: u64, seen: Option<Pod>| ResizeEvent::Answered {
         attempt,
         seen: seen.map(Box::new),
         outcome: ResizeOutcome::Done,
     };
-    let mut resizing = Resizing::default();
     let settings = Settings {
         max_concurrent: MaxConcurrent::Pods(1),
         on_infeasible: OnInfeasible::Evict,
         ..settings(&[policy("prescale cpu 2")])
     };
-    resizing.handle(at(5), ResizeEvent::Wanted(settings));
-    let holding = Holding {
-        prescale: true,
-        ..Holding::default()
-    };
-    resizing.handle(at(5), ResizeEvent::Holding(holding));
     let pods = vec![pod("a", "500m 1Gi"), pod("b", "500m 1Gi")];
-    let effects = resizing.handle(at(5), ResizeEvent::Listed(pods));
+    let (mut resizing, effects) = in_a_sale(settings, pods);
     let (attempt, remember) = effects
         .iter()
         .find_map(|effect| match effect {
@@ -275,20 +262,20 @@ fn an_evicted_pod_that_does_not_go_holds_up_the_others_for_five_minutes_only() {
     large.containers[0].actual = Some(resources("500m 1Gi"));
     let mut effects = resizing.handle(at(5), done(attempt, Some(large.clone())));
     // What isn't feasible keeps no place; the other is asked, and is done.
-    let other = attempt_of(&effects, "b").unwrap();
+    let other = attempt_on(&effects, "b").unwrap();
     let mut grown = pod("b", "2 1Gi");
     (grown.version, grown.generation, grown.observed_generation) = ("2".into(), 2, Some(2));
     effects.extend(resizing.handle(at(6), done(other, Some(grown))));
     effects.extend(resizing.handle(at(20), ResizeEvent::Woke));
-    let evicted = attempt_of(&effects, "a").unwrap();
+    let evicted = attempt_on(&effects, "a").unwrap();
     resizing.handle(at(20), done(evicted, None));
     large.deleting = true;
     large.version = "3".into();
     resizing.handle(at(21), ResizeEvent::Seen(Box::new(large)));
     // Its node is gone, and it stays. One that comes is held up by it, but not for ever.
     let late = ResizeEvent::Seen(Box::new(pod("c", "500m 1Gi")));
-    assert_eq!(attempt_of(&resizing.handle(at(22), late), "c"), None);
+    assert_eq!(attempt_on(&resizing.handle(at(22), late), "c"), None);
     assert_eq!(resizing.next_wakeup(), Some(at(20 + 300)));
     let effects = resizing.handle(at(20 + 300), ResizeEvent::Woke);
-    assert!(attempt_of(&effects, "c").is_some());
+    assert!(attempt_on(&effects, "c").is_some());
 }

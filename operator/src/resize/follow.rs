@@ -14,11 +14,9 @@ use tracing::debug;
 use super::pod::{ResizablePod, belongs_to, to_engine};
 use super::usage::Used;
 use crate::target::{Target, TargetError, Targets};
+use crate::tries::Tries;
 use crate::watches::resilient;
 
-/// Looking up a target again, while it can't be.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A workload that isn't there may be made: a pod that starts is to be seen at once.
 const ABSENT_FOR: Duration = Duration::from_secs(5);
 const LOOKED_UP_WITHIN: Duration = Duration::from_secs(15);
@@ -57,7 +55,7 @@ impl Follower {
 
     /// The workload's selector; `None` where there is no such workload. Tries until the API server can tell.
     async fn look_up(&self) -> Option<Found> {
-        let mut pause = FIRST_RETRY;
+        let mut tries = Tries::default();
         loop {
             match timeout(LOOKED_UP_WITHIN, self.try_look_up()).await {
                 Ok(Ok(Some(found))) => return Some(found),
@@ -67,8 +65,7 @@ impl Follower {
                 }
                 Ok(Ok(None)) | Err(_) => {}
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LAST_RETRY);
+            tries.rest().await;
         }
     }
 

@@ -10,10 +10,9 @@ use sakidori_engine::ObjectKey;
 use serde_json::json;
 use tracing::warn;
 
-use crate::api_error::plain;
 use crate::gate::Gate;
 use crate::target::api_version_and_kind;
-use crate::tries::{Tries, within_time};
+use crate::tries::{Tries, asked};
 
 /// All targets that the object's status names.
 pub fn of(object: &ScaledObject) -> &[ResizedTarget] {
@@ -80,7 +79,7 @@ impl Writer {
     async fn change(&self, change: impl Fn(&ScaledObject, &mut Vec<ResizedTarget>)) -> bool {
         let mut tries = Tries::default();
         loop {
-            let error = match self.gate.pass(within_time(self.try_change(&change))).await {
+            let error = match self.gate.pass(asked(self.try_change(&change))).await {
                 Ok(is_there) => return is_there,
                 Err(error) => error,
             };
@@ -97,10 +96,9 @@ impl Writer {
     async fn try_change(
         &self,
         change: &impl Fn(&ScaledObject, &mut Vec<ResizedTarget>),
-    ) -> Result<bool, String> {
+    ) -> Result<bool, kube::Error> {
         let api: Api<ScaledObject> = Api::namespaced(self.client.clone(), &self.key.namespace);
-        let found = api.get_opt(&self.key.name).await;
-        let found = found.map_err(|error| plain(&error))?;
+        let found = api.get_opt(&self.key.name).await?;
         let Some(object) = found.filter(|it| it.metadata.uid.as_ref() == Some(&self.uid)) else {
             return Ok(false);
         };
@@ -115,9 +113,8 @@ impl Writer {
             "status": {"sakidori": {"resizedTargets": (!targets.is_empty()).then_some(targets)}},
         });
         let params = PatchParams::default();
-        let patch = Patch::Merge(&patch);
-        let written = api.patch_status(&self.key.name, &params, &patch);
-        written.await.map_err(|error| plain(&error))?;
+        api.patch_status(&self.key.name, &params, &Patch::Merge(&patch))
+            .await?;
         Ok(true)
     }
 }
