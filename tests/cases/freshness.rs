@@ -160,10 +160,10 @@ fn reads_share_requests_with_each_other_and_with_the_poll() -> Result<()> {
                 ensure!(namespace.value(metric, "web").await? == expected);
             }
             if start.elapsed() >= Duration::from_secs(1) {
-                return Ok(None);
+                return Ok(false);
             }
             ensure!(requests() == after, "{after:?}, then {:?}", requests());
-            Ok(Some(()))
+            Ok(true)
         })
         .await?;
 
@@ -184,7 +184,7 @@ fn reads_share_requests_with_each_other_and_with_the_poll() -> Result<()> {
             // A read waits for a second, and what it gets is fresh for another.
             let all_new = values.iter().all(|value| [8.0, 80.0].contains(value));
             if took >= slow + Duration::from_secs(1) || !all_new && took >= Duration::from_secs(1) {
-                return Ok(None);
+                return Ok(false);
             }
             ensure!(all_new, "{values:?}");
             let after = requests();
@@ -192,16 +192,16 @@ fn reads_share_requests_with_each_other_and_with_the_poll() -> Result<()> {
                 after == before.map(|it| it + 1),
                 "{before:?}, then {after:?}"
             );
-            Ok(Some(()))
+            Ok(true)
         })
         .await
     })
 }
 
-/// Does a round again that took longer than a reading is fresh, and so tells nothing.
-async fn in_time(mut round: impl AsyncFnMut() -> Result<Option<()>>) -> Result<()> {
+/// Does a round again that took longer than a reading is fresh, and so tells nothing: false.
+async fn in_time(mut round: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     for _ in 0..20 {
-        if round().await?.is_some() {
+        if round().await? {
             return Ok(());
         }
     }

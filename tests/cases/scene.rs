@@ -213,7 +213,8 @@ impl<'a> Scene<'a> {
         self.until_within(SOON, what, resource, name, look).await
     }
 
-    async fn until_within<T>(
+    /// The same, so long at most.
+    pub async fn until_within<T>(
         &self,
         time: Duration,
         what: &str,

@@ -1,10 +1,11 @@
 //! Faults, end to end: three replicas, fifty ScaledObjects under a load that changes every second, and somebody who kills, stops and
 //! drains. What is promised: HPA reads are answered by the replicas that live, a new leader polls within 20 s, and no target falls
-//! while its source says otherwise. And a single operator that is away, for which the HPA's reads fail at once.
+//! while its source says otherwise. And a single operator that is away, for which the HPA's reads fail at once, and one that hands over.
 //!
 //! These cases measure times, so nothing else runs beside them. Each prints its figures.
 
 mod control_plane;
+mod hand_over;
 mod leaders;
 mod operator_away;
 

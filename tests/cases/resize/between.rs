@@ -135,7 +135,8 @@ async fn serve(
     let resizes = *resizes.lock().unwrap_or_else(PoisonError::into_inner);
     match resizes {
         Resizes::AreUnknown | Resizes::AreMissing if is_resize => {
-            let answer = "HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 19\r\nconnection: close\r\n\r\n404 page not found\n";
+            let text = "text/plain; charset=utf-8";
+            let answer = response("404 Not Found", text, "404 page not found\n");
             client.write_all(answer.as_bytes()).await?;
             unknown.fetch_add(1, Ordering::Relaxed);
             return Ok(());
@@ -176,6 +177,16 @@ async fn serve(
     Ok(())
 }
 
+const JSON: &str = "application/json";
+
+/// A whole answer, with which the connection ends.
+fn response(status: &str, content_type: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
 /// The answer of an API server whose authorizer finds none of the roles that a user is bound to.
 fn forbidden() -> String {
     let status = json!({
@@ -186,9 +197,7 @@ fn forbidden() -> String {
         "code": 403,
         "message": "pods is forbidden: User \"operator\" cannot patch resource \"pods/resize\" in API group \"\": RBAC: clusterrole \"operator\" not found",
     });
-    let body = status.to_string();
-    let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close";
-    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    response("403 Forbidden", JSON, &status.to_string())
 }
 
 /// What an API server serves, without `pods/resize`.
@@ -199,10 +208,7 @@ async fn without_resize(
     let mut list: Value = serde_json::from_str(&answer.text().await?)?;
     let resources = list["resources"].as_array_mut().context("no list")?;
     resources.retain(|one| one["name"] != "pods/resize");
-    let body = list.to_string();
-    let length = body.len();
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-    let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+    let answer = response("200 OK", JSON, &list.to_string());
     client.write_all(answer.as_bytes()).await?;
     Ok(client.shutdown().await?)
 }

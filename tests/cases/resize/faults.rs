@@ -153,9 +153,18 @@ pub async fn until_some(
 
 /// Waits until the condition `Resized` is False for this reason, with all of this in its message, and gives the message.
 pub async fn until_says(scene: &Scene<'_>, reason: &str, parts: &[&str]) -> Result<String> {
+    until_says_within(SOON, scene, reason, parts).await
+}
+
+pub async fn until_says_within(
+    time: Duration,
+    scene: &Scene<'_>,
+    reason: &str,
+    parts: &[&str],
+) -> Result<String> {
     let what = format!("Resized False {reason} with {parts:?}");
     scene
-        .until(&what, SCALED_OBJECTS, "web", |object| {
+        .until_within(time, &what, SCALED_OBJECTS, "web", |object| {
             let condition = condition(object, "Resized")?;
             let message = text(&condition["message"]);
             let is = condition["status"] == "False" && condition["reason"] == reason;
